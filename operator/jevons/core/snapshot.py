@@ -1,8 +1,8 @@
 """What the core sees and what it answers: the two values on either side of `decide`.
 
-`Snapshot` is the whole world at one moment (level-based: every pass starts from it alone); `Decision` is everything the shell has to carry out or to show.
-What must outlive a pass (forecast levels, idle histories, spend) travels as `Memory` and `Ledger`: given in the snapshot, given back in the decision,
-checkpointed by the shell. Times are wall-clock seconds since the epoch.
+`Snapshot` is the whole world at one moment (level-based: every pass starts from it alone); `Decision` is everything the shell has to carry out or to
+show. What must outlive a pass (forecast levels, idle histories, spend) travels as `Memory` and `Ledger`: given in the snapshot, given back in the
+decision, checkpointed by the shell. Times are wall-clock seconds since the epoch.
 """
 
 from __future__ import annotations
