@@ -54,6 +54,8 @@ class Variant:
     capabilities: tuple[str, ...] = ()
     usd_per_1k: float | None = None
     startup_s: float = 240.0
+    kv_tokens: int | None = None
+    """Tokens one replica holds in its KV cache: more outstanding work than that queues. None = not known."""
     pods: tuple[Pod, ...] = ()
 
     @property
@@ -108,6 +110,8 @@ class Model:
     wake: str = ""
     mode: str = "Auto"
     """Routing mode: Auto | Shadow | Off."""
+    min_quality: float = 0.95
+    """For classes that set none."""
     rung: str = "None"
     pressure: float = 0.0
     blocked_until: float | None = None
