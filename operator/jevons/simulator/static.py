@@ -1,0 +1,77 @@
+"""A fleet of a fixed size over a trace: the "always this many replicas" baselines, and the first answer to "how many would have been enough?".
+
+Requests go to the replica with the least token work outstanding, as the gateway's picker does; nothing starts, stops or fails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from jevons.core.spec import Objectives, Profile
+from jevons.simulator.engine import Engine, Request, Result
+from jevons.simulator.workload import Arrival
+
+Router = Callable[[Sequence[Engine], Request], int]
+"""Chooses the index of the replica that gets the request."""
+
+
+def least_work(engines: Sequence[Engine], request: Request) -> int:
+    """The replica with the fewest outstanding tokens; of equals the first."""
+    del request
+    return min(range(len(engines)), key=lambda index: engines[index].outstanding_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One arrival and what became of it, on replica `replica`."""
+
+    arrival: Arrival
+    result: Result
+    replica: int
+
+    def met(self, objectives: Objectives) -> bool:
+        """Whether the first token came within `ttft_s` and the rest at `itl_s` on average.
+
+        The average has at least 16 gaps in its denominator: short answers are noisy.
+        """
+        result = self.result
+        if not result.finished or result.first_token_s is None:
+            return False
+        pace_s = (result.ended_s - result.first_token_s) / max(result.tokens - 1, 16)
+        return result.first_token_s - result.arrived_s <= objectives.ttft_s and pace_s <= objectives.itl_s
+
+
+def run(
+    arrivals: Sequence[Arrival], *, replicas: int, profile: Profile, router: Router = least_work, jitter: float = 0.0, seed: int = 0
+) -> list[Served]:
+    """Serve `arrivals` (in order of time) with `replicas` >= 1 engines of `profile`; every one of them is in the answer, in order of arrival.
+
+    Raises ValueError for no replica, or for an arrival that no engine could ever hold.
+    """
+    if replicas < 1:
+        raise ValueError(f"replicas: {replicas} must be at least 1")
+    engines = [Engine(profile, jitter=jitter, seed=seed + index, every_token=False) for index in range(replicas)]
+    chosen: list[int] = []
+    for number, arrival in enumerate(arrivals):
+        for engine in engines:
+            engine.advance(arrival.at_s)
+        request = Request(str(number), arrival.input_tokens, arrival.output_tokens)
+        index = router(engines, request)
+        engines[index].submit(request, arrival.at_s)
+        chosen.append(index)
+    results: dict[str, Result] = {}
+    for engine in engines:
+        engine.advance(math.inf)
+        results.update((result.request_id, result) for result in engine.take_results())
+    return [Served(arrival, results[str(number)], chosen[number]) for number, arrival in enumerate(arrivals)]
+
+
+def fewest_replicas(arrivals: Sequence[Arrival], *, profile: Profile, objectives: Objectives, attainment: float, most: int = 64) -> int | None:
+    """The smallest static fleet in which at least `attainment` (0..1) of all arrivals meet the objectives; None when `most` replicas do not."""
+    for replicas in range(1, most + 1):
+        served = run(arrivals, replicas=replicas, profile=profile)
+        if sum(one.met(objectives) for one in served) >= attainment * len(served):
+            return replicas
+    return None
