@@ -1,0 +1,157 @@
+"""One line of Envoy's access log: what it holds, and how it is read.
+
+`ACCESS_LOG_FORMAT` is the `json_format` of Envoy's file logger; `Record.parse` is its inverse. Two namespaces of dynamic metadata travel in
+it: `jevons` (what the picker decided) and `llm` (what `usage.lua` counted in the answer). Neither ever holds a word of a prompt or of an
+answer, and the path is logged without its query. A request that went through the waiting room by a 307 leaves one line more, whose details
+are `internal_redirect`: it is not a request of its own and accounting skips it. Times are milliseconds since the epoch unless a name says
+otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+ACCESS_LOG_FORMAT: Mapping[str, str] = {
+    "id": "%REQ(X-REQUEST-ID)%",
+    "start": "%START_TIME(%s.%6f)%",
+    "path": "%PATH(NQ:ORIG_OR_PATH)%",
+    "code": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "duration": "%DURATION%",
+    "upstream": "%UPSTREAM_HOST%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "bytes": "%BYTES_SENT%",
+    "jevons": "%DYNAMIC_METADATA(jevons)%",
+    "llm": "%DYNAMIC_METADATA(llm)%",
+}
+"""`json_format` of the file access logger; a value that Envoy does not have is null."""
+
+REDIRECTED = "internal_redirect"
+"""Response code details of the line that an internal redirect leaves behind."""
+
+GAP_KEYS = ("gap_25", "gap_50", "gap_100", "gap_250", "gap_more")
+"""Keys in `llm` that count gaps between data events of at most 25, 50, 100, 250 ms, and longer ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One finished request. Numbers that were not logged are None (not known), never 0.
+
+    `id` is the picker's own identifier of the request, so nothing that a client sends can make two requests look like one.
+    """
+
+    id: str
+    code: int
+    flags: str
+    details: str
+    duration_ms: float
+    upstream: str
+    namespace: str
+    deployment: str
+    klass: str
+    variant: str
+    reason: str
+    team: str
+    tier: str
+    score_bin: int | None
+    cold: bool
+    arrived_ms: float | None
+    wait_ms: float | None
+    estimated_in: float | None
+    estimated_out: float | None
+    ttft_objective_ms: float | None
+    itl_objective_ms: float | None
+    quality_ok: bool
+    limit_by_client: bool
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int
+    reasoning_tokens: int
+    events: int
+    first_ms: float | None
+    last_ms: float | None
+    gaps: tuple[int, ...]
+    finish: str
+    done: bool
+
+    @property
+    def redirected(self) -> bool:
+        """Whether this line only says that the waiting room sent the request on."""
+        return self.details == REDIRECTED
+
+    @property
+    def aborted(self) -> bool:
+        """Whether the answer ended before its end: client gone (DC, DR), upstream lost (UC, UR, UPE), stream cut (SI, UT, DT, LR)."""
+        return bool(self.flags) and not _ABORTS.isdisjoint(self.flags.split(","))
+
+    @classmethod
+    def parse(cls, line: bytes) -> Record | None:
+        """The record in one line; None when no picker routed the request (health checks, bad requests). ValueError when the line is not ours."""
+        try:
+            row = orjson.loads(line)
+            chosen = row["jevons"] or {}
+            counted = row["llm"] or {}
+            if not chosen.get("deployment"):
+                return None
+            return _record(row, chosen, counted)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a line of this access log: {error!r}") from error
+
+
+_ABORTS = frozenset({"DC", "DR", "UC", "UR", "UPE", "SI", "UT", "DT", "LR", "DPE", "OM"})
+
+
+def _record(row: Mapping[str, Any], chosen: Mapping[str, Any], counted: Mapping[str, Any]) -> Record:
+    return Record(
+        id=str(chosen.get("id") or f"{row['id']}/{row['start']}"),
+        code=int(row["code"] or 0),
+        flags="" if row["flags"] in (None, "-") else str(row["flags"]),
+        details=str(row["details"] or ""),
+        duration_ms=float(row["duration"] or 0),
+        upstream=str(row["upstream"] or ""),
+        namespace=str(chosen.get("ns") or ""),
+        deployment=str(chosen["deployment"]),
+        klass=str(chosen.get("klass") or "default"),
+        variant=str(chosen.get("variant") or ""),
+        reason=str(chosen.get("reason") or ""),
+        team=str(chosen.get("team") or ""),
+        tier=str(chosen.get("tier") or "Interactive"),
+        score_bin=_count(chosen.get("bin")),
+        cold=bool(chosen.get("cold")),
+        arrived_ms=_number(chosen.get("arrived_ms")),
+        wait_ms=_first(counted.get("wait_ms"), chosen.get("wait_ms")),
+        estimated_in=_number(chosen.get("est_in")),
+        estimated_out=_number(chosen.get("est_out")),
+        ttft_objective_ms=_number(chosen.get("ttft_ms_objective")),
+        itl_objective_ms=_number(chosen.get("itl_ms_objective")),
+        quality_ok=chosen.get("quality") is not False,
+        limit_by_client=chosen.get("limit") == "client",
+        prompt_tokens=_count(counted.get("prompt_tokens")),
+        completion_tokens=_count(counted.get("completion_tokens")),
+        cached_tokens=_count(counted.get("cached_tokens")) or 0,
+        reasoning_tokens=_count(counted.get("reasoning_tokens")) or 0,
+        events=_count(counted.get("events")) or 0,
+        first_ms=_number(counted.get("first_ms")),
+        last_ms=_number(counted.get("last_ms")),
+        gaps=tuple(_count(counted.get(key)) or 0 for key in GAP_KEYS),
+        finish=str(counted.get("finish") or ""),
+        done=bool(counted.get("done")),
+    )
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _count(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _first(*values: object) -> float | None:
+    return next((number for value in values if (number := _number(value)) is not None), None)
