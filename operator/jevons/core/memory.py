@@ -1,14 +1,150 @@
 """What the core learned and must not forget between two passes, as plain values.
 
 `decide` takes a `Memory` and returns the next one; the shell stores it as JSON in an operator-owned ConfigMap per deployment. An unknown or broken
-checkpoint is an empty memory, never an error: everything here can be learned again.
+checkpoint is an empty memory, never an error: everything here can be learned again. Nothing in it is an integrator on replicas: replicas are always
+computed anew from what is seen, memory only says what was needed lately, how arrivals move and how long this model usually sleeps.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jevons.core.spec import Key
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Level and slope of an arrival rate at a time: [1/s], [1/s per s], [s since the epoch]."""
+
+    level: float
+    slope: float
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class VariantMemory:
+    """What one variant showed."""
+
+    needs: tuple[tuple[float, int], ...] = ()
+    """(time, replicas needed), falling from left to right: the maximum over a window is its first entry that is young enough."""
+    batch: float | None = None
+    """Requests that one replica was seen to run without a queue, where there is no profile."""
+    work_at_s: float | None = None
+    """When work was last seen on it."""
+    start_at_s: float | None = None
+    """Since when it has replicas but none was ready; None = some are ready, or it sleeps."""
+    failed_starts: int = 0
+    parked_until_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentMemory:
+    """What one deployment showed."""
+
+    variants: Mapping[str, VariantMemory] = field(default_factory=dict)
+    trends: Mapping[str, Trend] = field(default_factory=dict)
+    """By request class."""
+    gaps: tuple[float, ...] = ()
+    """Decayed counts of gaps between arrivals, in the log-spaced bins of idle.py."""
+    last_arrival_at_s: float | None = None
+    wanted_usd_per_h: float | None = None
+    """What the plan would cost without a budget, averaged over hours."""
+    wanted_at_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Learned state of all deployments. (Fields are the core's own affair.)"""
+    """Learned state of all deployments."""
+
+    deployments: Mapping[Key, DeploymentMemory] = field(default_factory=dict)
+
+    def to_json(self, key: Key) -> str:
+        """One deployment's memory as JSON (a few KB); KeyError if there is none."""
+        memory = self.deployments[key]
+        document = {
+            "version": VERSION,
+            "variants": {
+                name: {
+                    "needs": variant.needs,
+                    "batch": variant.batch,
+                    "workAt": variant.work_at_s,
+                    "startAt": variant.start_at_s,
+                    "failedStarts": variant.failed_starts,
+                    "parkedUntil": variant.parked_until_s,
+                }
+                for name, variant in memory.variants.items()
+            },
+            "trends": {name: [trend.level, trend.slope, trend.at_s] for name, trend in memory.trends.items()},
+            "gaps": memory.gaps,
+            "lastArrivalAt": memory.last_arrival_at_s,
+            "wantedUsdPerHour": memory.wanted_usd_per_h,
+            "wantedAt": memory.wanted_at_s,
+        }
+        return json.dumps(document, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, documents: Mapping[Key, str]) -> Memory:
+        """The memory from checkpoints by deployment; a broken one is left out (it is learned again)."""
+        deployments = {}
+        for key, text in documents.items():
+            memory = _deployment(text)
+            if memory is not None:
+                deployments[key] = memory
+        return cls(deployments)
+
+    def worth_saving(self, before: Memory, key: Key) -> bool:
+        """Whether anything changed since `before` was stored that a restart could not see again within a minute or two.
+
+        Parked starts and idle histories are; the arrival trend and the window of needs are not (after a restart nothing goes down for 180 s anyway).
+        """
+        new, old = self.deployments.get(key), before.deployments.get(key)
+        if new is None or old is None:
+            return new is not old
+        if new.gaps != old.gaps or new.variants.keys() != old.variants.keys():
+            return True
+        if abs((new.wanted_usd_per_h or 0.0) - (old.wanted_usd_per_h or 0.0)) > 0.05 * (old.wanted_usd_per_h or 0.01):
+            return True
+        return any(
+            mine.failed_starts != theirs.failed_starts
+            or mine.parked_until_s != theirs.parked_until_s
+            or mine.batch != theirs.batch
+            or abs((mine.work_at_s or 0.0) - (theirs.work_at_s or 0.0)) > 60.0
+            for mine, theirs in ((new.variants[name], old.variants[name]) for name in new.variants)
+        )
+
+
+def _deployment(text: str) -> DeploymentMemory | None:
+    try:
+        raw: dict[str, Any] = json.loads(text)
+        if raw["version"] != VERSION:
+            return None
+        return DeploymentMemory(
+            variants={str(name): _variant(value) for name, value in raw["variants"].items()},
+            trends={str(name): Trend(float(level), float(slope), float(at_s)) for name, (level, slope, at_s) in raw["trends"].items()},
+            gaps=tuple(float(count) for count in raw["gaps"]),
+            last_arrival_at_s=_maybe(raw["lastArrivalAt"]),
+            wanted_usd_per_h=_maybe(raw["wantedUsdPerHour"]),
+            wanted_at_s=float(raw["wantedAt"]),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _variant(raw: dict[str, Any]) -> VariantMemory:
+    return VariantMemory(
+        needs=tuple((float(at_s), int(replicas)) for at_s, replicas in raw["needs"]),
+        batch=_maybe(raw["batch"]),
+        work_at_s=_maybe(raw["workAt"]),
+        start_at_s=_maybe(raw["startAt"]),
+        failed_starts=int(raw["failedStarts"]),
+        parked_until_s=_maybe(raw["parkedUntil"]),
+    )
+
+
+def _maybe(raw: object) -> float | None:
+    return None if raw is None else float(str(raw))

@@ -1,0 +1,196 @@
+"""How an account grows by one pass: bill every pod that holds accelerators, count what was answered, mark the 15-minute buckets.
+
+Pods known from the last pass are billed from then on, new ones from the second they were scheduled; one that vanished in between is billed up to now, since
+nobody saw it go. See `ledger.py` for what happens over a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+
+from jevons.core.ledger import KEEP_BUCKETS, NANO, Account, Ledger, Mark, Meter, MeteredPod
+from jevons.core.money import ZERO, spend
+from jevons.core.observed import Known
+from jevons.core.periods import BUCKET_S
+from jevons.core.snapshot import DeploymentState, Outcomes, Snapshot
+from jevons.core.spec import AcceleratorClass, Key
+
+GAP_S = 90.0
+"""Longer than this between two passes is a gap in what we saw."""
+LATE_S = 120.0
+"""A pod first seen now may have been scheduled this long before the last pass (a slow watch) and is billed from then."""
+FORGET_S = 33 * 86_400.0
+"""An account whose deployment is gone is kept this long."""
+
+Bill = dict[tuple[str, str], tuple[Decimal, float, float]]
+"""(variant, accelerator class) -> (USD, accelerator seconds, accelerator seconds without a price)."""
+
+
+def accrue(ledger: Ledger, snapshot: Snapshot, now: float) -> Ledger:
+    """The ledger at `now`: every account billed up to now, accounts of deleted deployments closed, those gone for 33 days dropped.
+
+    A clock that went back bills nothing. Example: a pod of 4 accelerators at 3.67 USD/h scheduled 1,800 s ago costs 7.34 USD
+    (test_ledger.py::test_worked_example).
+    """
+    shared: dict[Key, tuple[str, ...]] = {}
+    for budget in snapshot.shared_budgets:
+        for key in budget.members:
+            shared[key] = (*shared.get(key, ()), budget.name)
+    accounts: dict[Key, Account] = {}
+    for key, state in snapshot.deployments.items():
+        accounts[key] = _accrued(ledger.accounts.get(key), state, snapshot.accelerators, shared.get(key, ()), now)
+    for key, account in ledger.accounts.items():
+        if key not in accounts and now - account.as_of_s < FORGET_S:
+            accounts[key] = account if account.closed else _closed(account, snapshot.accelerators, now)
+    return Ledger(accounts)
+
+
+def _accrued(
+    account: Account | None, state: DeploymentState, classes: Mapping[str, AcceleratorClass], budgets: tuple[str, ...], now: float
+) -> Account:
+    fresh = account is None
+    if account is None:
+        account = Account(as_of_s=now)
+    pods, scheduled = _metered(state)
+    bill: Bill = {}
+    for uid, pod in pods.items():
+        since_s = account.as_of_s if uid in account.pods else _first_billed(scheduled[uid], account, state, fresh=fresh)
+        if since_s < now:
+            _charge(bill, pod, classes, since_s, now)
+    if not account.closed:
+        for uid, pod in account.pods.items():
+            if uid not in pods:
+                _charge(bill, pod, classes, account.as_of_s, now)
+    estimated_at_s = account.estimated_at_s
+    if now - account.as_of_s > GAP_S and not account.closed and (pods or account.pods):
+        _top_up(bill, pods, classes, account.as_of_s, now)
+        estimated_at_s = now
+    counters, offered, useful = _counted(account, state, fresh=fresh)
+    if (
+        not bill
+        and not offered
+        and not useful
+        and pods == account.pods
+        and counters == account.counters
+        and budgets == account.budgets
+        and not account.closed
+    ):
+        return account if fresh or not account.pods or now <= account.as_of_s else replace(account, as_of_s=now)
+    return Account(
+        as_of_s=max(now, account.as_of_s),
+        usd=account.usd + sum((usd for usd, _, _ in bill.values()), ZERO),
+        offered=account.offered + offered,
+        useful=account.useful + useful,
+        marks=_marked(account, bill, now, answered=offered + useful > 0),
+        pods=pods if pods != account.pods else account.pods,
+        meters=_metered_totals(account.meters, bill),
+        counters=counters,
+        estimated_at_s=estimated_at_s,
+        budgets=budgets,
+    )
+
+
+def _closed(account: Account, classes: Mapping[str, AcceleratorClass], now: float) -> Account:
+    """The account of a deployment that is gone: its pods billed up to now, then at rest."""
+    bill: Bill = {}
+    for pod in account.pods.values():
+        _charge(bill, pod, classes, account.as_of_s, now)
+    return replace(
+        account,
+        as_of_s=max(now, account.as_of_s),
+        usd=account.usd + sum((usd for usd, _, _ in bill.values()), ZERO),
+        marks=_marked(account, bill, now, answered=False),
+        pods={},
+        meters=_metered_totals(account.meters, bill),
+        closed=True,
+    )
+
+
+def _metered(state: DeploymentState) -> tuple[dict[str, MeteredPod], dict[str, float]]:
+    """The pods that hold a node, by uid, and when they got it."""
+    pods: dict[str, MeteredPod] = {}
+    scheduled: dict[str, float] = {}
+    for variant in state.spec.variants:
+        seen = state.variants.get(variant.name)
+        if seen is None:
+            continue
+        plain = MeteredPod(variant.name, variant.accelerator_class, variant.accelerator_count, spot=False)
+        for pod in seen.pods:
+            if pod.scheduled_at_s is not None:
+                pods[pod.uid] = plain if not pod.spot else replace(plain, spot=True)
+                scheduled[pod.uid] = pod.scheduled_at_s
+    return pods, scheduled
+
+
+def _first_billed(scheduled_at_s: float, account: Account, state: DeploymentState, *, fresh: bool) -> float:
+    """From when a pod that was not metered before is billed: its scheduling, but not before this deployment existed or was already accounted for."""
+    if fresh:
+        return max(scheduled_at_s, state.spec.created_at_s)
+    return max(scheduled_at_s, account.as_of_s - LATE_S) if not account.closed else max(scheduled_at_s, account.as_of_s)
+
+
+def _charge(bill: Bill, pod: MeteredPod, classes: Mapping[str, AcceleratorClass], start_s: float, end_s: float) -> None:
+    if end_s <= start_s:
+        return
+    usd, unpriced_s = spend(classes.get(pod.accelerator), start_s, end_s, spot=pod.spot)
+    spent, gpu_s, unpriced = bill.get((pod.variant, pod.accelerator), (ZERO, 0.0, 0.0))
+    bill[pod.variant, pod.accelerator] = (spent + usd * pod.count, gpu_s + (end_s - start_s) * pod.count, unpriced + unpriced_s * pod.count)
+
+
+def _top_up(bill: Bill, pods: Mapping[str, MeteredPod], classes: Mapping[str, AcceleratorClass], start_s: float, end_s: float) -> None:
+    """Raise each line to what the pods present now would have cost for the whole gap."""
+    after: Bill = {}
+    for pod in pods.values():
+        _charge(after, pod, classes, start_s, end_s)
+    for line, (usd, gpu_s, unpriced) in after.items():
+        if usd > bill.get(line, (ZERO, 0.0, 0.0))[0]:
+            bill[line] = (usd, gpu_s, unpriced)
+
+
+def _counted(account: Account, state: DeploymentState, *, fresh: bool) -> tuple[tuple[float, float] | None, float, float]:
+    """The counters as read, and what was (offered, useful) since: a counter that fell began anew, so all of it is new."""
+    if not isinstance(state.outcomes, Known):
+        return account.counters, 0.0, 0.0
+    read: Outcomes = state.outcomes.value
+    if account.counters is None:
+        return (read.offered, read.useful), *((0.0, 0.0) if fresh else (read.offered, read.useful))
+    offered, useful = account.counters
+    return (
+        (read.offered, read.useful),
+        read.offered - offered if read.offered >= offered else read.offered,
+        read.useful - useful if read.useful >= useful else read.useful,
+    )
+
+
+def _marked(account: Account, bill: Bill, now: float, *, answered: bool) -> tuple[Mark, ...]:
+    """Marks for the buckets that this stretch touched; spend is spread evenly over it."""
+    total = sum((usd for usd, _, _ in bill.values()), ZERO)
+    if not total and not answered:
+        return account.marks
+    newest = account.marks[-1].bucket if account.marks else -1
+    here = int(now // BUCKET_S)
+    if newest >= here:
+        return account.marks
+    span_s = max(1e-3, now - account.as_of_s)
+    added = []
+    for bucket in range(max(newest + 1, int(account.as_of_s // BUCKET_S), here - KEEP_BUCKETS), here + 1):
+        before = max(0.0, bucket * BUCKET_S - account.as_of_s) / span_s
+        added.append(Mark(bucket, (account.usd + total * Decimal(f"{before:.9f}")).quantize(NANO), account.offered, account.useful))
+    kept = (
+        account.marks
+        if not account.marks or account.marks[0].bucket >= here - KEEP_BUCKETS
+        else tuple(m for m in account.marks if m.bucket >= here - KEEP_BUCKETS)
+    )
+    return (*kept, *added)
+
+
+def _metered_totals(meters: tuple[Meter, ...], bill: Bill) -> tuple[Meter, ...]:
+    if not bill:
+        return meters
+    totals = {(meter.variant, meter.accelerator): meter for meter in meters}
+    for (variant, accelerator), (usd, gpu_s, unpriced) in bill.items():
+        old = totals.get((variant, accelerator), Meter(variant, accelerator))
+        totals[variant, accelerator] = Meter(variant, accelerator, old.usd + usd, old.gpu_s + gpu_s, old.unpriced_gpu_s + unpriced)
+    return tuple(totals.values())

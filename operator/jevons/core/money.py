@@ -1,0 +1,79 @@
+"""Prices over time, in `Decimal`: what accelerators cost per hour and what a stretch of time on them costs.
+
+A price that is missing, zero, negative or not a number is *no price*: the caller gets `None` and has to say what it does without one. It never becomes a
+zero and never enters a sum, so that one bad line in a price list cannot poison a total.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from jevons.core.spec import AcceleratorClass, Price
+
+ZERO = Decimal(0)
+HOUR_MS = 3_600_000
+MAX_USD_PER_H = Decimal(100_000)
+"""No accelerator costs this much per hour: above it, the number is a typing error and counts as no price."""
+CENT = Decimal("0.01")
+
+
+def usable(price: Decimal | None) -> Decimal | None:
+    """The price [USD/h] if it is one: finite, above zero and below `MAX_USD_PER_H`; else None."""
+    if price is None or not price.is_finite() or price <= 0 or price >= MAX_USD_PER_H:
+        return None
+    return price
+
+
+def in_force(prices: tuple[Price, ...], at_s: float) -> Price | None:
+    """The entry with the latest `effective_from_s` not after `at_s`, or None when none has begun."""
+    best: Price | None = None
+    for price in prices:
+        if price.effective_from_s <= at_s and (best is None or price.effective_from_s >= best.effective_from_s):
+            best = price
+    return best
+
+
+def accelerator_usd_per_h(accelerator: AcceleratorClass | None, at_s: float, *, spot: bool = False) -> Decimal | None:
+    """USD per hour of one accelerator at that time; a spot pod of a class without a spot price pays the on-demand price.
+
+    Example: 3.67 on demand from t=0 and 5.43 from t=100: at 99 -> 3.67, at 100 -> 5.43 (test_money.py::test_worked_example).
+    """
+    if accelerator is None:
+        return None
+    price = in_force(accelerator.prices, at_s)
+    if price is None:
+        return None
+    if spot and price.spot_usd_per_h is not None:
+        return usable(price.spot_usd_per_h)
+    return usable(price.on_demand_usd_per_h)
+
+
+def spend(accelerator: AcceleratorClass | None, start_s: float, end_s: float, *, spot: bool = False) -> tuple[Decimal, float]:
+    """USD that one accelerator costs in [start_s, end_s), price changes included, and the seconds of it that had no usable price.
+
+    Times are rounded to the millisecond, so that the same stretch cut into passes gives the same sum.
+    Example: 1 h at 2 USD/h whose second half has a NaN price -> (1.0, 1800) (test_money.py::test_a_nan_price_poisons_nothing).
+    """
+    if end_s <= start_s:
+        return ZERO, 0.0
+    cuts = [start_s, end_s]
+    if accelerator is not None:
+        cuts[1:1] = sorted({price.effective_from_s for price in accelerator.prices if start_s < price.effective_from_s < end_s})
+    total, unpriced_s = ZERO, 0.0
+    for begin, end in zip(cuts, cuts[1:], strict=False):
+        usd_per_h = accelerator_usd_per_h(accelerator, begin, spot=spot)
+        if usd_per_h is None:
+            unpriced_s += end - begin
+        else:
+            total += usd_per_h * (round(end * 1000) - round(begin * 1000)) / HOUR_MS
+    return total, unpriced_s
+
+
+def text(usd: Decimal) -> str:
+    """For people: `12.34`, and four significant digits below ten cents.
+
+    Example: Decimal("0.012345") -> "0.01234", Decimal("1234.5") -> "1234.50" (test_money.py::test_amounts_read_well).
+    """
+    if usd == 0 or abs(usd) >= Decimal("0.1"):
+        return format(usd.quantize(CENT), "f")
+    return format(float(usd), ".4g")

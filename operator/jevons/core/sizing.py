@@ -1,0 +1,50 @@
+"""How many replicas does this much work need?
+
+Work is measured in replicas: 1.0 keeps one replica exactly at its objectives. Arrivals are random, so a fleet sized for the mean is late half of the time;
+the spare part shrinks with the fleet (the standard deviation of `n` requests in flight is about sqrt(n)), which is why two replicas serve more than twice what
+one does. Where an engine exposes no queue, GPU utilisation against a target is the signal.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from statistics import NormalDist
+
+UTIL_TARGET = 0.7
+"""Utilisation that a replica without queue metrics is sized for."""
+UTIL_TOLERANCE = 0.1
+"""Within this of the target nothing moves."""
+
+
+@lru_cache(maxsize=256)
+def headroom_quantile(percentile: float, pressure: float) -> float:
+    """Standard deviations of spare capacity: the objective's percentile, shrinking to none as budget `pressure` (0..1) grows.
+
+    Example: percentile 95 without pressure -> 1.645 (test_sizing.py::test_headroom).
+    """
+    spread = NormalDist().inv_cdf(min(0.999, max(0.5, percentile / 100.0)))
+    return spread * (1.0 - min(1.0, max(0.0, pressure)))
+
+
+def replicas_for(work: float, concurrency: float, *, quantile: float) -> int:
+    """Fewest replicas for `work` (in replicas) of which each runs `concurrency` requests at once, with `quantile` standard deviations to spare.
+
+    Zero work needs zero replicas, any work at least one.
+    Example: work 2.0 at concurrency 16 and quantile 1.645 -> 2 + 1.645 * sqrt(2 / 16) = 2.58 -> 3 (test_sizing.py::test_worked_example).
+    """
+    if work <= 0.0:
+        return 0
+    return max(1, math.ceil(work + quantile * math.sqrt(work / max(1.0, concurrency)) - 1e-9))
+
+
+def replicas_for_utilisation(utils: list[float], current: int) -> int:
+    """Replicas that bring mean GPU utilisation (0..1, one per seen replica) to the target; `current` while it is within the tolerance.
+
+    Example: two replicas at 0.95 -> ceil(1.9 / 0.7) = 3 (test_sizing.py::test_utilisation_alone_changes_the_decision).
+    """
+    if not utils:
+        return current
+    if abs(sum(utils) / len(utils) / UTIL_TARGET - 1.0) <= UTIL_TOLERANCE:
+        return current
+    return math.ceil(sum(utils) / UTIL_TARGET - 1e-9)
