@@ -1,0 +1,154 @@
+"""Step 6: which variant answers?
+
+Hard gates first (what the client named, context, tools, JSON schema, pictures), then the operator's plan (cheapest variant whose threshold the score
+reaches, a share below it by budget pressure), then the conversation (never worse than before), then load: what is asleep or saturated is
+left to others where the class allows it. Pure: the table, the request's numbers and two readings of load go in, a `Choice` comes out.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jevons.gateway.errors import Refusal, invalid
+from jevons.gateway.steps.limits import too_long
+from jevons.gateway.table import Model, RequestClass, Variant
+
+BORDERLINE = 0.10
+"""A score so much below a threshold is a matter of taste: it may go to the cheaper variant when the better one is busy or asleep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What choosing needs of a request. `total_tokens`: input (high estimate) plus the answer's limit. `floor`: quality this conversation has had."""
+
+    klass: RequestClass
+    score: float
+    total_tokens: float
+    needs: frozenset[str] = frozenset()
+    explicit: str | None = None
+    quality: float | None = None
+    floor: float = 0.0
+    lot: str = ""
+    """What decides by chance: the same lot always falls the same way (a session, else the request's id)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`variant` answers, for `reason`. `cold`: it has no ready pod, the request waits for it. `wake`: also start this one (nobody waits for it)."""
+
+    variant: Variant
+    reason: str
+    cold: bool = False
+    wake: Variant | None = None
+    quality_ok: bool = True
+
+
+def choose(model: Model, ask: Ask, saturated: Callable[[Variant], bool]) -> Choice:
+    """The variant for this request, or a Refusal: 400 (no variant can), 429 budget_exceeded, 503 no_capacity."""
+    able = capable(model, ask)
+    if ask.explicit:
+        return _placed(model, able[0], "explicit")
+    wanted, reason = _wanted(model, ask, able)
+    if ask.floor > wanted.quality:
+        better = [one for one in able if one.quality >= ask.floor and (one.ready or one.wakeable)]
+        if better:
+            wanted, reason = min(better, key=lambda one: (one.quality, -one.ready)), "sticky"
+    if wanted.ready and not saturated(wanted):
+        return _chosen(ask, wanted, reason)
+    return _around(model, ask, able, wanted, reason=reason, saturated=saturated)
+
+
+def capable(model: Model, ask: Ask) -> list[Variant]:
+    """Variants that can serve the request at all, best first. Raises Refusal 400 with the reason when there is none."""
+    named = [model.variant(ask.explicit)] if ask.explicit else [one for one in model.variants if one.state != "Shadow"]
+    variants = [one for one in named if one is not None]
+    equipped = [one for one in variants if ask.needs <= set(one.capabilities)]
+    if not equipped:
+        needs = ", ".join(sorted(ask.needs)) or "any traffic"
+        raise invalid(f"No variant of {model.short!r} can do what this request needs: {needs}.", code="not_supported")
+    fitting = [one for one in equipped if ask.total_tokens <= one.context_length]
+    if not fitting:
+        longest = max(one.context_length for one in equipped)
+        raise too_long(f"the longest context is {longest} tokens (class {ask.klass.name!r}); this request needs about {ask.total_tokens:.0f}")
+    return sorted(fitting, key=lambda one: -one.quality)
+
+
+def threshold(model: Model, ask: Ask, planned: float) -> float:
+    """The score from which a variant may answer, moved by `x-jevons-quality`: more than the class promises raises it, less lowers it."""
+    if ask.quality is None:
+        return planned
+    if ask.quality >= 1.0:
+        return float("inf")
+    return planned + ask.quality - (ask.klass.min_quality if ask.klass.min_quality is not None else model.min_quality)
+
+
+def _wanted(model: Model, ask: Ask, able: list[Variant]) -> tuple[Variant, str]:
+    """What the plan says, whatever is ready."""
+    best = next((one for one in able if one.name == model.best), able[0])
+    if model.mode != "Auto":
+        return best, "off" if model.mode == "Off" else "shadow"
+    plan = [(one, score) for name, score in ask.klass.min_score for one in able if one.name == name]
+    for variant, planned in plan:
+        if ask.score >= threshold(model, ask, planned):
+            return variant, "best" if variant is best else "simple"
+    drawn = zlib.crc32(ask.lot.encode()) / 2**32
+    cheapest = next((one for one, _ in plan if one is not best), None)
+    if cheapest is not None and drawn < ask.klass.degraded_share and (ask.quality is None or ask.quality < 1.0):
+        return cheapest, "budget"
+    return best, "hard"
+
+
+def _around(model: Model, ask: Ask, able: list[Variant], wanted: Variant, *, reason: str, saturated: Callable[[Variant], bool]) -> Choice:
+    """`wanted` is asleep or saturated: somebody else answers if the class allows, else the request waits for it."""
+    ready = [one for one in able if one.ready and one is not wanted and one.quality >= ask.floor]
+    why = f"{wanted.name}-busy" if wanted.ready else f"{wanted.name}-cold"
+    free = [one for one in ready if not saturated(one)]
+    better = [one for one in free if one.quality >= wanted.quality]
+    lesser = [one for one in free if one.quality < wanted.quality and _allowed(model, ask, one)]
+    wake = wanted if not wanted.ready and wanted.wakeable else None
+    if wanted.ready:  # saturated: a free one that may answer, else queue where it belongs
+        other = next(iter(lesser), None) or next(iter(better), None)
+        return _chosen(ask, other or wanted, why if other else reason)
+    other = next(iter(better), None) or next(iter(lesser), None)
+    if other is not None:
+        return _chosen(ask, other, why, wake)
+    if not wanted.wakeable and ready:  # stopped by the budget, or broken: an answer below the class' quality beats none
+        return Choice(ready[0], "budget" if wanted.state == "Capped" else why, quality_ok=ready[0].quality >= wanted.quality)
+    return _placed(model, _to_wake(model, ask, able, wanted), why)
+
+
+def _allowed(model: Model, ask: Ask, cheaper: Variant) -> bool:
+    """Whether the class lets `cheaper` answer instead of a better one that is not there: by its own minQuality, or because it is a close call."""
+    if ask.quality is not None and ask.quality > cheaper.quality:
+        return False
+    if ask.klass.min_quality is not None and cheaper.quality >= ask.klass.min_quality:
+        return True
+    planned = dict(ask.klass.min_score).get(cheaper.name)
+    return planned is not None and ask.score >= threshold(model, ask, planned) - BORDERLINE
+
+
+def _to_wake(model: Model, ask: Ask, able: list[Variant], wanted: Variant) -> Variant:
+    """Nothing that may answer is ready. Woken is the operator's choice if it may answer this, else what was wanted, else anything."""
+    cheapest = next((one for one in able if one.name == model.wake), None)
+    may = cheapest is not None and cheapest.wakeable and cheapest.quality >= ask.floor
+    if cheapest is not None and may and (cheapest.quality >= wanted.quality or _allowed(model, ask, cheapest)):
+        return cheapest
+    return wanted if wanted.wakeable else next((one for one in able if one.wakeable), wanted)
+
+
+def _placed(model: Model, variant: Variant, reason: str) -> Choice:
+    """On `variant` and no other, warm or cold."""
+    if variant.ready:
+        return Choice(variant, reason)
+    if variant.wakeable:
+        return Choice(variant, reason, cold=True)
+    if variant.state == "Capped":
+        raise Refusal(429, "budget_exceeded", f"The budget of {model.short!r} does not allow starting {variant.name!r} now.", retry_after_s=120)
+    raise Refusal(503, "no_capacity", f"{variant.name!r} of {model.short!r} cannot serve now.", retry_after_s=30)
+
+
+def _chosen(ask: Ask, variant: Variant, reason: str, wake: Variant | None = None) -> Choice:
+    below = reason.endswith(("-cold", "-busy")) and ask.klass.min_quality is not None and variant.quality < ask.klass.min_quality
+    return Choice(variant, reason, wake=wake, quality_ok=not below)

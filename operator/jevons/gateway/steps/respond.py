@@ -1,0 +1,141 @@
+"""What Envoy is told: the changed body, the headers, the endpoint list, and the metadata behind accounting and the client's response headers.
+
+The endpoint list goes into dynamic metadata, which only the picker can write, and into the header of the same name (the endpoint-picker
+protocol wants both equal); Envoy chooses by the metadata alone. Of the headers between gateway processes (`INTERNAL_HEADERS`) a client's
+copies are removed or overwritten on every request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from jevons.gateway.steps.classify import bin_of
+from jevons.gateway.steps.decide import Arrival, Decision
+from jevons.gateway.steps.parse import Request
+from jevons.gateway.table import Table
+
+DESTINATION = "x-gateway-destination-endpoint"
+TICKET = "x-jevons-ticket"
+ROOM_HEADERS = ("x-jevons-model", "x-jevons-wake", "x-jevons-deadline-ms", "x-jevons-arrived-ms", "x-jevons-priority", "x-jevons-team")
+INTERNAL_HEADERS = (
+    DESTINATION,
+    "x-gateway-destination-endpoint-subset",
+    "x-gateway-destination-endpoint-served",
+    TICKET,
+    *ROOM_HEADERS,
+    "x-jevons-fill",
+    "accept-encoding",
+)
+"""Never taken from a client. `accept-encoding` goes too: a compressed answer cannot be counted."""
+
+TICKET_AGE_MAX_MS = 6 * 3600 * 1000.0
+
+
+def body_for_engine(request: Request, decision: Decision) -> bytes:
+    """The request as the engine gets it: its own model name, the class' ceiling, usage in streams, nothing of ours."""
+    body = {**request.body, "model": decision.choice.variant.served_model or decision.choice.variant.name}
+    body.pop("service_tier", None)
+    body.pop("cache_salt", None)
+    if request.stream and request.kind in ("chat", "completions"):
+        body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    if decision.output_limit is not None and request.max_output is None and request.kind in _LIMIT_FIELD:
+        body[_LIMIT_FIELD[request.kind]] = decision.output_limit
+    return orjson.dumps(body)
+
+
+_LIMIT_FIELD = {"chat": "max_tokens", "completions": "max_tokens", "responses": "max_output_tokens", "messages": "max_tokens"}
+
+
+def headers_for(decision: Decision, arrival: Arrival, request: Request, secret: bytes) -> dict[str, str]:
+    """Request headers to set: the endpoint list, and what the waiting room needs (it ends every list)."""
+    return {
+        DESTINATION: ",".join(decision.endpoints),
+        TICKET: ticket(arrival, secret),
+        "x-jevons-model": decision.model.key,
+        "x-jevons-wake": decision.choice.variant.name,
+        "x-jevons-deadline-ms": f"{decision.deadline_ms:.0f}",
+        "x-jevons-arrived-ms": f"{arrival.at_ms:.0f}",
+        "x-jevons-priority": "Low" if request.flex else decision.klass.priority,
+        "x-jevons-team": _header_value(decision.team),
+    }
+
+
+def metadata_for(decision: Decision, arrival: Arrival, request: Request) -> dict[str, dict[str, Any]]:
+    """Dynamic metadata: `envoy.lb` chooses the endpoint; `jevons` is read by the usage filter, the access log and the response headers."""
+    model, klass, choice = decision.model, decision.klass, decision.choice
+    jevons: dict[str, Any] = {
+        "id": arrival.id,
+        "ns": model.namespace,
+        "deployment": model.name,
+        "model": request.model.partition("@")[0],
+        "variant": choice.variant.name,
+        "klass": klass.name,
+        "team": decision.team,
+        "reason": choice.reason,
+        "score": f"{decision.score:.3f}",
+        "bin": bin_of(decision.score),
+        "arrived_ms": arrival.at_ms,
+        "wait_ms": round(arrival.wait_ms),
+        "strip": request.stream and not request.usage_asked,
+        "est_raw": decision.raw_tokens,
+        "est_in": round(decision.input_tokens, 1),
+        "est_out": round(decision.output_tokens, 1),
+        "limit": "client" if request.max_output is not None else "class" if decision.output_limit is not None else "none",
+        "tier": "Flex" if request.flex else klass.tier,
+        "ttft_ms_objective": klass.ttft_ms,
+        "itl_ms_objective": klass.itl_ms,
+        "quality": choice.quality_ok,
+        "cold": choice.cold or arrival.wait_ms > 0,
+        "session": "" if decision.session is None else f"{decision.session:016x}",
+        "picked": "" if choice.cold else decision.endpoints[0],
+        "work": 0.0 if choice.cold else round(decision.work, 1),
+        "reserved_usd": decision.reserved_usd,
+    }
+    return {"envoy.lb": {DESTINATION: ",".join(decision.endpoints)}, "jevons": jevons}
+
+
+def ticket(arrival: Arrival, secret: bytes) -> str:
+    """The arrival, signed: it survives the internal redirect out of the waiting room, and a client cannot make one."""
+    text = f"{arrival.at_ms:.0f}.{arrival.id}"
+    return f"{text}.{_sign(text, secret)}"
+
+
+def arrival_of(headers: Mapping[str, str], secret: bytes, *, fresh_id: str, now_ms: float) -> Arrival:
+    """When a request first arrived: now, or what its ticket says if this gateway signed it."""
+    text, _, signature = headers.get(TICKET, "").rpartition(".")
+    if text and hmac.compare_digest(signature.encode(), _sign(text, secret).encode()):
+        at, _, identity = text.partition(".")
+        if 0 <= now_ms - float(at) <= TICKET_AGE_MAX_MS:
+            return Arrival(identity, float(at), now_ms - float(at))
+    return Arrival(fresh_id, now_ms)
+
+
+def model_list(table: Table) -> bytes:
+    """GET /v1/models: every name a client may send, in OpenAI's form."""
+    rows = []
+    for name in table.known_names():
+        found = table.resolve(name)
+        if found is not None:
+            rows.append({"id": name, "object": "model", "created": 0, "owned_by": found[0].namespace})
+    return orjson.dumps({"object": "list", "data": rows})
+
+
+def one_model(table: Table, name: str) -> bytes | None:
+    """GET /v1/models/NAME, or None."""
+    found = table.resolve(name)
+    return None if found is None else orjson.dumps({"id": name, "object": "model", "created": 0, "owned_by": found[0].namespace})
+
+
+def _sign(text: str, secret: bytes) -> str:
+    digest = hmac.new(secret, text.encode(), hashlib.sha256).digest()[:15]
+    return base64.urlsafe_b64encode(digest).decode()
+
+
+def _header_value(text: str) -> str:
+    return "".join(character for character in text if " " < character < "\x7f")
