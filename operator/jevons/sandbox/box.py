@@ -1,0 +1,273 @@
+"""The sandbox: a real control plane with simulated GPUs in one folder, and Jevons' own processes in it.
+
+    async with Sandbox.start(nodes=[NodeSpec("gpu-a")]) as box:
+        await box.kubectl("apply", "-f", "-", input=manifest)
+        async with box.operator(period_s=1) as op, box.gateway(operators=[op.demand_address]) as gw:
+            ...
+
+Nothing here is tied to an event loop or to the Python clients of Kubernetes: programs write to files, and objects are read with the real kubectl. So
+a session's sandbox can be used from any test's own loop. However the parent ends, watchdog.py ends the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jevons.sandbox import watchdog
+from jevons.sandbox.cluster import Cluster
+from jevons.sandbox.nodes import DEFAULT_NODES, SYSTEM_NAMESPACE, NodeSpec, first_objects
+from jevons.sandbox.processes import KubectlError, Program, SandboxError
+from jevons.sandbox.prometheus import Prometheus
+from jevons.sandbox.services import Gateway, Operator
+from jevons.sandbox.slots import PREFIX, Slot, take
+from jevons.sandbox.tools import Tools
+
+DEMAND_AUDIENCE = "jevons-demand"
+
+
+class Sandbox:
+    """One running sandbox; made by `Sandbox.start`."""
+
+    def __init__(self, folder: Path, *, slot: Slot, tools: Tools, scrape_interval_s: float) -> None:
+        self.dir = folder
+        self.slot = slot
+        self.tools = tools
+        self.scrape_interval_s = scrape_interval_s
+        self.cluster = Cluster(folder, slot=slot, tools=tools)
+        self.prometheus: Prometheus | None = None
+        self.fleet: Program | None = None
+        self._started = 0
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        return self.cluster.kubeconfig
+
+    @property
+    def api_url(self) -> str:
+        """The API server's address."""
+        return self.cluster.api_url
+
+    @property
+    def prometheus_url(self) -> str:
+        """Prometheus' address. Raises SandboxError in a sandbox without one."""
+        if self.prometheus is None:
+            raise SandboxError("this sandbox was started with prometheus=False")
+        return self.prometheus.url
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def start(
+        cls,
+        *,
+        nodes: Sequence[NodeSpec] = DEFAULT_NODES,
+        tools: Tools | None = None,
+        engines: bool = True,
+        prometheus: bool = True,
+        scrape_interval_s: float = 2.0,
+        time_scale: float = 1.0,
+        progress: Callable[[str], None] = lambda _sentence: None,
+    ) -> AsyncIterator[Sandbox]:
+        """A sandbox for the time of an `async with`.
+
+        nodes: fake nodes with GPUs. engines: whether the fleet process plays pods. prometheus: whether there is one. scrape_interval_s: of all jobs
+        [s]. time_scale: how much faster than the wall clock engines run. progress: told in a sentence what goes on. Raises NotReadyError with the log
+        of whatever did not start; everything that did is ended.
+        """
+        if tools is None:
+            tools = await asyncio.to_thread(Tools.resolve, progress=progress)
+        with _folder() as (folder, slot):
+            box = cls(folder, slot=slot, tools=tools, scrape_interval_s=scrape_interval_s)
+            try:
+                await box.cluster.start(progress)
+                await box._furnish(nodes, progress)
+                await asyncio.gather(box._start_prometheus(prometheus, progress), box._start_fleet(engines, time_scale, progress))
+                progress("ready")
+                yield box
+            finally:
+                for program in (box.prometheus, box.fleet):
+                    if program is not None:
+                        program.kill()
+
+    async def kubectl(self, *arguments: str, input: str | bytes | None = None, timeout_s: float = 60.0) -> str:  # noqa: A002 - subprocess' own word
+        """The real kubectl as administrator; returns its standard output. Raises KubectlError with its standard error."""
+        process = await asyncio.create_subprocess_exec(
+            str(self.tools["kubectl"]),
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig), watchdog.MARK: str(self.dir)},
+        )
+        text = input.encode() if isinstance(input, str) else input
+        try:
+            out, err = await asyncio.wait_for(process.communicate(text), timeout_s)
+        except TimeoutError:
+            process.kill()
+            await process.communicate()
+            raise KubectlError(f"kubectl {' '.join(arguments)}: no answer within {timeout_s:g} s") from None
+        if process.returncode != 0:
+            raise KubectlError(f"kubectl {' '.join(arguments)}: {err.decode(errors='replace').strip()}")
+        return out.decode()
+
+    async def apply(self, *objects: dict[str, Any], namespace: str | None = None) -> None:
+        """Server-side apply of objects, in order. Raises KubectlError."""
+        where = ("-n", namespace) if namespace else ()
+        await self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", *where, input=yaml.safe_dump_all(objects))
+
+    async def get(self, kind: str, name: str, *, namespace: str | None = None) -> dict[str, Any] | None:
+        """One object, None when there is none."""
+        where = ("-n", namespace) if namespace else ()
+        text = await self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found", *where)
+        return dict(json.loads(text)) if text else None
+
+    async def items(self, kind: str, *, namespace: str | None = None, selector: str | None = None) -> list[dict[str, Any]]:
+        """Objects of a kind, of all namespaces when none is named."""
+        arguments = ["get", kind, "-o", "json", *(("-n", namespace) if namespace else ("-A",)), *(("-l", selector) if selector else ())]
+        return list(json.loads(await self.kubectl(*arguments))["items"])
+
+    @contextlib.asynccontextmanager
+    async def operator(
+        self,
+        *,
+        period_s: float = 1.0,
+        resync_s: float = 120.0,
+        demand_port: int | None = None,
+        identity: str | None = None,
+        insecure_demand: bool = False,
+        options: Iterable[str] = (),
+        env: dict[str, str] | None = None,
+    ) -> AsyncIterator[Operator]:
+        """`jevons operator` against this cluster until the end of the `async with` (SIGTERM), ready when it says so.
+
+        period_s, resync_s: of its loop and its own LIST [s]. demand_port: the same one again after a kill, so that gateways find it.
+        identity: its name in the Lease. options: further words of the command line.
+        """
+        op = Operator.of(
+            self._name("operator"),
+            self.dir,
+            kubeconfig=self.kubeconfig,
+            prometheus_url=self.prometheus_url,
+            scrape_interval_s=self.scrape_interval_s,
+            period_s=period_s,
+            resync_s=resync_s,
+            ports=(demand_port or self.slot.port(), self.slot.port(), self.slot.port()),
+            options=[*(("--identity", identity) if identity else ()), *(("--insecure-demand",) if insecure_demand else ()), *options],
+            env=env,
+        )
+        async with self._running(op, op.metrics_address):
+            yield op
+
+    @contextlib.asynccontextmanager
+    async def gateway(
+        self,
+        *,
+        operators: Sequence[str],
+        pickers: int = 2,
+        port: int | None = None,
+        options: Iterable[str] = (),
+        env: dict[str, str] | None = None,
+    ) -> AsyncIterator[Gateway]:
+        """`jevons gateway` with the real Envoy until the end of the `async with`, ready when it says so.
+
+        operators: demand addresses (`op.demand_address`). pickers: processes. It carries a ServiceAccount token of the cluster for the operators.
+        """
+        name = self._name("gateway")
+        token = self.dir / name / "token"
+        token.parent.mkdir()
+        token.write_text(
+            await self.kubectl("create", "token", "jevons-gateway", "-n", SYSTEM_NAMESPACE, "--audience", DEMAND_AUDIENCE, "--duration", "24h")
+        )
+        gw = Gateway.of(
+            name,
+            self.dir,
+            kubeconfig=self.kubeconfig,
+            envoy=self.tools["envoy"],
+            operators=operators,
+            pickers=pickers,
+            token=token,
+            ports=(port or self.slot.port(), self.slot.port(), self.slot.port()),
+            options=list(options),
+            env=env,
+        )
+        async with self._running(gw, gw.metrics_address):
+            yield gw
+
+    @contextlib.asynccontextmanager
+    async def _running(self, program: Program, metrics_address: str) -> AsyncIterator[None]:
+        try:
+            await program.start(timeout_s=60)
+            if self.prometheus is not None:
+                self.prometheus.watch(program.name, metrics_address)
+            yield
+        finally:
+            if self.prometheus is not None:
+                self.prometheus.unwatch(program.name)
+            await program.stop()
+
+    def _name(self, kind: str) -> str:
+        self._started += 1
+        return f"{kind}-{self._started}"
+
+    async def _furnish(self, nodes: Sequence[NodeSpec], progress: Callable[[str], None]) -> None:
+        """Nodes, namespace, accounts, and the custom resource definitions of the checkout when there are some."""
+        progress(f"{len(nodes)} nodes, {sum(node.gpus for node in nodes)} GPUs, none of them real")
+        await self.apply(*first_objects(nodes))
+        definitions = sorted(crd_folder().glob("*.yaml"))
+        if definitions:
+            await self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd_folder()))
+            await self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crd_folder()))
+
+    async def _start_prometheus(self, wanted: bool, progress: Callable[[str], None]) -> None:
+        if not wanted:
+            return
+        progress("starting Prometheus")
+        self.prometheus = Prometheus(
+            self.tools["prometheus"], self.dir, port=self.slot.port(), kubeconfig=self.kubeconfig, scrape_interval_s=self.scrape_interval_s
+        )
+        await self.prometheus.start()
+
+    async def _start_fleet(self, wanted: bool, time_scale: float, progress: Callable[[str], None]) -> None:
+        if not wanted:
+            return
+        progress("starting the fleet that plays the engines")
+        command = [sys.executable, "-m", "jevons.sandbox.fleet", "--kubeconfig", str(self.kubeconfig), "--cidr", self.slot.pod_cidr]
+        command += ["--time-scale", f"{time_scale:g}"]
+        self.fleet = Program("fleet", command, folder=self.dir)
+        await self.fleet.start()
+
+
+def crd_folder() -> Path:
+    """crds/ of the checkout this package runs from."""
+    return Path(__file__).parents[3] / "crds"
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[tuple[Path, Slot]]:
+    """A folder and a slot, with the watchdog that ends whatever carries the folder's mark when this process lets go of the pipe."""
+    slot = take()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    slot.belongs_to(folder)
+    guard = subprocess.Popen(
+        [sys.executable, "-I", watchdog.__file__, str(folder)], stdin=subprocess.PIPE, pass_fds=[slot.fd], start_new_session=True
+    )
+    try:
+        yield folder, slot
+    finally:
+        if guard.stdin is not None:
+            guard.stdin.close()
+        left = guard.wait()
+        slot.release()
+        if left:
+            raise SandboxError(f"some processes of {folder} could not be ended (watchdog exit code {left})")

@@ -1,0 +1,84 @@
+"""The embedded cluster behaves like a cluster where Jevons looks at it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from jevons.sandbox import KubectlError, Sandbox
+
+pytestmark = pytest.mark.cluster
+
+
+async def eventually(look: Callable[[], Awaitable[Any]], *, within_s: float = 30.0) -> Any:
+    """The first true answer of `look`; fails with the last one."""
+    deadline = time.monotonic() + within_s
+    while not (seen := await look()):
+        assert time.monotonic() < deadline, f"after {within_s} s still {seen!r}"
+        await asyncio.sleep(0.1)
+    return seen
+
+
+def deployment(name: str, *, replicas: int, gpus: int, delay: str = "0s") -> str:
+    labels = {"app": name}
+    container = {"name": "engine", "image": "vllm", "resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}
+    annotations = {"pod-ready.stage.kwok.x-k8s.io/delay": delay, "prometheus.io/scrape": "true", "prometheus.io/port": "8000"}
+    template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": {"containers": [container]}}
+    spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
+    return json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec})
+
+
+async def test_gpus_are_counted_by_the_real_scheduler(sandbox: Sandbox, namespace: str) -> None:
+    await sandbox.kubectl("apply", "-n", namespace, "-f", "-", input=deployment("big", replicas=3, gpus=8))
+
+    async def phases() -> bool:
+        pods = await sandbox.items("pods", namespace=namespace)
+        return sorted(pod["status"]["phase"] for pod in pods) == ["Pending", "Running", "Running"]
+
+    await eventually(phases)
+
+
+async def test_pods_have_addresses_of_this_sandboxes_network(sandbox: Sandbox, namespace: str) -> None:
+    await sandbox.kubectl("apply", "-n", namespace, "-f", "-", input=deployment("one", replicas=1, gpus=1))
+
+    async def address() -> str | None:
+        pods = await sandbox.items("pods", namespace=namespace)
+        return pods[0]["status"].get("podIP") if pods else None
+
+    assert (await eventually(address)).startswith(sandbox.slot.pod_cidr.removesuffix("0.0/16"))
+
+
+async def test_a_pod_that_still_loads_has_an_address_and_is_not_ready(sandbox: Sandbox, namespace: str) -> None:
+    await sandbox.kubectl("apply", "-n", namespace, "-f", "-", input=deployment("slow", replicas=1, gpus=1, delay="1h"))
+
+    async def loading() -> bool:
+        pods = await sandbox.items("pods", namespace=namespace)
+        return bool(pods and pods[0]["status"].get("podIP") and pods[0]["status"]["phase"] == "Pending")
+
+    await eventually(loading)
+
+
+async def test_a_refused_command_raises_with_the_words_of_kubectl(sandbox: Sandbox) -> None:
+    with pytest.raises(KubectlError, match="not found"):
+        await sandbox.kubectl("get", "deployment", "nobody")
+
+
+async def test_an_object_that_does_not_exist_is_none(sandbox: Sandbox) -> None:
+    assert await sandbox.get("configmap", "nobody", namespace="default") is None
+
+
+async def test_prometheus_finds_pods_and_names_them_as_the_queries_expect(sandbox: Sandbox) -> None:
+    assert sandbox.prometheus is not None
+
+    async def exporters() -> list[dict[str, str]]:
+        found = await sandbox.prometheus.query('up{job="pods", namespace="jevons-system"}')
+        return [series["metric"] for series in found]
+
+    labels = await eventually(exporters)
+    assert {"namespace", "pod", "node", "job", "instance"} <= set(labels[0])
+    assert labels[0]["pod"].startswith("dcgm-exporter-")
