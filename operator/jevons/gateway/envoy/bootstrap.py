@@ -1,0 +1,255 @@
+"""Envoy's whole configuration, as one function of a few settings: no xDS server, no templates.
+
+What is not obvious, and was measured (reference figures in docs/designs): the picker sees every request with its body (`BUFFERED`, headers
+`SEND`: with headers skipped the endpoint comes too late); the endpoint is chosen by metadata that only the picker writes, and falls back to
+*nothing* (an impossible subset), so a host missing from EDS is skipped and never replaced by a wrong pod; the fallbacks are in the picker's
+list, tried by retries before the first byte. A 307 of the waiting room runs the request through the picker again (internal redirect).
+Streams may idle for minutes (held requests), requests may not trickle in. Engines close idle connections after 5 s, so Envoy does after 4.
+
+The access log is JSON lines at `state_dir/access.log`; its fields are `jevons.gateway.access_log.ACCESS_LOG_FORMAT`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from jevons.gateway.access_log import ACCESS_LOG_FORMAT
+from jevons.gateway.endpoints import CLUSTER
+from jevons.gateway.envoy.policy import (
+    circuit_breakers,
+    direct_error,
+    http1_upstream,
+    http2_upstream,
+    local_replies,
+    overload_manager,
+    response_headers,
+)
+from jevons.gateway.steps.parse import MAX_BODY_BYTES
+from jevons.gateway.steps.respond import DESTINATION
+
+SERVED = f"{DESTINATION}-served"
+USAGE_LUA = Path(__file__).with_name("usage.lua")
+_TYPE = "type.googleapis.com/"
+_FILTERS = _TYPE + "envoy.extensions.filters.http."
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoySettings:
+    """What differs between two gateways. `pickers` are unix sockets; `state_dir` holds eds.json, access.log and the admin socket."""
+
+    state_dir: Path
+    pickers: tuple[Path, ...]
+    host: str = "127.0.0.1"
+    port: int = 8080
+    max_connections: int = 20_000
+    picker_timeout_s: float = 10.0
+
+    @property
+    def admin(self) -> Path:
+        """Envoy's admin interface: a unix socket, reachable by this pod's processes alone."""
+        return self.state_dir / "envoy-admin.sock"
+
+
+def write_bootstrap(settings: EnvoySettings, path: Path) -> None:
+    """The configuration as a JSON file for `envoy --config-path`."""
+    path.write_bytes(orjson.dumps(bootstrap(settings), option=orjson.OPT_INDENT_2))
+
+
+def bootstrap(settings: EnvoySettings) -> dict[str, Any]:
+    """The configuration as plain data."""
+    return {
+        "node": {"id": "jevons", "cluster": "jevons"},
+        "admin": {"address": {"pipe": {"path": str(settings.admin), "mode": 0o600}}},
+        "overload_manager": overload_manager(settings.max_connections),
+        "static_resources": {"listeners": [_listener(settings)], "clusters": [_engines(settings), _pickers(settings)]},
+    }
+
+
+def _listener(settings: EnvoySettings) -> dict[str, Any]:
+    return {
+        "name": "gateway",
+        "address": {"socket_address": {"address": settings.host, "port_value": settings.port}},
+        "per_connection_buffer_limit_bytes": 2 * MAX_BODY_BYTES + 65_536,
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": _connection_manager(settings)}]}],
+    }
+
+
+def _connection_manager(settings: EnvoySettings) -> dict[str, Any]:
+    return {
+        "@type": _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "gateway",
+        "use_remote_address": True,
+        "always_set_request_id_in_response": True,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "max_request_headers_kb": 16,
+        "common_http_protocol_options": {
+            "headers_with_underscores_action": "REJECT_REQUEST",
+            "max_headers_count": 100,
+            "idle_timeout": "3600s",
+        },
+        "http_protocol_options": {"allow_chunked_length": False},
+        "http2_protocol_options": {
+            "max_concurrent_streams": 100,
+            "initial_stream_window_size": 65_536,
+            "initial_connection_window_size": 1_048_576,
+        },
+        "request_headers_timeout": "5s",
+        "request_timeout": "30s",
+        "stream_idle_timeout": "0s",
+        "delayed_close_timeout": "1s",
+        "drain_timeout": "5s",
+        "route_config": {"name": "routes", "virtual_hosts": [_virtual_host()]},
+        "http_filters": [_ext_proc(settings), _lua(), {"name": "router", "typed_config": {"@type": _FILTERS + "router.v3.Router"}}],
+        "local_reply_config": local_replies(),
+        "access_log": [_access_log(settings)],
+    }
+
+
+def _virtual_host() -> dict[str, Any]:
+    route = {
+        "cluster": CLUSTER,
+        "timeout": "0s",
+        "idle_timeout": "0s",
+        "retry_policy": {
+            "retry_on": "connect-failure,reset,refused-stream",
+            "num_retries": 3,
+            "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.250s"},
+        },
+        "internal_redirect_policy": {"max_internal_redirects": 10, "redirect_response_codes": [307], "allow_cross_scheme_redirect": True},
+    }
+    off = {"typed_per_filter_config": {"ext_proc": {"@type": _FILTERS + "ext_proc.v3.ExtProcPerRoute", "disabled": True}}}
+    return {
+        "name": "all",
+        "domains": ["*"],
+        "response_headers_to_add": response_headers(),
+        "routes": [
+            {"match": {"prefix": "/v1/"}, "route": route},
+            {"match": {"path": "/healthz"}, "direct_response": {"status": 200, "body": {"inline_string": "ok\n"}}, **off},
+            {"match": {"prefix": "/"}, **direct_error(404, "unknown_url", "Unknown request URL: paths begin with /v1/."), **off},
+        ],
+    }
+
+
+def _ext_proc(settings: EnvoySettings) -> dict[str, Any]:
+    return {
+        "name": "ext_proc",
+        "typed_config": {
+            "@type": _FILTERS + "ext_proc.v3.ExternalProcessor",
+            "grpc_service": {
+                "envoy_grpc": {
+                    "cluster_name": "pickers",
+                    "retry_policy": {"retry_on": "connect-failure,reset,refused-stream,unavailable,cancelled", "num_retries": 3},
+                },
+                "timeout": "0s",
+            },
+            "failure_mode_allow": False,
+            "status_on_error": {"code": "ServiceUnavailable"},
+            "message_timeout": f"{settings.picker_timeout_s:g}s",
+            "processing_mode": {
+                "request_header_mode": "SEND",
+                "request_body_mode": "BUFFERED",
+                "request_trailer_mode": "SKIP",
+                "response_header_mode": "SKIP",
+                "response_body_mode": "NONE",
+                "response_trailer_mode": "SKIP",
+            },
+            "metadata_options": {"receiving_namespaces": {"untyped": ["envoy.lb", "jevons"]}},
+        },
+    }
+
+
+def _lua() -> dict[str, Any]:
+    return {"name": "usage", "typed_config": {"@type": _FILTERS + "lua.v3.Lua", "default_source_code": {"filename": str(USAGE_LUA)}}}
+
+
+def _access_log(settings: EnvoySettings) -> dict[str, Any]:
+    served = {"served": f"%DYNAMIC_METADATA(envoy.lb:{SERVED})%"}
+    return {
+        "name": "file",
+        "typed_config": {
+            "@type": _TYPE + "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(settings.state_dir / "access.log"),
+            "log_format": {"json_format": {**ACCESS_LOG_FORMAT, **served}},
+        },
+    }
+
+
+def _engines(settings: EnvoySettings) -> dict[str, Any]:
+    """Every pod and the waiting room; who gets a request is the picker's list and nothing else."""
+    return {
+        "name": CLUSTER,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "per_connection_buffer_limit_bytes": 2 * MAX_BODY_BYTES + 65_536,
+        "circuit_breakers": circuit_breakers(),
+        "typed_extension_protocol_options": http1_upstream(idle_timeout_s=4),
+        "eds_cluster_config": {
+            "service_name": CLUSTER,
+            "eds_config": {
+                "path_config_source": {"path": str(settings.state_dir / "eds.json"), "watched_directory": {"path": str(settings.state_dir)}},
+            },
+        },
+        "load_balancing_policy": {"policies": [_policy("override_host", "OverrideHost", _override())]},
+    }
+
+
+def _override() -> dict[str, Any]:
+    def path(key: str) -> dict[str, Any]:
+        return {"key": "envoy.lb", "path": [{"key": key}]}
+
+    nothing = {
+        "fallback_policy": "NO_FALLBACK",
+        "subset_selectors": [{"keys": ["never"]}],
+        "subset_lb_policy": {"policies": [_policy("round_robin", "RoundRobin", {})]},
+    }
+    return {
+        "override_host_sources": [{"metadata": path(DESTINATION)}],
+        "selected_host_key": path(SERVED),
+        "fallback_policy": {"policies": [_policy("subset", "Subset", nothing)]},
+    }
+
+
+def _policy(name: str, message: str, settings: dict[str, Any]) -> dict[str, Any]:
+    kind = f"envoy.extensions.load_balancing_policies.{name}.v3.{message}"
+    return {"typed_extension_config": {"name": f"envoy.load_balancing_policies.{name}", "typed_config": {"@type": _TYPE + kind, **settings}}}
+
+
+def _pickers(settings: EnvoySettings) -> dict[str, Any]:
+    """N unix sockets: the one with the fewest requests gets the next; one failure takes a picker out for a second."""
+    endpoints = [{"endpoint": {"address": {"pipe": {"path": str(path)}}}} for path in settings.pickers]
+    return {
+        "name": "pickers",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "lb_policy": "LEAST_REQUEST",
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
+        "per_connection_buffer_limit_bytes": 2 * MAX_BODY_BYTES + 65_536,
+        "circuit_breakers": circuit_breakers(),
+        "typed_extension_protocol_options": http2_upstream(),
+        "health_checks": [
+            {
+                "timeout": "2s",
+                "interval": "1s",
+                "no_traffic_interval": "1s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "grpc_health_check": {"service_name": "envoy.service.ext_proc.v3.ExternalProcessor"},
+            }
+        ],
+        "outlier_detection": {
+            "consecutive_5xx": 1,
+            "consecutive_gateway_failure": 1,
+            "enforcing_consecutive_gateway_failure": 100,
+            "interval": "0.5s",
+            "base_ejection_time": "1s",
+            "max_ejection_time": "2s",
+            "max_ejection_percent": 50,
+        },
+        "load_assignment": {"cluster_name": "pickers", "endpoints": [{"lb_endpoints": endpoints}]},
+    }

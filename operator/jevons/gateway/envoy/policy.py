@@ -1,0 +1,113 @@
+"""The parts of Envoy's configuration that are rules rather than structure: limits, answers of Envoy's own, headers that explain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jevons.gateway.errors import error_body
+
+_TYPE = "type.googleapis.com/"
+_PLENTY = 1_000_000
+
+
+def circuit_breakers() -> dict[str, Any]:
+    """No limit but the retry budget: 20 % of active requests, at least 100 (the default limits of 1,024 would cut held requests)."""
+    threshold = {
+        "max_connections": _PLENTY,
+        "max_pending_requests": _PLENTY,
+        "max_requests": _PLENTY,
+        "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 100},
+    }
+    return {"thresholds": [{"priority": "DEFAULT", **threshold}, {"priority": "HIGH", **threshold}]}
+
+
+def http1_upstream(*, idle_timeout_s: float) -> dict[str, Any]:
+    """HTTP/1.1 to the engines."""
+    return _protocol(
+        {"explicit_http_config": {"http_protocol_options": {}}, "common_http_protocol_options": {"idle_timeout": f"{idle_timeout_s:g}s"}}
+    )
+
+
+def http2_upstream() -> dict[str, Any]:
+    """HTTP/2 to the pickers (gRPC). A dead connection is noticed within 2 s."""
+    return _protocol({"explicit_http_config": {"http2_protocol_options": {"connection_keepalive": {"interval": "5s", "timeout": "5s"}}}})
+
+
+def _protocol(options: dict[str, Any]) -> dict[str, Any]:
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {name: {"@type": _TYPE + name, **options}}
+
+
+def overload_manager(max_connections: int) -> dict[str, Any]:
+    """A ceiling of client connections, so that a flood cannot take every file descriptor."""
+    monitor = _TYPE + "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    return {
+        "resource_monitors": [
+            {
+                "name": "envoy.resource_monitors.global_downstream_max_connections",
+                "typed_config": {"@type": monitor, "max_active_downstream_connections": max_connections},
+            }
+        ]
+    }
+
+
+def response_headers() -> list[dict[str, Any]]:
+    """Headers that explain the choice, from the picker's metadata; one without a value is left out."""
+    explained = {"variant": "variant", "reason": "reason", "score": "score", "wait-ms": "wait_ms"}
+    return [
+        {
+            "header": {"key": f"x-jevons-{name}", "value": f"%DYNAMIC_METADATA(jevons:{key})%"},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            "keep_empty_value": False,
+        }
+        for name, key in explained.items()
+    ]
+
+
+def direct_error(status: int, code: str, message: str) -> dict[str, Any]:
+    """A route that answers by itself, in OpenAI's form."""
+    return {
+        "direct_response": {"status": status, "body": {"inline_string": error_body(status, code, message).decode()}},
+        "response_headers_to_add": [
+            {"header": {"key": "content-type", "value": "application/json"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"},
+        ],
+    }
+
+
+_OWN_ANSWERS = {
+    400: ("invalid_request", "The request is malformed."),
+    408: ("request_timeout", "The request did not arrive in time."),
+    413: ("request_too_large", "The request body is too large."),
+    426: ("invalid_request", "This protocol is not supported."),
+    431: ("headers_too_large", "The request headers are too large."),
+    500: ("internal_error", "The gateway failed; try again."),
+    502: ("upstream_error", "The model broke off before its first token; try again."),
+    503: ("no_capacity", "No replica could take the request; try again."),
+    504: ("timeout", "The request was not decided in time; try again."),
+}
+
+
+def local_replies() -> dict[str, Any]:
+    """Envoy's own errors in OpenAI's form. An answer of the picker passes as it is (its body is JSON already)."""
+    return {
+        "mappers": [
+            {
+                "filter": {"and_filter": {"filters": [_status_is(status), _not_by_the_picker()]}},
+                "body_format_override": {
+                    "text_format_source": {"inline_string": error_body(status, code, message).decode().replace("%", "%%")},
+                    "content_type": "application/json",
+                },
+            }
+            for status, (code, message) in _OWN_ANSWERS.items()
+        ]
+    }
+
+
+def _status_is(status: int) -> dict[str, Any]:
+    return {"status_code_filter": {"comparison": {"op": "EQ", "value": {"default_value": status, "runtime_key": "jevons.none"}}}}
+
+
+def _not_by_the_picker() -> dict[str, Any]:
+    """True for every answer but the picker's, which says so in its metadata."""
+    matcher = {"filter": "jevons", "path": [{"key": "refused"}], "value": {"bool_match": True}, "invert": True}
+    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": True}}
