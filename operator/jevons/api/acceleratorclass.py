@@ -9,10 +9,9 @@ from pydantic import Field
 from jevons.api.base import Model, Rule
 from jevons.api.lists import Keyed
 from jevons.api.metadata import Metadata, name_length
-from jevons.api.quantities import Instant, LabelKey, LabelValue, Money, memory
+from jevons.api.quantities import Instant, LabelKey, Labels, Money, memory
 from jevons.api.status import AcceleratorClassStatus
 
-Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=16)]
 Memory = Annotated[str, memory("1Mi", "16Ti")]
 Bandwidth = Annotated[str, memory("1M", "1000T")]
 Watts = Annotated[int, Field(strict=True, ge=1, le=100_000)]
@@ -48,7 +47,7 @@ class Power(Model):
             "PowerIdlePeak",
             "!has(self.idleWatts) || !has(self.peakWatts) || self.idleWatts <= self.peakWatts",
             "idleWatts must not be above peakWatts",
-            "'idleWatts ' + string(self.?idleWatts.orValue(0)) + ' is above peakWatts ' + string(self.?peakWatts.orValue(0))",
+            "'idleWatts %d is above peakWatts %d'.format([self.idleWatts, self.peakWatts])",
             lambda power: power.idle_watts is None or power.peak_watts is None or power.idle_watts <= power.peak_watts,
             lambda power: f"idleWatts {power.idle_watts} is above peakWatts {power.peak_watts}",
         ),

@@ -10,7 +10,7 @@ from jevons.api.base import Model, Rule
 from jevons.api.budget import BudgetFields
 from jevons.api.lists import ATOMIC, Distinct
 from jevons.api.metadata import Metadata, name_length
-from jevons.api.quantities import HeaderValue, LabelKey, LabelValue
+from jevons.api.quantities import HeaderValue, LabelKey, Labels, LabelValue
 from jevons.api.status import InferenceBudgetStatus
 
 
@@ -22,7 +22,7 @@ class Requirement(Model):
             "SelectorValues",
             "(self.operator in ['In', 'NotIn']) == (size(self.values) > 0)",
             "values must be set for In and NotIn, and empty for Exists and DoesNotExist",
-            "string(size(self.values)) + ' values for operator ' + self.operator + '; In and NotIn need some, Exists and DoesNotExist none'",
+            "'%d values for operator %s; In and NotIn need some, Exists and DoesNotExist none'.format([size(self.values), self.operator])",
             lambda one: (one.operator in ("In", "NotIn")) == (len(one.values) > 0),
             lambda one: f"{len(one.values)} values for operator {one.operator}; In and NotIn need some, Exists and DoesNotExist none",
         ),
@@ -39,7 +39,7 @@ class Requirement(Model):
 class LabelSelector(Model):
     """Kubernetes' label selector: all lines must hold; an empty one selects everything."""
 
-    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] = Field(default_factory=dict)
+    match_labels: Labels = Field(default_factory=dict)
     """Labels and their exact values."""
     match_expressions: Annotated[tuple[Requirement, ...], Field(max_length=16, json_schema_extra=ATOMIC)] = ()
     """Further conditions."""

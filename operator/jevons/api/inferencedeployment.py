@@ -209,7 +209,7 @@ class InferenceDeploymentSpec(Model):
             "RequestClassNamesUnique",
             "self.requestClasses.all(c, c.name != 'default' && self.requestClasses.exists_one(d, d.name == c.name))",
             "requestClasses: names must be unique and not `default`",
-            "'requestClasses: names must be unique and not `default`, got ' + self.requestClasses.map(c, c.name).join(', ')",
+            "'requestClasses: names must be unique and not `default`, got %s'.format([self.requestClasses.map(c, c.name)])",
             _unique_names,
             lambda spec: "requestClasses: names must be unique and not `default`, got " + ", ".join(each.name for each in spec.request_classes),
         ),
@@ -218,8 +218,7 @@ class InferenceDeploymentSpec(Model):
             "self.variants.all(v, !has(v.targetRef) || self.variants.exists_one(w, has(w.targetRef) && w.targetRef.kind == v.targetRef.kind"
             " && w.targetRef.name == v.targetRef.name))",
             "variants: each targetRef must be another workload",
-            "'variants: each targetRef must be another workload, got '"
-            " + self.variants.filter(v, has(v.targetRef)).map(v, v.targetRef.kind + '/' + v.targetRef.name).join(', ')",
+            "'variants: each targetRef must be another workload, got %s'.format([self.variants.map(v, has(v.targetRef) ? v.targetRef.name : '')])",
             _unique_targets,
             lambda spec: (
                 "variants: each targetRef must be another workload, got "

@@ -1,10 +1,12 @@
-"""What a list means: `Keyed` entries are told apart by a field, `Distinct` ones by themselves, `ATOMIC` ones by their order.
+"""What a collection means: list entries are `Keyed` by a field, `Distinct` by themselves, or `ATOMIC`; a map's `Keys` have a pattern.
 
 The API server uses it to merge appliers and to refuse duplicates (`x-kubernetes-list-type`); the markers make pydantic refuse the same ones.
+Structural schemas cannot say a pattern for keys, so a CEL rule does.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +52,33 @@ class Distinct:
 
     def _check(self, entries: tuple[str, ...]) -> tuple[str, ...]:
         refuse_duplicates("value", list(entries))
+        return entries
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A map whose keys match `pattern` (plain parts that RE2 and Python read alike) and have at most `max_length` characters."""
+
+    pattern: str
+    max_length: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Refuse the first key that does not fit."""
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The same as a CEL rule."""
+        rule = {
+            "rule": f"self.all(key, size(key) <= {self.max_length} && key.matches(r'{self.pattern}'))",
+            "message": f"keys must match {self.pattern} and have at most {self.max_length} characters",
+        }
+        return {**handler(schema), "x-kubernetes-validations": [rule]}
+
+    def _check(self, entries: dict[str, Any]) -> dict[str, Any]:
+        for key in entries:
+            if len(key) > self.max_length or not re.search(self.pattern.replace("$", r"\Z"), key):
+                said = f"keys must match {self.pattern} and have at most {self.max_length} characters"
+                raise PydanticCustomError("rule", "{said}, got {key}", {"said": said, "key": key[:80]})
         return entries
 
 

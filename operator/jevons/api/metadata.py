@@ -33,7 +33,7 @@ def name_length(limit: int) -> Rule:
         "NameLength",
         f"size(self.metadata.name) <= {limit}",
         must,
-        f"'{must}, got ' + string(size(self.metadata.name))",
+        f"'{must}, got %d'.format([size(self.metadata.name)])",
         lambda root: len(root.metadata.name) <= limit,
         lambda root: f"{must}, got {len(root.metadata.name)}",
     )

@@ -19,6 +19,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from jevons.api.base import Rule
+from jevons.api.lists import Keys
 
 _UNIT_S = {"h": Decimal(3600), "m": Decimal(60), "s": Decimal(1), "ms": Decimal("0.001")}
 _MEMORY_BYTES = {"Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -124,6 +125,8 @@ Subdomain = Annotated[str, Text(rf"^{_LABEL}(\.{_LABEL})*$", 253)]
 ClassName = Annotated[str, Text(rf"^{_LABEL}(\.{_LABEL})*$", 63)]
 LabelKey = Annotated[str, Text(_LABEL_KEY, 317)]
 LabelValue = Annotated[str, Field(strict=True, max_length=63, pattern="^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")]
+Labels = Annotated[dict[Annotated[str, Field(strict=True)], LabelValue], Field(max_length=16), Keys(_LABEL_KEY, 317)]
+"""Node or namespace labels."""
 HeaderName = Annotated[str, Text("^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$", 64)]
 HeaderValue = Annotated[str, Text("^[!-~]([ -~]*[!-~])?$", 128)]
 ModelName = Annotated[str, Text("^[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?$", 128)]

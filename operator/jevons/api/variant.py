@@ -97,7 +97,7 @@ class ReplicaBounds(Model):
             "ReplicasMinMax",
             "self.min <= self.max",
             "min must not be above max; raise max or lower min",
-            "'min ' + string(self.min) + ' is above max ' + string(self.max) + '; raise max or lower min'",
+            "'min %d is above max %d; raise max or lower min'.format([self.min, self.max])",
             lambda replicas: replicas.min <= replicas.max,
             lambda replicas: f"min {replicas.min} is above max {replicas.max}; raise max or lower min",
         ),
