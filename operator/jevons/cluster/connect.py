@@ -25,6 +25,8 @@ MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 PAGE = 500
 """Objects per page of a list."""
+WRITE_TIMEOUT_S = 4.0
+"""A write's deadline: added to the lease's renew deadline (10 s) it still ends before anybody else may lead (15 s)."""
 WATCH_LINE_LIMIT = 16 * 1024 * 1024
 """A watch event longer than this [bytes] ends the watch (etcd objects end at 1.5 MiB)."""
 
@@ -133,7 +135,7 @@ class Api:
         if self.before_write is not None:
             self.before_write(method, path)
         self.writes += 1
-        return await self.request(method, path, body=body, query=query, content_type=content_type)
+        return await self.request(method, path, body=body, query=query, content_type=content_type, timeout_s=WRITE_TIMEOUT_S)
 
     async def request(
         self,
@@ -219,7 +221,8 @@ class Api:
                 body=body,
                 auth_settings=["BearerToken"],
             )
-            answer = await self._client.rest_client.request(method, url, headers=headers, body=body, _request_timeout=timeout)  # type: ignore[no-untyped-call]
+            rest = self._client.rest_client
+            answer = await rest.request(method, url, headers=headers, body=body, _request_timeout=timeout)  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise ApiError(0, "Unreachable", f"{method} {path}: {type(error).__name__} {error}") from error
         response: aiohttp.ClientResponse = answer.response

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+OWNER = "jevons"
+"""Field manager of children and status."""
 SCALER = "jevons-scaler"
 """Field manager of our writes to the scale subresource."""
 COST_ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
+OURS = frozenset({OWNER, SCALER})
 TEMPLATE_ANNOTATION = "jevons.dev/template-digest"
 """On a child: the digest of what was applied, so that an unchanged template is never written again."""
 
@@ -208,7 +211,7 @@ def replicas_writer(managed: list[Mapping[str, Any]]) -> tuple[str, float | None
         if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]
     for manager, at_s in owners:
-        if manager == SCALER:
+        if manager in OURS:
             return manager, at_s
     return max(owners, key=lambda owner: owner[1] or 0.0, default=("", None))
 

@@ -1,4 +1,4 @@
-"""Label selectors, as the API server reads them: `a=b,c in (d,e),!f` and matchLabels/matchExpressions.
+"""Label selectors, as the API server reads them: `a=b,c in (d,e),!f`.
 
 Parsed once per distinct text; a selector we cannot read matches nothing, because acting on the wrong pods is worse than on none.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 Term: TypeAlias = tuple[str, str, frozenset[str]]
 """(key, operator, values); operator is in | notin | exists | absent."""
@@ -48,14 +48,3 @@ def matches(terms: tuple[Term, ...], labels: Mapping[str, str]) -> bool:
         if (operator == "exists" and value is None) or (operator == "absent" and value is not None):
             return False
     return True
-
-
-def from_object(selector: Mapping[str, Any]) -> tuple[Term, ...]:
-    """The terms of a matchLabels/matchExpressions object; an empty selector has no terms and so matches everything."""
-    terms: list[Term] = [(key, "in", frozenset([str(value)])) for key, value in (selector.get("matchLabels") or {}).items()]
-    names = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "absent"}
-    terms += [
-        (expression["key"], names[expression["operator"]], frozenset(expression.get("values") or []))
-        for expression in selector.get("matchExpressions") or []
-    ]
-    return tuple(terms)

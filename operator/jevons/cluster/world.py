@@ -40,6 +40,8 @@ class Collection(Generic[R]):
     on_change: Callable[[R | None, R | None], None] = lambda _old, _new: None
     records: dict[tuple[str, str], R] = field(default_factory=dict)
     synced: bool = False
+    listed_at_s: float = 0.0
+    """Wall-clock second of the last list [s since the epoch]."""
     available: bool = True
     """False while an optional kind is absent from the cluster, or hidden from us."""
     _gone: dict[str, float] = field(default_factory=dict)
@@ -64,7 +66,7 @@ class Collection(Generic[R]):
                 del self.records[record.meta.namespace, record.meta.name]
                 self.on_change(known, None)
             return
-        self._put(record)
+        self.put(record)
 
     def replace(self, items: list[dict[str, Any]], version: int) -> None:
         """The whole kind as listed at `version`: what it lacks is gone, unless it is newer than the list itself."""
@@ -75,13 +77,14 @@ class Collection(Generic[R]):
                 self._gone[known.meta.uid] = time.monotonic()
                 self.on_change(known, None)
         for record in fresh.values():
-            self._put(record)
-        self.synced = True
+            self.put(record)
+        self.synced, self.listed_at_s = True, time.time()
         horizon = time.monotonic() - TOMBSTONE_S
         for uid in [uid for uid, at in self._gone.items() if at < horizon]:
             del self._gone[uid]
 
-    def _put(self, record: R) -> None:
+    def put(self, record: R) -> None:
+        """Accept a record unless it is older than what is known, or was seen deleted."""
         name = (record.meta.namespace, record.meta.name)
         known = self.records.get(name)
         if record.meta.uid in self._gone:

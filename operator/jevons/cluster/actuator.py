@@ -1,0 +1,162 @@
+"""Carries out a decision: children, replicas, status, events, in that order, object by object.
+
+Every write is safe to lose: the next pass starts from what the cluster then is, so an operator that dies between any two writes is picked up by the
+next one. One object's trouble stays its own: it is logged, counted and told in the outcome, and the others go on, a few at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from jevons.cluster import status, workloads
+from jevons.cluster.connect import Api, ApiError, Kind
+from jevons.cluster.lease import NotLeadingError
+from jevons.cluster.records import CustomRecord, WorkloadRecord
+from jevons.cluster.scale import choose_victims, set_replicas
+from jevons.cluster.view import CHILD_KIND, View, child_name
+from jevons.cluster.world import ACCELERATOR_CLASSES, INFERENCE_BUDGETS, INFERENCE_DEPLOYMENTS, Collection, World
+from jevons.core.observed import Known
+from jevons.core.snapshot import Decision, DeploymentDecision, DeploymentState, ReplicaTarget
+from jevons.core.spec import ScalingMode
+from jevons.ports import EventSink
+
+AT_ONCE = 8
+"""Objects worked on at the same time."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one round of acting did. `failures` counts objects that could not be brought where the decision wants them, by reason."""
+
+    scaled: int = 0
+    statuses: int = 0
+    failures: dict[str, int] = field(default_factory=dict)
+    deposed: bool = False
+    """Leadership ended in the middle; nothing more was sent."""
+
+
+class Actuator:
+    """The only writer of replicas, children and status."""
+
+    def __init__(self, api: Api, world: World, events: EventSink, target_kinds: Mapping[tuple[str, str], Kind]) -> None:
+        self._api, self._world, self._events = api, world, events
+        self._kinds = dict(target_kinds)
+
+    async def act(self, decision: Decision, view: View, now_s: float) -> Outcome:
+        """Bring the cluster where the decision wants it. Raises nothing of one object's."""
+        outcome = Outcome()
+        gate = asyncio.Semaphore(AT_ONCE)
+        jobs: list[Coroutine[Any, Any, None]] = []
+        for key, decided in decision.deployments.items():
+            record, state = self._world.deployments.get(key.namespace, key.name), view.deployments.get(key)
+            if record is not None and state is not None and record.meta.uid == state.spec.uid:
+                jobs.append(self._isolated(gate, outcome, str(key), self._deployment(record, state, decided, outcome, now_s)))
+        for name, record, wanted, kind, collection in self._admin_statuses(decision, view, now_s):
+            jobs.append(self._isolated(gate, outcome, name, self._status(kind, collection, record, wanted, outcome)))
+        await asyncio.gather(*jobs)
+        return outcome
+
+    async def _isolated(self, gate: asyncio.Semaphore, outcome: Outcome, name: str, job: Coroutine[Any, Any, None]) -> None:
+        async with gate:
+            try:
+                await job
+            except NotLeadingError:
+                outcome.deposed = True
+            except ApiError as error:
+                reason = error.reason or str(error.status)
+                outcome.failures[reason] = outcome.failures.get(reason, 0) + 1
+                log.warning("not carried out", object=name, error=str(error))
+
+    async def _deployment(self, record: CustomRecord, state: DeploymentState, decided: DeploymentDecision, outcome: Outcome, now_s: float) -> None:
+        problem: ApiError | None = None
+        if not state.invalid and state.spec.scaling.mode is ScalingMode.ENFORCE:
+            try:
+                await self._children(record, state)
+                for target in sorted(decided.replicas, key=lambda target: -((target.desired or 0) - (target.current or 0))):
+                    outcome.scaled += await self._scale(record, state, target)
+                await workloads.prune(self._api, self._world, record)
+            except ApiError as error:
+                problem = error
+        wanted = status.deployment_status(record, state, decided, now_s)
+        await self._status(INFERENCE_DEPLOYMENTS, self._world.deployments, record, wanted, outcome)
+        if decided.events:
+            await self._events.post(decided.key, record.meta.uid, decided.events)
+        if problem is not None:
+            raise problem
+
+    async def _children(self, record: CustomRecord, state: DeploymentState) -> None:
+        for variant, template in workloads.templates(record).items():
+            seen = state.variants.get(variant)
+            if seen is not None and seen.target.problem is None and state.name_taken_by is None:
+                await workloads.ensure(self._api, self._world, record, variant, template)
+
+    async def _scale(self, record: CustomRecord, state: DeploymentState, target: ReplicaTarget) -> bool:
+        """Write one variant's replicas when they differ; victims are marked before a scale-down."""
+        found = self._workload(state, target.variant)
+        if target.desired is None or found is None or state.variants[target.variant].target.problem is not None:
+            return False
+        kind, collection, workload = found
+        current = 1 if workload.replicas is None else workload.replicas
+        if current == target.desired or workload.meta.deleting or (target.current is not None and target.current != current):
+            return False
+        if 0 < target.desired < current and kind == workloads.CHILDREN:
+            pods = state.variants[target.variant].pods
+            await choose_victims(self._api, pods, self._world.pods, record.meta.namespace, leaving=current - target.desired)
+        written = await set_replicas(self._api, kind, collection, workload, target.desired)
+        if written:
+            name = f"{record.meta.namespace}/{record.meta.name}"
+            log.info("scaled", deployment=name, variant=target.variant, was=current, now=target.desired, reason=target.reason)
+        return written
+
+    def _workload(self, state: DeploymentState, variant: str) -> tuple[Kind, Collection[WorkloadRecord], WorkloadRecord] | None:
+        spec = state.spec.variant(variant)
+        address = CHILD_KIND if spec.target is None else (spec.target.api_version, spec.target.kind)
+        name = child_name(state.spec.key.name, variant) if spec.target is None else spec.target.name
+        collection = self._world.workloads.get(address)
+        workload = collection.get(state.spec.key.namespace, name) if collection is not None else None
+        if collection is None or workload is None or (spec.target is None and workload.meta.owner_uid != state.spec.uid):
+            return None
+        return self._kinds[address], collection, workload
+
+    async def _status(
+        self, kind: Kind, collection: Collection[CustomRecord], record: CustomRecord, wanted: Mapping[str, Any] | None, outcome: Outcome
+    ) -> None:
+        if wanted is None:
+            return
+        try:
+            outcome.statuses += await status.write(self._api, kind, collection, record, wanted)
+        except ApiError as error:
+            if not error.not_found:  # deleted meanwhile: nothing left to tell
+                raise
+
+    def _admin_statuses(
+        self, decision: Decision, view: View, now_s: float
+    ) -> list[tuple[str, CustomRecord, Mapping[str, Any] | None, Kind, Collection[CustomRecord]]]:
+        """The next statuses of classes and budgets that need one."""
+        found: list[tuple[str, CustomRecord, Mapping[str, Any] | None, Kind, Collection[CustomRecord]]] = []
+        members = {budget.name: len(budget.members) for budget in view.budgets}
+        for record in self._world.classes:
+            name, wanted = record.meta.name, None
+            inventory = view.inventory.get(name)
+            if name in view.invalid_classes:
+                wanted = status.refused(record, view.invalid_classes[name], now_s)
+            elif isinstance(inventory, Known):
+                wanted = status.class_status(record, view.accelerators[name], inventory.value, now_s)
+            if wanted is not None:
+                found.append((name, record, wanted, ACCELERATOR_CLASSES, self._world.classes))
+        for record in self._world.budgets:
+            name, wanted = record.meta.name, None
+            if name in view.invalid_budgets:
+                wanted = status.refused(record, view.invalid_budgets[name], now_s)
+            elif (decided := decision.budgets.get(name)) is not None:
+                wanted = status.budget_status(record, decided, members.get(name, 0), now_s)
+            if wanted is not None:
+                found.append((name, record, wanted, INFERENCE_BUDGETS, self._world.budgets))
+        return found
