@@ -9,7 +9,7 @@ from pydantic import Field
 from jevons.api.base import Model, Rule
 from jevons.api.lists import Keyed
 from jevons.api.metadata import Metadata, name_length
-from jevons.api.quantities import Instant, LabelKey, Labels, Money, memory
+from jevons.api.quantities import Instant, Integer, LabelKey, Labels, Money, memory
 from jevons.api.status import AcceleratorClassStatus
 
 Memory = Annotated[str, memory("1Mi", "16Ti")]
@@ -31,7 +31,7 @@ class Price(Model):
 class Committed(Model):
     """A contract that is paid whether used or not: idle committed capacity is freed, not saved."""
 
-    count: Annotated[int, Field(strict=True, ge=1, le=100_000)]
+    count: Annotated[int, Integer(1, 100_000)]
     """Accelerators under contract."""
     price: Money
     """USD per accelerator-hour."""
@@ -57,7 +57,7 @@ class Power(Model):
     """W of one accelerator without work."""
     peak_watts: Watts | None = None
     """W of one accelerator under full load."""
-    limit_watts: Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)] | None = None
+    limit_watts: Annotated[int, Integer(1, 1_000_000_000)] | None = None
     """W that all accelerators of the class may draw together."""
 
 
@@ -84,7 +84,7 @@ class AcceleratorClassSpec(Model):
     """A contract that is paid whether used or not."""
     power: Power | None = None
     """Watts."""
-    limit: Annotated[int, Field(strict=True, ge=0, le=100_000)] | None = None
+    limit: Annotated[int, Integer(0, 100_000)] | None = None
     """Most accelerators of the class that Jevons may use; left out, all there are."""
 
 

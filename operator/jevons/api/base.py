@@ -1,7 +1,7 @@
 """How a model here behaves: frozen, camelCase outside, nothing unknown accepted, and rules that are one thing in CEL and in Python.
 
-A `Rule` carries the CEL text that the API server runs and the Python that says the same, with the same message; the model's `RULES` go to both. JSON
-null follows the API server: where the schema has a default, null means "not given"; anywhere else null is refused.
+A `Rule` carries the CEL text that the API server runs and the Python that says the same, with the same message; the model's `RULES` go to both. A
+field that is JSON null counts as not given, as the API server has it; a null among a list's entries is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 
@@ -34,10 +33,6 @@ class Rule:
         return {"rule": self.cel, "message": self.message, "messageExpression": self.message_cel}
 
 
-def _has_schema_default(field: FieldInfo) -> bool:
-    return not field.is_required() and field.default is not None
-
-
 class Model(BaseModel):
     """Base of everything that people write."""
 
@@ -51,11 +46,8 @@ class Model(BaseModel):
     def _nulls(cls, data: Any) -> Any:
         if not isinstance(data, Mapping) or None not in data.values():
             return data
-        fields = {field.alias or name: field for name, field in cls.model_fields.items()}
-        for key, value in data.items():
-            if value is None and key in fields and not _has_schema_default(fields[key]):
-                raise PydanticCustomError("null", "{field} must not be null; leave it out instead", {"field": key})
-        return {key: value for key, value in data.items() if value is not None or key not in fields}
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in data.items() if value is not None or key not in known}
 
     @model_validator(mode="after")
     def _rules(self) -> Any:

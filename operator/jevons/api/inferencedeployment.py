@@ -6,6 +6,7 @@ from the name, `servedModel` from the model, a class's objectives from the deplo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -19,6 +20,7 @@ from jevons.api.quantities import (
     Fraction,
     HeaderName,
     HeaderValue,
+    Integer,
     Label,
     ModelName,
     Money,
@@ -31,14 +33,14 @@ from jevons.api.variant import Variant
 Ttft = Annotated[str, duration("1ms", "1h")]
 Itl = Annotated[str, duration("1ms", "10s")]
 StickyFor = Annotated[str, duration("1s", "24h")]
-Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
-Tokens = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
+Percent = Annotated[int, Integer(0, 100)]
+Tokens = Annotated[int, Integer(1, 10_000_000)]
 
 
 class Objectives(Model):
     """The promise: at `percentile` of the requests, the first token within `timeToFirstToken` and a mean gap within `interTokenLatency`."""
 
-    percentile: Annotated[int, Field(strict=True, ge=1, le=99)] = 95
+    percentile: Annotated[int, Integer(1, 99)] = 95
     """Share of requests, in percent, for which the promise must hold."""
     time_to_first_token: Ttft = "2s"  # noqa: S105 - tokens of text
     """From arrival at the gateway to the first token."""
@@ -51,7 +53,7 @@ class Objectives(Model):
 class ClassObjectives(Model):
     """What a request class promises differently; everything left out is the deployment's own."""
 
-    percentile: Annotated[int, Field(strict=True, ge=1, le=99)] | None = None
+    percentile: Annotated[int, Integer(1, 99)] | None = None
     """Share of requests, in percent, for which the promise must hold."""
     time_to_first_token: Ttft | None = None
     """From arrival at the gateway to the first token."""
@@ -140,7 +142,7 @@ class Wake(Model):
 
     timeout: Annotated[str, duration("1s", "1h")] = "10m"
     """Longest a request is held."""
-    max_waiting: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 500
+    max_waiting: Annotated[int, Integer(1, 100_000)] = 500
     """Requests held at once; the next gets 429."""
 
 
@@ -149,7 +151,7 @@ class Fallback(Model):
 
     after: Annotated[str, duration("30s", "24h")]
     """How long without metrics."""
-    replicas: Annotated[int, Field(strict=True, ge=1, le=1000)] = 1
+    replicas: Annotated[int, Integer(1, 1000)] = 1
     """Fewest replicas to have then, inside the budget."""
 
 
@@ -173,7 +175,7 @@ class Sessions(Model):
 
     budget: Money | None = None
     """USD one session may cost."""
-    max_calls: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] | None = None
+    max_calls: Annotated[int, Integer(1, 1_000_000)] | None = None
     """Calls one session may make."""
 
 
@@ -189,6 +191,11 @@ class TeamFrom(Model):
 
     header: HeaderName
     """Header that names the team."""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as CEL's format() writes a list."""
+    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
 
 
 def _unique_names(spec: Any) -> bool:
@@ -211,7 +218,7 @@ class InferenceDeploymentSpec(Model):
             "requestClasses: names must be unique and not `default`",
             "'requestClasses: names must be unique and not `default`, got %s'.format([self.requestClasses.map(c, c.name)])",
             _unique_names,
-            lambda spec: "requestClasses: names must be unique and not `default`, got " + ", ".join(each.name for each in spec.request_classes),
+            lambda spec: "requestClasses: names must be unique and not `default`, got " + listed(each.name for each in spec.request_classes),
         ),
         Rule(
             "TargetsUnique",
@@ -222,7 +229,7 @@ class InferenceDeploymentSpec(Model):
             _unique_targets,
             lambda spec: (
                 "variants: each targetRef must be another workload, got "
-                + ", ".join(f"{each.target_ref.kind}/{each.target_ref.name}" for each in spec.variants if each.target_ref is not None)
+                + listed("" if each.target_ref is None else each.target_ref.name for each in spec.variants)
             ),
         ),
     )

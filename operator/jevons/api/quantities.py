@@ -55,6 +55,25 @@ class Text:
         return value
 
 
+@dataclass(frozen=True, slots=True)
+class Integer:
+    """A whole number, `low` <= value <= `high`. `4.0` is one, as for the API server; only CEL refuses it, so fields that a rule reads do not use this."""
+
+    low: int
+    high: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """A strict int with bounds, after whole floats became ints."""
+        number = core_schema.int_schema(strict=True, ge=self.low, le=self.high)
+        return core_schema.no_info_before_validator_function(
+            lambda value: int(value) if type(value) is float and value.is_integer() else value, number
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The same bounds as structural schema."""
+        return {"type": "integer", "minimum": self.low, "maximum": self.high}
+
+
 def _bound(name: str, *, cel: str, must: str, holds: Callable[[str], bool]) -> Rule:
     """A rule on one string, whose message is `<must>, got <value>`."""
     return Rule(name, cel, must, f"'{must}, got ' + self", holds, lambda value: f"{must}, got {value}")

@@ -107,7 +107,7 @@ def _problem(error: Mapping[str, Any]) -> Problem:
     for step in error["loc"]:
         path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else str(step)
     value = error["input"]
-    if error["type"] in ("rule", "missing", "null") and not isinstance(value, str):
+    if error["type"] in ("rule", "missing") and not isinstance(value, str):
         shown = ""  # the message of a rule names the values that matter
     else:
         text = f'"{value}"' if isinstance(value, str) else repr(value)

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from jevons.api.base import Model, Rule
 from jevons.api.lists import Distinct
-from jevons.api.quantities import ClassName, Fraction, Label, Milliseconds, ProfilePath, ServedModel, Subdomain, Text, Word, duration
+from jevons.api.quantities import ClassName, Fraction, Integer, Label, Milliseconds, ProfilePath, ServedModel, Subdomain, Text, Word, duration
 
-Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+Port = Annotated[int, Integer(1, 65535)]
 Replicas = Annotated[int, Field(strict=True, ge=0, le=1000)]
 GroupVersion = Annotated[str, Text("^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9]+((alpha|beta)[0-9]+)?$", 128)]
 
@@ -26,7 +26,7 @@ class AcceleratorUse(Model):
 
     class_name: ClassName = "default"
     """Name of an AcceleratorClass."""
-    count: Annotated[int, Field(strict=True, ge=1, le=4096)] = 1
+    count: Annotated[int, Integer(1, 4096)] = 1
     """Accelerators per replica."""
 
 
@@ -54,7 +54,7 @@ class CapacityNumbers(Model):
     """ms more for each 1,000 tokens of prompt."""
     prefill_per_kilo_token_squared: Milliseconds = "0"  # noqa: S105 - tokens of text
     """ms more for each (1,000 tokens)^2 of prompt."""
-    kv_tokens: Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+    kv_tokens: Annotated[int, Integer(1, 1_000_000_000)]
     """Tokens the KV cache holds."""
 
 
@@ -76,9 +76,9 @@ class Capacity(Model):
     """A row of the profile table: model/precision/gpu/count/engine."""
     numbers: CapacityNumbers | None = None
     """Your own measurement."""
-    max_num_seqs: Annotated[int, Field(strict=True, ge=1, le=65536)] = 256
+    max_num_seqs: Annotated[int, Integer(1, 65536)] = 256
     """The engine's limit of running sequences."""
-    max_num_batched_tokens: Annotated[int, Field(strict=True, ge=64, le=1_048_576)] = 2048
+    max_num_batched_tokens: Annotated[int, Integer(64, 1_048_576)] = 2048
     """The engine's prefill chunk."""
 
 
@@ -144,7 +144,7 @@ class Variant(Model):
     """Number format of the weights."""
     techniques: Annotated[tuple[Word, ...], Field(max_length=16), Distinct()] = ()
     """Labels such as SpeculativeDecoding, MoE, Distilled, PrefixCaching; their effect is measured, never assumed."""
-    context_length: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 8192
+    context_length: Annotated[int, Integer(1, 10_000_000)] = 8192
     """Most tokens of prompt and answer together."""
     capabilities: Annotated[tuple[Capability, ...], Field(max_length=16), Distinct()] = ()
     """What requests may ask of it beyond text."""

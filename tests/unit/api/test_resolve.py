@@ -83,7 +83,7 @@ def test_a_null_where_there_is_a_default_means_not_given() -> None:
         ({"budget": {"amount": float("inf")}}, "spec.budget.amount: inf: Input should be a valid string"),
         ({"budget": {"amount": "1", "timeZone": "Mars/Olympus"}}, 'spec.budget.timeZone: "Mars/Olympus": is not an IANA time zone'),
         ({"routing": {"mode": False}}, "spec.routing.mode: False: Input should be 'Auto', 'Shadow' or 'Off'"),
-        ({"variants": None}, "spec: variants must not be null"),
+        ({"variants": None}, "spec.variants: Field required"),
         ({"variants": []}, "spec.variants: []: Tuple should have at least 1 item"),
         ({"surprise": 1}, "spec.surprise: 1: Extra inputs are not permitted"),
     ],
