@@ -79,7 +79,7 @@ class Picker:
         now = self._clock()
         try:
             request = parse(headers.get(":path", ""), headers, body)
-            arrival = respond.arrival_of(headers, self._secret, fresh_id=uuid.uuid4().hex, now_ms=now * 1000)
+            request, arrival = respond.returning(request, self._secret, fresh_id=uuid.uuid4().hex, now_ms=now * 1000)
             decision = self.decider.decide(request, arrival, now)
         except Refusal:
             raise

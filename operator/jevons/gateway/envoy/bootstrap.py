@@ -141,13 +141,7 @@ def _ext_proc(settings: EnvoySettings) -> dict[str, Any]:
         "name": "ext_proc",
         "typed_config": {
             "@type": _FILTERS + "ext_proc.v3.ExternalProcessor",
-            "grpc_service": {
-                "envoy_grpc": {
-                    "cluster_name": "pickers",
-                    "retry_policy": {"retry_on": "connect-failure,reset,refused-stream,unavailable,cancelled", "num_retries": 3},
-                },
-                "timeout": "0s",
-            },
+            "grpc_service": {"envoy_grpc": {"cluster_name": "pickers"}, "timeout": "0s", "retry_policy": _picker_retries()},
             "failure_mode_allow": False,
             "status_on_error": {"code": "ServiceUnavailable"},
             "message_timeout": f"{settings.picker_timeout_s:g}s",
@@ -161,6 +155,21 @@ def _ext_proc(settings: EnvoySettings) -> dict[str, Any]:
             },
             "metadata_options": {"receiving_namespaces": {"untyped": ["envoy.lb", "jevons"]}},
         },
+    }
+
+
+def _picker_retries() -> dict[str, Any]:
+    """Another picker, when one dies between the connection and its first word."""
+    predicate = {
+        "name": "envoy.retry_host_predicates.previous_hosts",
+        "typed_config": {"@type": _TYPE + "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+    }
+    return {
+        "retry_on": "connect-failure,reset,refused-stream,unavailable,cancelled",
+        "num_retries": 3,
+        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.100s"},
+        "retry_host_predicate": [predicate],
+        "host_selection_retry_max_attempts": 5,
     }
 
 
@@ -221,13 +230,13 @@ def _policy(name: str, message: str, settings: dict[str, Any]) -> dict[str, Any]
 
 
 def _pickers(settings: EnvoySettings) -> dict[str, Any]:
-    """N unix sockets: the one with the fewest requests gets the next; one failure takes a picker out for a second."""
+    """N unix sockets in turn (by least requests a dead one, always idle, would be chosen); one failure takes a picker out for a second."""
     endpoints = [{"endpoint": {"address": {"pipe": {"path": str(path)}}}} for path in settings.pickers]
     return {
         "name": "pickers",
         "type": "STATIC",
         "connect_timeout": "1s",
-        "lb_policy": "LEAST_REQUEST",
+        "lb_policy": "ROUND_ROBIN",
         "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
         "per_connection_buffer_limit_bytes": 2 * MAX_BODY_BYTES + 65_536,
         "circuit_breakers": circuit_breakers(),

@@ -108,6 +108,6 @@ def _status_is(status: int) -> dict[str, Any]:
 
 
 def _not_by_the_picker() -> dict[str, Any]:
-    """True for every answer but the picker's, which says so in its metadata."""
-    matcher = {"filter": "jevons", "path": [{"key": "refused"}], "value": {"bool_match": True}, "invert": True}
+    """True for every answer but the picker's, which says `refused: true` in its metadata."""
+    matcher = {"filter": "jevons", "path": [{"key": "refused"}], "value": {"bool_match": False}}
     return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": True}}

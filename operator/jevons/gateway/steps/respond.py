@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -56,7 +56,7 @@ def headers_for(decision: Decision, arrival: Arrival, request: Request, secret: 
     """Request headers to set: the endpoint list, and what the waiting room needs (it ends every list)."""
     return {
         DESTINATION: ",".join(decision.endpoints),
-        TICKET: ticket(arrival, secret),
+        TICKET: ticket(arrival, request, secret),
         "x-jevons-model": decision.model.key,
         "x-jevons-wake": decision.choice.variant.name,
         "x-jevons-deadline-ms": f"{decision.deadline_ms:.0f}",
@@ -100,20 +100,25 @@ def metadata_for(decision: Decision, arrival: Arrival, request: Request) -> dict
     return {"envoy.lb": {DESTINATION: ",".join(decision.endpoints)}, "jevons": jevons}
 
 
-def ticket(arrival: Arrival, secret: bytes) -> str:
-    """The arrival, signed: it survives the internal redirect out of the waiting room, and a client cannot make one."""
-    text = f"{arrival.at_ms:.0f}.{arrival.id}"
+def ticket(arrival: Arrival, request: Request, secret: bytes) -> str:
+    """The arrival and what the client really asked for, signed so that a client cannot make one.
+
+    Both survive the internal redirect, which repeats the *changed* body.
+    """
+    asked = [round(arrival.at_ms), arrival.id, request.model, request.usage_asked, request.max_output, request.flex]
+    text = base64.urlsafe_b64encode(orjson.dumps(asked)).decode()
     return f"{text}.{_sign(text, secret)}"
 
 
-def arrival_of(headers: Mapping[str, str], secret: bytes, *, fresh_id: str, now_ms: float) -> Arrival:
-    """When a request first arrived: now, or what its ticket says if this gateway signed it."""
-    text, _, signature = headers.get(TICKET, "").rpartition(".")
+def returning(request: Request, secret: bytes, *, fresh_id: str, now_ms: float) -> tuple[Request, Arrival]:
+    """The request as its client sent it, and when it first arrived: now, or what its ticket says if this gateway signed it."""
+    text, _, signature = request.headers.get(TICKET, "").rpartition(".")
     if text and hmac.compare_digest(signature.encode(), _sign(text, secret).encode()):
-        at, _, identity = text.partition(".")
-        if 0 <= now_ms - float(at) <= TICKET_AGE_MAX_MS:
-            return Arrival(identity, float(at), now_ms - float(at))
-    return Arrival(fresh_id, now_ms)
+        at, identity, model, usage_asked, max_output, flex = orjson.loads(base64.urlsafe_b64decode(text))
+        if now_ms - at <= TICKET_AGE_MAX_MS:
+            original = replace(request, model=model, usage_asked=usage_asked, max_output=max_output, flex=flex)
+            return original, Arrival(identity, float(at), max(1.0, now_ms - at))
+    return request, Arrival(fresh_id, now_ms)
 
 
 def model_list(table: Table) -> bytes:
