@@ -168,7 +168,8 @@ def as_text(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "cold starts",
             (
-                f"{cold['count']}; {cold['waiting_requests']} requests waited p50 {_seconds(cold['wait_p50_s'])}, p95 {_seconds(cold['wait_p95_s'])}, "
+                f"{cold['count']}; {cold['waiting_requests']} requests waited p50 {_seconds(cold['wait_p50_s'])}, "
+                f"p95 {_seconds(cold['wait_p95_s'])}, "
                 f"{cold['streams_kept_alive']} streams kept alive by comments"
             ),
         ),
@@ -178,7 +179,8 @@ def as_text(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "baseline",
             (
-                f"{_money(base['usd_per_1k_useful'])} per 1,000, ${base['usd']:.2f}, {base['gpu_hours']:.3f} GPU-hours: {base['name']} on the same input "
+                f"{_money(base['usd_per_1k_useful'])} per 1,000, ${base['usd']:.2f}, {base['gpu_hours']:.3f} GPU-hours: "
+                f"{base['name']} on the same input "
                 f"({base['kind']}: {sum(base['replicas'].values())} replicas of the best variants, {base['useful']} useful)"
             ),
         ),
