@@ -9,6 +9,7 @@ The contract is in docs/designs/0001-the-house.md, "Demand stream".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import socket
 import time
@@ -67,6 +68,10 @@ class DemandClient:
         for nudge in self._nudges.values():
             nudge.set()
 
+    def targets(self) -> list[str]:
+        """The operators that are told."""
+        return sorted(self._streams)
+
     async def run(self) -> None:
         """Keep one stream per operator until cancelled."""
         try:
@@ -113,19 +118,22 @@ class DemandClient:
         """One connection's life: dial, then the level each second and at each nudge, until the operator or the network ends it."""
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
         async with grpc.aio.insecure_channel(address, options=options) as channel:
-            await asyncio.wait_for(channel.channel_ready(), DIAL_S)
+            async with asyncio.timeout(DIAL_S):
+                await channel.channel_ready()
             metadata = [("authorization", f"Bearer {self._token()}")] if self._token else []
             report = channel.stream_stream(METHOD, request_serializer=orjson.dumps, response_deserializer=orjson.loads)
             call = report(metadata=metadata)
             listening = asyncio.create_task(self._listen(address, call))
+            nudge = self._nudges[address]
+            listening.add_done_callback(lambda _: nudge.set())
             try:
                 while not listening.done():
-                    nudge = self._nudges[address]
                     nudge.clear()
-                    await asyncio.wait_for(call.write(self._message()), BACKOFF_S[1])
-                    waiting = asyncio.create_task(nudge.wait())
-                    await asyncio.wait({waiting, listening}, timeout=PERIOD_S, return_when=asyncio.FIRST_COMPLETED)
-                    waiting.cancel()
+                    async with asyncio.timeout(BACKOFF_S[1]):
+                        await call.write(self._message())
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(PERIOD_S):
+                            await nudge.wait()
                 await listening
             finally:
                 listening.cancel()

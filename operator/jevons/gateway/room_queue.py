@@ -34,7 +34,10 @@ class QueueFull(Exception):  # noqa: N818 - the field's word
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """One held request. Times are seconds since the epoch; `size` is bytes of body that are kept for it."""
+    """One held request. Times are seconds since the epoch; `size` is bytes of body that are kept for it.
+
+    `settled`: no other variant will do for it (the picker has been asked twice, or its stream has begun).
+    """
 
     model: str
     variant: str
@@ -44,6 +47,7 @@ class Waiter:
     tier: str = "Interactive"
     priority: str = "Normal"
     size: int = 0
+    settled: bool = False
 
     @property
     def line(self) -> Line:
@@ -133,12 +137,6 @@ class RoomQueue:
             self._left(queue, waiter)
         return gone
 
-    def rename(self, line: Line, variant: str) -> None:
-        """All who wait in `line` now wait for `variant`, behind those who already do."""
-        for waiter in self.release(line, self.count):
-            waiter.variant = variant
-            self.join(waiter, model_max=self.max_count + 1)
-
     def held(self) -> list[HeldLine]:
         """Every line that holds somebody."""
         return [
@@ -150,6 +148,10 @@ class RoomQueue:
     def lines(self) -> list[Line]:
         """The lines that hold somebody."""
         return list(self._lines)
+
+    def holds(self, line: Line) -> bool:
+        """Whether anybody waits in `line`."""
+        return line in self._lines
 
     def waiting(self, line: Line) -> list[Waiter]:
         """Those who wait in `line`, rank by rank."""
