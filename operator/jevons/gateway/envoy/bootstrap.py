@@ -174,7 +174,7 @@ def _picker_retries() -> dict[str, Any]:
 
 
 def _lua() -> dict[str, Any]:
-    return {"name": "usage", "typed_config": {"@type": _FILTERS + "lua.v3.Lua", "default_source_code": {"filename": str(USAGE_LUA)}}}
+    return {"name": "usage", "typed_config": {"@type": _FILTERS + "lua.v3.Lua", "default_source_code": {"inline_string": USAGE_LUA.read_text()}}}
 
 
 def _access_log(settings: EnvoySettings) -> dict[str, Any]:
