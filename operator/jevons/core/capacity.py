@@ -1,13 +1,14 @@
 """What can one replica serve *inside the objectives*?
 
-From the profile ITL(B, ctx) = a + (b + c ctx) B and prefill(L): while requests arrive at rate r, prefill takes the share r P of the engine's time and decode
-gets the rest, so the gap that a client sees is ITL(B) / (1 - r P), and by Little's law B = r n_out ITL_seen. At the objective I both hold with equality:
+From the profile ITL(B, ctx) = a + (b + c ctx) B and prefill(L): while requests arrive at rate r, prefill takes the share r P of the engine's time and
+decode gets the rest, so the gap that a client sees is ITL(B) / (1 - r P), and by Little's law B = r n_out ITL_seen. At the objective I both hold with
+equality:
 
     r = (I - a) / (I ((b + c ctx) n_out + P))
 
-which reproduces the profile table's own figures (1.77 against 1.76 requests/s for Llama-3.1-70B on four A100s at 50 ms). The time to first token bounds the
-prefill share r P (queueing for a single server), KV memory and max_num_seqs bound B. All of it is a prior: where no profile is known, capacity is the
-concurrency that a replica was seen to run without a queue.
+which reproduces the profile table's own figures (1.77 against 1.76 requests/s for Llama-3.1-70B on four A100s at 50 ms). The time to first token
+bounds the prefill share r P (queueing for a single server), KV memory and max_num_seqs bound B. All of it is a prior: where no profile is known,
+capacity is the concurrency that a replica was seen to run without a queue.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Capacity:
 def of_replica(profile: Profile, input_tokens: int, output_tokens: int, itl_s: float, ttft_s: float) -> Capacity:
     """The most requests/s that one replica keeps inside `itl_s` (mean gap) and `ttft_s`, with the concurrency at which that happens.
 
-    Tokens are means per request. When even a lone request misses an objective, the capacity is what one request at a time gives, and `reachable` is False.
-    Example: Llama-3.1-70B BF16 on 4 A100, 1,155 in and 211 out, 50 ms, 2 s -> 1.77 requests/s at batch 18.7, bound by InterTokenLatency
+    Tokens are means per request. When even a lone request misses an objective, the capacity is what one request at a time gives, and `reachable` is
+    False. Example: Llama-3.1-70B BF16 on 4 A100, 1,155 in and 211 out, 50 ms, 2 s -> 1.77 requests/s at batch 18.7, bound by InterTokenLatency
     (test_capacity.py::test_worked_example).
     """
     k_in, outputs = input_tokens / 1000.0, max(1.0, float(output_tokens))
@@ -78,7 +79,7 @@ def _concurrency(a_s: float, per_seq_s: float, prefill_s: float, outputs: float,
 def tokens(count: float | None, default: float) -> int:
     """Mean tokens rounded to about 5 % (steps of 2^(1/14)), so that small drifts neither flap a plan nor miss the cache."""
     value = default if count is None or count < 1.0 else count
-    return round(2.0 ** (round(math.log2(value) * 14.0) / 14.0))
+    return round(math.pow(2.0, round(math.log2(value) * 14.0) / 14.0))
 
 
 def learned_batch(batch: float | None, running: float, waiting: float, gpu_util: float | None, kv_used: float | None) -> float | None:

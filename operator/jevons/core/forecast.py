@@ -1,8 +1,8 @@
 """How much will arrive when a replica ordered now is ready?
 
-Double exponential smoothing (Holt) for unevenly spaced readings, with a damped trend: level and slope of each class's arrival rate, looked at over the
-startup time. Readings are means over the last minute already, so a step in traffic looks like a one-minute ramp; growth is therefore bounded to half of
-the present rate. A burst (far above the level) is believed at once: being late costs more than being wrong once.
+Double exponential smoothing (Holt) for unevenly spaced readings, with a damped trend: level and slope of each class's arrival rate, looked at over
+the startup time. Readings are means over the last minute already, so a step in traffic looks like a one-minute ramp; growth is therefore bounded to
+half of the present rate. A burst (far above the level) is believed at once: being late costs more than being wrong once.
 """
 
 from __future__ import annotations

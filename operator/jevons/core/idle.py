@@ -1,9 +1,9 @@
 """How long may an idle model stay loaded?
 
 Keeping costs `price * seconds`; letting go costs one cold start when the next request comes. We compare the two with the arrivals this model has
-shown (a decayed, log-spaced histogram of gaps), which is the ski-rental problem with a learned distribution (Shahrad et al., ATC'20, section 5). Until ten gaps
-were seen, the classical answer stands: keep it until the rent equals the price of a start, which never costs more than twice the optimum.
-Everything is a function of (history, now): no clock, no cluster.
+shown (a decayed, log-spaced histogram of gaps), which is the ski-rental problem with a learned distribution (Shahrad et al., ATC'20, section 5).
+Until ten gaps were seen, the classical answer stands: keep it until the rent equals the price of a start, which never costs more than twice the
+optimum. Everything is a function of (history, now): no clock, no cluster.
 """
 
 from __future__ import annotations

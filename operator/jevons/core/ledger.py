@@ -1,12 +1,12 @@
 """Spend so far, as a value: metered from pods that held accelerators, integrated over prices, summed per period.
 
-A pod costs from the moment it is scheduled until it is gone, whether it served or not. Each pass adds the stretch since the last one. Spend is kept as
-running totals with a mark per 15 minutes, so that the spend of any period is one subtraction and a changed time zone simply re-sums. Accounts are keyed by
-namespace/name: deleting and re-creating an object does not reset what it spent.
+A pod costs from the moment it is scheduled until it is gone, whether it served or not. Each pass adds the stretch since the last one. Spend is kept
+as running totals with a mark per 15 minutes, so that the spend of any period is one subtraction and a changed time zone simply re-sums. Accounts are
+keyed by namespace/name: deleting and re-creating an object does not reset what it spent.
 
-After a gap (a restart, a cut watch) nobody saw what happened, so the bill is the larger of the rate before and the rate after, plus the pods created inside
-it, and is marked estimated. `accrue(ledger, snapshot, now) -> Ledger` in `metering.py` is the only way it grows. The shell stores it as JSON in an operator-owned
-ConfigMap per deployment.
+After a gap (a restart, a cut watch) nobody saw what happened, so the bill is the larger of the rate before and the rate after, plus the pods created
+inside it, and is marked estimated. `accrue(ledger, snapshot, now) -> Ledger` in `metering.py` is the only way it grows. The shell stores it as JSON
+in an operator-owned ConfigMap per deployment.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How an account grows by one pass: bill every pod that holds accelerators, count what was answered, mark the 15-minute buckets.
 
-Pods known from the last pass are billed from then on, new ones from the second they were scheduled; one that vanished in between is billed up to now, since
-nobody saw it go. See `ledger.py` for what happens over a gap.
+Pods known from the last pass are billed from then on, new ones from the second they were scheduled; one that vanished in between is billed up to now,
+since nobody saw it go. See `ledger.py` for what happens over a gap.
 """
 
 from __future__ import annotations

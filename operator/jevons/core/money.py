@@ -1,12 +1,13 @@
 """Prices over time, in `Decimal`: what accelerators cost per hour and what a stretch of time on them costs.
 
-A price that is missing, zero, negative or not a number is *no price*: the caller gets `None` and has to say what it does without one. It never becomes a
-zero and never enters a sum, so that one bad line in a price list cannot poison a total.
+A price that is missing, zero, negative or not a number is *no price*: the caller gets `None` and has to say what it does without one. It never
+becomes a zero and never enters a sum, so that one bad line in a price list cannot poison a total.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 
 from jevons.core.spec import AcceleratorClass, Price
 
@@ -60,7 +61,7 @@ def spend(accelerator: AcceleratorClass | None, start_s: float, end_s: float, *,
     if accelerator is not None:
         cuts[1:1] = sorted({price.effective_from_s for price in accelerator.prices if start_s < price.effective_from_s < end_s})
     total, unpriced_s = ZERO, 0.0
-    for begin, end in zip(cuts, cuts[1:], strict=False):
+    for begin, end in pairwise(cuts):
         usd_per_h = accelerator_usd_per_h(accelerator, begin, spot=spot)
         if usd_per_h is None:
             unpriced_s += end - begin

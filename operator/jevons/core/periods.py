@@ -1,7 +1,7 @@
 """When does a budget's period begin and end? Hours, days, weeks and months in the budget's own time zone.
 
-A day in which clocks go forward has 23 hours, one in which they go back has 25; a month has what it has. Everything is a function of (period, zone, now);
-`zoneinfo` reads the time zone database, which is data. Bounds are computed once per 15 minutes: no zone has an offset finer than that today.
+A day in which clocks go forward has 23 hours, one in which they go back has 25; a month has what it has. Everything is a function of (period, zone,
+now); `zoneinfo` reads the time zone database, which is data. Bounds are computed once per 15 minutes: no zone has an offset finer than that today.
 """
 
 from __future__ import annotations

@@ -1,0 +1,175 @@
+"""Money for a period: how hard to push, how much may run, and when nothing more may.
+
+Each pass solves anew from what is spent, what remains of the period and what it is expected to cost: nothing is integrated, so a price or rate step
+is felt at once and a restart changes nothing. The expected cost is not the present rate times the time left (that would throttle every noon): the
+present rate fades into the long-run mean of what the plan wanted. The pressure (the budget's shadow price, scaled to 0..1) is solved so that spent +
+expected cost at that pressure equals the amount. What it cannot save, Cap takes: replicas are let go, the dearest first, until what is left of the
+amount carries them; in the end the last one goes, in time for its drain to be paid. The rungs and their order are api.md's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from jevons.core.periods import bounds
+from jevons.core.spec import BudgetSpec, Period, Rung
+
+STOP_S = 60.0
+"""Reserve: what runs now keeps costing this long after the decision to stop it (a pass, and the drain)."""
+RUN_S = 120.0
+"""A replica that cannot run at least this long after its start is not started."""
+FADE_SHARE, FADE_MAX_S = 1.0 / 8.0, 3600.0
+"""The present rate fades into the long-run mean with this share of the period, at most an hour."""
+MEAN_SHARE, MEAN_MAX_S = 0.25, 86_400.0
+"""The long-run mean looks back this share of the period, at most a day."""
+ALERT_SHARE = 0.9
+PRESSURE_STEPS = 4
+RAISE_MARGIN = 1.02
+"""Under a binding cap, one more replica needs this much of its cost, so that rounding does not make it come and go."""
+LENGTHS_S = {Period.HOUR: 3600.0, Period.DAY: 86_400.0, Period.WEEK: 604_800.0, Period.MONTH: 2_592_000.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a budget stands: USD and seconds."""
+
+    name: str
+    """Of the InferenceBudget; empty = the deployment's own."""
+    rung_allowed: Rung
+    amount: float
+    spent: float
+    start_s: float
+    end_s: float
+    left_s: float
+
+    @property
+    def available(self) -> float:
+        """USD of the amount that are not spent; negative when overspent."""
+        return self.amount - self.spent
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a budget asks for now. `cap_usd_per_h` is infinite where Cap is not allowed."""
+
+    standing: Standing
+    expected_usd: float
+    """Cost of the rest of the period without pressure."""
+    pressure: float
+    cap_usd_per_h: float
+    last_usd: float
+    """What the last replica may use up: the money available beyond the reserve, paced or not."""
+
+    @property
+    def forecast_usd(self) -> float:
+        """Spend at the period's end, if nothing is done about it."""
+        return self.standing.spent + self.expected_usd
+
+    @property
+    def over(self) -> bool:
+        """The forecast is above the amount."""
+        return self.forecast_usd > self.standing.amount * (1.0 + 1e-9)
+
+
+def standing(spec: BudgetSpec, name: str, spent: Decimal, now: float) -> Standing:
+    """Raises ValueError for an amount that is no amount, or an unknown time zone."""
+    if not spec.amount_usd.is_finite() or spec.amount_usd < 0:
+        raise ValueError(f"spec.budget.amount: {spec.amount_usd} is not an amount of money")
+    start_s, end_s = bounds(spec.period, spec.time_zone, now)
+    return Standing(name, spec.when_exceeded, float(spec.amount_usd), float(spent), start_s, end_s, end_s - now)
+
+
+def fade_s(period_s: float) -> float:
+    """How long the present rate is expected to last [s]."""
+    return min(FADE_MAX_S, period_s * FADE_SHARE)
+
+
+def mean_tau_s(periods: Iterable[Period]) -> float:
+    """Time constant [s] of the long-run mean, for the shortest of the periods that apply."""
+    return min(MEAN_MAX_S, MEAN_SHARE * min((LENGTHS_S[period] for period in periods), default=math.inf))
+
+
+def expected_usd(left_s: float, period_s: float, wanted_usd_per_h: float, mean_usd_per_h: float) -> float:
+    """Cost of the rest of a period: the present rate fades into the mean.
+
+    Example: 12 h left of a day, 10 USD/h wanted now, 4 USD/h in the mean -> 10 * 1 + 4 * 11 = 54 USD
+    (test_budget.py::test_a_noon_peak_is_not_the_day).
+    """
+    tau_s = fade_s(period_s)
+    present_s = tau_s * -math.expm1(-left_s / tau_s)
+    return (wanted_usd_per_h * present_s + mean_usd_per_h * (left_s - present_s)) / 3600.0
+
+
+def pace(at: Standing, *, wanted_usd_per_h: float, mean_usd_per_h: float, running_usd_per_h: float, saving: float) -> Pace:
+    """Solve for the pressure and the cap.
+
+    wanted: the plan's cost without pressure; mean: its long-run mean; running: what is being paid now; saving (0..1): the part of the cost that full
+    pressure saves. Example: 100 USD, 40 spent, 80 expected, full pressure saves half -> pressure 0.5 (test_budget.py::test_worked_example).
+    """
+    expected = expected_usd(at.left_s, at.end_s - at.start_s, wanted_usd_per_h, mean_usd_per_h)
+    overrun = at.spent + expected - at.amount
+    pressure = 0.0
+    if overrun > 1e-9 and at.rung_allowed.level >= Rung.DEGRADE.level:
+        pressure = 1.0 if expected <= 0.0 else min(1.0, overrun / (expected * max(saving, 0.05)))
+    if at.rung_allowed.level < Rung.CAP.level:
+        return Pace(at, expected, pressure, math.inf, math.inf)
+    free = max(0.0, at.available - running_usd_per_h * STOP_S / 3600.0)
+    # the rest of the period in seconds at the wanted rate; a rate that is expected to fade needs money for less than the time left
+    weighted_s = min(at.left_s, expected / wanted_usd_per_h * 3600.0) if wanted_usd_per_h > 0 else at.left_s
+    return Pace(at, expected, pressure, free * 3600.0 / max(1.0, weighted_s), free)
+
+
+def step(pressure: float) -> int:
+    """Pressure as one of PRESSURE_STEPS + 1 steps, rounded up: plans are compared at steps, so that they do not flap."""
+    return min(PRESSURE_STEPS, math.ceil(pressure * PRESSURE_STEPS - 1e-9))
+
+
+@dataclass(slots=True)
+class Line:
+    """Replicas of one variant that a cap may let go. `fixed` ones (foreign, held) only count."""
+
+    owner: str
+    variant: str
+    replicas: int
+    current: int
+    usd_per_h: float
+    priority: int
+    """0 goes first."""
+    cheapest: bool
+    """The owner's cheapest variant that can serve: it goes last."""
+    startup_s: float
+    fixed: bool = False
+
+
+def shed(lines: list[Line], cap: Pace) -> bool:
+    """Let replicas go in place until the cap carries the rest; True when any went.
+
+    The order does not depend on the cap, so a lower amount never leaves more replicas. Second replicas go before last ones, low priority before high,
+    dear before cheap. The very last replica of the scope stays while the money available pays for it, however the rest is paced. Example: 3 large at
+    14.68 and 2 small at 3.67 USD/h under a cap of 23 USD/h -> 1 large and 2 small (test_budget.py::test_the_dearest_goes_first).
+    """
+    went = False
+    while True:
+        total = sum(line.replicas * line.usd_per_h for line in lines)
+        raised = sum(max(0, line.replicas - line.current) * line.usd_per_h for line in lines if not line.fixed)
+        if total + raised * (RAISE_MARGIN - 1.0) <= cap.cap_usd_per_h * (1.0 + 1e-9):
+            return went
+        candidates = [line for line in lines if line.replicas > 0 and not line.fixed and line.usd_per_h > 0]
+        if not candidates:
+            return went
+        if len(candidates) == 1 and candidates[0].replicas == 1 and _affordable(candidates[0], total, cap):
+            return went
+        victim = min(candidates, key=lambda line: (line.replicas == 1, line.priority, line.cheapest, -line.usd_per_h, line.owner, line.variant))
+        victim.replicas -= 1
+        went = True
+
+
+def _affordable(line: Line, total_usd_per_h: float, cap: Pace) -> bool:
+    """Whether the money left pays for the last replica: for a while if it would have to start, to the next pass if it runs."""
+    run_s = 0.0 if line.current >= 1 else line.startup_s + RUN_S
+    return cap.last_usd > 0.0 and cap.last_usd >= total_usd_per_h * min(run_s, cap.standing.left_s) / 3600.0 + (
+        total_usd_per_h * STOP_S / 3600.0 if run_s else 0.0
+    )

@@ -1,0 +1,191 @@
+"""What is asked of a deployment now, from everything that can see it: arrivals at the gateway, held requests, and the engines' own queues.
+
+The gateway knows what arrives and what waits for a wake-up; the engines know what runs and waits on them, traffic that bypasses the gateway included.
+Neither is trusted alone. A reading that is missing, old, negative or not a number is no reading: the pod that owes it counts as unseen, never as
+empty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from jevons.core import capacity, forecast, idle
+from jevons.core.memory import DeploymentMemory, Trend
+from jevons.core.observed import Known, Observed, Unknown
+from jevons.core.snapshot import DeploymentState, Pod, Snapshot, VariantState
+from jevons.core.spec import DEFAULT_CLASS, Deployment, Objectives, Variant
+
+STALE_MARGIN_S = 5.0
+"""Added to two scrape intervals before a sample counts as old."""
+OVERDUE = (1.5, 4.0)
+"""A pod that is not ready counts whole until 1.5 times the startup time and no longer at all from 4 times on."""
+
+
+def stale_after_s(snapshot: Snapshot) -> float:
+    """Age [s] from which a sample is no data: two scrape intervals and a margin."""
+    return 2.0 * snapshot.scrape_interval_s + STALE_MARGIN_S
+
+
+def reading(observed: Observed[float], now: float, max_age_s: float) -> float | None:
+    """The value if it is known, fresh, finite and not negative; else None."""
+    if isinstance(observed, Known) and now - observed.at_s <= max_age_s and 0.0 <= observed.value < math.inf:
+        return observed.value
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ClassLoad:
+    """One request class: its rate now and when a replica ordered now is ready [1/s], mean tokens, and the promise it has."""
+
+    name: str
+    now_per_s: float
+    ahead_per_s: float
+    input_tokens: int
+    output_tokens: int
+    objectives: Objectives
+    min_quality: float
+    scores: tuple[float, ...]
+
+
+@dataclass(slots=True)
+class Seen:
+    """One variant's pods, summed up."""
+
+    ready: int = 0
+    expected: float = 0.0
+    """Pods not ready yet, each with its chance to become so in time."""
+    pods: int = 0
+    """All but those on their way out."""
+    unschedulable: int = 0
+    failed: int = 0
+    overdue: int = 0
+    unseen: int = 0
+    """Ready, but without a reading of its queue (nor of its GPU, where there is no queue to read)."""
+    running: float = 0.0
+    waiting: float = 0.0
+    queued: int = 0
+    """Ready pods whose queue was read."""
+    utils: list[float] = field(default_factory=list)
+    """GPU utilisation of ready pods whose engine exposes no queue."""
+    working: bool = False
+    """Work was seen: running, waiting, or tokens."""
+    quiet: bool = True
+    """Every ready pod's GPU was read and is quiet."""
+    gpu: str = ""
+    """Why not quiet: GPUBusy or GPUUnknown."""
+    newest_ready_s: float = 0.0
+    best_pod: tuple[float, float, float | None, float | None] | None = None
+    """(running, waiting, gpu_util, kv_used) of the pod that runs most without a queue."""
+    oldest_sample_s: float | None = None
+
+
+def pods_of(variant: Variant, state: VariantState | None, now: float, max_age_s: float) -> Seen:
+    """Sum up a variant's pods; `variant.startup_s` says when a pod that is not ready is overdue."""
+    seen = Seen()
+    for pod in state.pods if state is not None else ():
+        if pod.terminating:
+            continue
+        seen.pods += 1
+        if pod.failed:
+            seen.failed += 1
+        elif pod.ready_at_s is not None:
+            _ready_pod(seen, pod, now, max_age_s)
+        elif pod.unschedulable:
+            seen.unschedulable += 1
+        else:
+            chance = _chance(now - pod.created_at_s, variant.startup_s)
+            seen.expected += chance
+            seen.overdue += chance <= 0.0
+    return seen
+
+
+def _chance(age_s: float, startup_s: float) -> float:
+    """That a pod of this age becomes ready within another startup time."""
+    whole_s, none_s = OVERDUE[0] * startup_s + 10.0, OVERDUE[1] * startup_s + 30.0
+    return min(1.0, max(0.0, (none_s - age_s) / (none_s - whole_s)))
+
+
+def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float) -> None:
+    signals = pod.signals
+    seen.ready += 1
+    seen.newest_ready_s = max(seen.newest_ready_s, pod.ready_at_s or 0.0)
+    running, waiting = reading(signals.running, now, max_age_s), reading(signals.waiting, now, max_age_s)
+    util = reading(signals.gpu_util, now, max_age_s)
+    if running is not None and waiting is not None:
+        seen.queued += 1
+        seen.running += running
+        seen.waiting += waiting
+        if waiting == 0 and (seen.best_pod is None or running > seen.best_pod[0]):
+            seen.best_pod = (running, waiting, util, reading(signals.kv_used, now, max_age_s))
+        seen.working |= running > 0 or waiting > 0
+    elif util is not None and _hidden(signals.running) and _hidden(signals.waiting):
+        seen.utils.append(util)
+    else:
+        seen.unseen += 1
+    tokens = reading(signals.generation_tokens_per_s, now, max_age_s) or reading(signals.prompt_tokens_per_s, now, max_age_s)
+    seen.working |= bool(tokens)
+    if util is None:
+        # an engine without any accelerator metrics is trusted by its queue alone; missing data never is
+        if not (isinstance(signals.gpu_util, Unknown) and signals.gpu_util.reason == "NotExposed" and running is not None):
+            seen.quiet, seen.gpu = False, seen.gpu or "GPUUnknown"
+    elif util > idle.QUIET_UTIL:
+        seen.quiet, seen.gpu = False, "GPUBusy"
+    if isinstance(signals.running, Known):
+        seen.oldest_sample_s = signals.running.at_s if seen.oldest_sample_s is None else min(seen.oldest_sample_s, signals.running.at_s)
+
+
+def _hidden(observed: Observed[float]) -> bool:
+    return isinstance(observed, Unknown) and observed.reason == "NotExposed"
+
+
+def class_loads(
+    state: DeploymentState, memory: DeploymentMemory, now: float, max_age_s: float, horizon_s: float
+) -> tuple[tuple[ClassLoad, ...], Mapping[str, Trend], str]:
+    """Every class's load, the trends after this reading, and why the arrivals are not wholly known (empty = they are).
+
+    A class without a reading keeps the level last seen, as an estimate for going up; the reason forbids going down on it.
+    """
+    spec = state.spec
+    trends: dict[str, Trend] = {}
+    loads: list[ClassLoad] = []
+    unknown = ""
+    for demand in state.demand:
+        old = memory.trends.get(demand.name)
+        rate = reading(demand.arrivals_per_s, now, max_age_s)
+        if rate is None:
+            unknown = demand.arrivals_per_s.reason if isinstance(demand.arrivals_per_s, Unknown) else "Stale"
+            trend = old
+        else:
+            trend = forecast.updated(old, rate, now)
+        if trend is not None:
+            trends[demand.name] = trend
+        level = rate if rate is not None else trend.level if trend is not None else 0.0
+        objectives, min_quality = promise(spec, demand.name)
+        loads.append(
+            ClassLoad(
+                demand.name,
+                level,
+                max(level, forecast.ahead(trend, horizon_s)) if trend is not None and level > 0.0 else level,
+                capacity.tokens(reading(demand.input_tokens, now, math.inf), capacity.DEFAULT_INPUT_TOKENS),
+                capacity.tokens(reading(demand.output_tokens, now, math.inf), capacity.DEFAULT_OUTPUT_TOKENS),
+                objectives,
+                min_quality,
+                demand.scores,
+            )
+        )
+    return tuple(loads), trends if trends != memory.trends else memory.trends, unknown
+
+
+def promise(spec: Deployment, name: str) -> tuple[Objectives, float]:
+    """Objectives and least quality of the class of that name; the deployment's own for the default class."""
+    for request_class in spec.classes:
+        if request_class.name == name:
+            return request_class.objectives, request_class.min_quality if request_class.min_quality is not None else spec.routing.min_quality
+    return spec.objectives, spec.routing.min_quality
+
+
+def class_names(spec: Deployment) -> tuple[str, ...]:
+    """The spec's classes in order, then the default class."""
+    return (*(request_class.name for request_class in spec.classes), DEFAULT_CLASS)

@@ -1,0 +1,61 @@
+"""Why a deployment has what it has: what was read and how old it is, which plans were weighed at what cost, and which bounds bind."""
+
+from __future__ import annotations
+
+from jevons.core.funding import Funded
+from jevons.core.observed import Known, Observed
+from jevons.core.planner import Plan
+from jevons.core.snapshot import Explanation, Snapshot
+
+
+def explanation(funded: Funded, snapshot: Snapshot) -> Explanation:
+    """The explanation that goes with a decision; every figure in it was used."""
+    facts, plan = funded.facts, funded.plan
+    inputs: list[tuple[str, str, float | None]] = [("metrics", *_health(snapshot.metrics, facts.now))]
+    for demand, load in zip(facts.state.demand, facts.loads, strict=True):
+        inputs.append(
+            (f"arrivals[{load.name}]", f"{load.now_per_s:.3g}/s, {load.ahead_per_s:.3g}/s at startup time", _age(demand.arrivals_per_s, facts.now))
+        )
+        inputs.append((f"tokens[{load.name}]", f"{load.input_tokens} in, {load.output_tokens} out", _age(demand.input_tokens, facts.now)))
+    if facts.held:
+        oldest = min(item.oldest_at_s for item in facts.state.held if item.count > 0)
+        inputs.append(("held", str(facts.held), max(0.0, facts.now - oldest)))
+    for variant in facts.variants:
+        seen = variant.seen
+        age = max(0.0, facts.now - seen.oldest_sample_s) if seen.oldest_sample_s is not None else None
+        text = f"{seen.ready} ready, {seen.expected:.1f} expected, {seen.running:.0f} running, {seen.waiting:.0f} waiting, {seen.unseen} unseen"
+        inputs.append((f"pods[{variant.spec.name}]", text, age))
+    binding = list(dict.fromkeys(plan.binding))
+    binding.extend(f"budget {pace.standing.name or 'spec.budget'} at {pace.cap_usd_per_h:.4g} USD/h" for pace in funded.paces if funded.shed)
+    if facts.no_down:
+        binding.append(facts.no_down)
+    return Explanation(tuple(inputs), _alternatives(funded), tuple(binding))
+
+
+def _alternatives(funded: Funded) -> tuple[tuple[str, str, str], ...]:
+    chosen = (_shape(funded.plan), f"{_cost(funded.plan):.4g} USD/h", "chosen")
+    rows = [chosen]
+    if funded.full is not funded.plan:
+        rows.append((f"without budget pressure: {_shape(funded.full)}", f"{funded.full.usd_per_h:.4g} USD/h", "costs more than the budget carries"))
+    current = ", ".join(f"{item.facts.current} {item.facts.spec.name}" for item in funded.plan.variants)
+    cost = sum(item.facts.current * (item.facts.usd_per_h or 0.0) for item in funded.plan.variants)
+    if any(item.replicas != item.facts.current for item in funded.plan.variants):
+        why = next(item.reason for item in funded.plan.variants if item.replicas != item.facts.current)
+        rows.append((f"no change: {current}", f"{cost:.4g} USD/h", why))
+    return tuple(rows)
+
+
+def _shape(plan: Plan) -> str:
+    return ", ".join(f"{item.replicas} {item.facts.spec.name}" for item in plan.variants)
+
+
+def _cost(plan: Plan) -> float:
+    return sum(item.replicas * (item.facts.usd_per_h or 0.0) for item in plan.variants)
+
+
+def _health(metrics: Observed[None], now: float) -> tuple[str, float | None]:
+    return ("answered", metrics.age_s(now)) if isinstance(metrics, Known) else (metrics.reason, None)
+
+
+def _age(observed: Observed[float], now: float) -> float | None:
+    return observed.age_s(now) if isinstance(observed, Known) else None

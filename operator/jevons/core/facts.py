@@ -1,0 +1,211 @@
+"""Everything a plan needs to know of one deployment, gathered once per pass: pods summed up, loads with their trends, prices, what forbids a move.
+
+`gather` also writes what memory learns from this pass (trends, gaps, starts, concurrency), before any plan is made: facts do not depend on budgets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from jevons.core import capacity, idle
+from jevons.core.demand import ClassLoad, Seen, class_loads, pods_of, stale_after_s
+from jevons.core.memory import DeploymentMemory, Trend, VariantMemory
+from jevons.core.money import ZERO, accelerator_usd_per_h
+from jevons.core.observed import Unknown
+from jevons.core.snapshot import DeploymentState, Snapshot, TargetState, VariantState
+from jevons.core.spec import Deployment, Promotion, ScalingMode, Variant
+
+FOREIGN_PAUSE_S = 600.0
+AFTER_OUTAGE_S = 300.0
+AFTER_START_S = 180.0
+FAILED_STARTS = 3
+PARK_S, PARK_MAX_S = 60.0, 1800.0
+MISSING = TargetState(exists=False)
+
+
+@dataclass(slots=True)
+class VariantFacts:
+    """One variant as it is, and whether it may be moved or used."""
+
+    spec: Variant
+    target: TargetState
+    selector: str
+    seen: Seen
+    memory: VariantMemory
+    current: int
+    held: int
+    usd_per_h: float | None
+    """Of one replica now, on demand; None = no usable price."""
+    hourly: Decimal | None
+    """USD/h that its pods cost now, spot prices included; None when a pod has no usable price."""
+    fixed: str
+    """Why its replicas must not be touched (CamelCase); empty = they may."""
+    parked: bool
+
+    @property
+    def usable(self) -> bool:
+        """May serve requests of its own: promoted, not parked, and either ready or startable."""
+        startable = not self.fixed or self.fixed in {"ForeignScaling", "Paused", "Recommend"}
+        return self.spec.promotion is Promotion.AUTO and not self.parked and (self.seen.ready > 0 or (startable and self.spec.max_replicas > 0))
+
+
+@dataclass(slots=True)
+class Facts:
+    """One deployment as it is."""
+
+    state: DeploymentState
+    spec: Deployment
+    now: float
+    variants: tuple[VariantFacts, ...]
+    loads: tuple[ClassLoad, ...]
+    trends: Mapping[str, Trend]
+    gaps: tuple[float, ...]
+    memory: DeploymentMemory
+    unknown_demand: str
+    metrics_down: str
+    no_down: str
+    """Why nothing may go down in this pass; empty = it may."""
+    fallback: bool
+    held: int
+    last_arrival_at_s: float | None
+
+
+def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, now: float) -> Facts:
+    """The facts of one deployment at `now`; `memory` is what the last pass left."""
+    spec, max_age_s = state.spec, stale_after_s(snapshot)
+    horizon_s = max((variant.startup_s for variant in spec.variants), default=0.0)
+    loads, trends, unknown_demand = class_loads(state, memory, now, max_age_s, horizon_s)
+    metrics_down = _metrics_down(snapshot, now, max_age_s)
+    held = sum(item.count for item in state.held if item.count > 0)
+    last = _latest(state.last_arrival_at_s, memory.last_arrival_at_s)
+    gaps = memory.gaps
+    if memory.last_arrival_at_s is not None and last is not None and last > memory.last_arrival_at_s:
+        gaps = idle.with_gap(gaps, last - memory.last_arrival_at_s)
+    variants = tuple(_variant(snapshot, state, memory, variant, now) for variant in spec.variants)
+    return Facts(
+        state=state,
+        spec=spec,
+        now=now,
+        variants=variants,
+        loads=loads,
+        trends=trends,
+        gaps=gaps,
+        memory=memory,
+        unknown_demand=unknown_demand,
+        metrics_down=metrics_down,
+        no_down=metrics_down or _no_down(snapshot, now) or (f"Demand{unknown_demand}" if unknown_demand else ""),
+        fallback=_fallback(snapshot, spec, metrics_down, now),
+        held=held,
+        last_arrival_at_s=last,
+    )
+
+
+def _latest(*times: float | None) -> float | None:
+    return max((at_s for at_s in times if at_s is not None), default=None)
+
+
+def _metrics_down(snapshot: Snapshot, now: float, max_age_s: float) -> str:
+    if isinstance(snapshot.metrics, Unknown):
+        return "MetricsUnavailable"
+    return "MetricsUnavailable" if now - snapshot.metrics.at_s > max_age_s else ""
+
+
+def _no_down(snapshot: Snapshot, now: float) -> str:
+    if now - snapshot.started_at_s < AFTER_START_S:
+        return "JustStarted"
+    if snapshot.metrics_back_since_s is not None and now - snapshot.metrics_back_since_s < AFTER_OUTAGE_S:
+        return "MetricsJustBack"
+    return ""
+
+
+def _fallback(snapshot: Snapshot, spec: Deployment, metrics_down: str, now: float) -> bool:
+    after_s, since_s = spec.scaling.fallback_after_s, snapshot.metrics_down_since_s
+    return bool(metrics_down) and after_s is not None and since_s is not None and now - since_s >= after_s
+
+
+def _fixed(snapshot: Snapshot, state: DeploymentState, variant: Variant, target: TargetState, now: float) -> str:
+    """Why this variant's replicas are not ours to move now; the first that holds."""
+    paused_s = now - target.foreign_change_at_s if target.foreign_change_at_s is not None else FOREIGN_PAUSE_S
+    mode = state.spec.scaling.mode
+    reasons = (
+        "InvalidSpec" if state.invalid else "",
+        "NameTaken" if state.name_taken_by is not None else "",
+        target.problem or "",
+        "AcceleratorClassNotFound" if variant.accelerator_class not in snapshot.accelerators else "",
+        str(mode) if mode is not ScalingMode.ENFORCE else "",
+        "ForeignScaling" if paused_s < FOREIGN_PAUSE_S else "",
+    )
+    return next((reason for reason in reasons if reason), "")
+
+
+def _variant(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, variant: Variant, now: float) -> VariantFacts:
+    seen_state = state.variants.get(variant.name)
+    target = seen_state.target if seen_state is not None else MISSING
+    seen = pods_of(variant, seen_state, now, stale_after_s(snapshot))
+    held = sum(item.count for item in state.held if item.variant == variant.name and item.count > 0)
+    price = accelerator_usd_per_h(snapshot.accelerators.get(variant.accelerator_class), now)
+    learned = _learned(memory.variants.get(variant.name, VariantMemory()), variant, seen, current=target.replicas or 0, held=held, now=now)
+    return VariantFacts(
+        spec=variant,
+        target=target,
+        selector=seen_state.selector if seen_state is not None else "",
+        seen=seen,
+        memory=learned,
+        current=target.replicas or 0,
+        held=held,
+        usd_per_h=float(price) * variant.accelerator_count if price is not None else None,
+        hourly=_hourly(snapshot, variant, seen_state, price, now),
+        fixed=_fixed(snapshot, state, variant, target, now),
+        parked=learned.parked_until_s is not None and now < learned.parked_until_s,
+    )
+
+
+def _hourly(snapshot: Snapshot, variant: Variant, state: VariantState | None, price: Decimal | None, now: float) -> Decimal | None:
+    """USD/h of the pods that hold accelerators now."""
+    total, plain = ZERO, 0
+    for pod in state.pods if state is not None else ():
+        if pod.scheduled_at_s is None:
+            continue
+        if not pod.spot:
+            plain += 1
+            continue
+        spot = accelerator_usd_per_h(snapshot.accelerators.get(variant.accelerator_class), now, spot=True)
+        if spot is None:
+            return None
+        total += spot * variant.accelerator_count
+    if not plain:
+        return total
+    return total + price * variant.accelerator_count * plain if price is not None else None
+
+
+def _learned(old: VariantMemory, variant: Variant, seen: Seen, *, current: int, held: int, now: float) -> VariantMemory:
+    """Memory of one variant after this pass's readings: work, concurrency, and how its starts go."""
+    batch = old.batch
+    if variant.profile is None and seen.best_pod is not None:
+        batch = capacity.learned_batch(batch, *seen.best_pod)
+    work_at_s = old.work_at_s
+    if seen.working or held or (work_at_s is None and current > 0):
+        work_at_s = now
+    start_at_s, failed, parked_until_s = old.start_at_s, old.failed_starts, old.parked_until_s
+    if seen.ready > 0:
+        start_at_s, failed, parked_until_s = None, 0, None
+    elif current <= 0:
+        start_at_s = None
+    elif start_at_s is None or (seen.unschedulable and seen.unschedulable == seen.pods):
+        start_at_s = now
+    elif _start_failed(variant, seen, now - start_at_s):
+        start_at_s, failed = now, failed + 1
+        if failed >= FAILED_STARTS:
+            parked_until_s = now + min(PARK_MAX_S, PARK_S * math.ldexp(1.0, min(10, failed - FAILED_STARTS)))
+    learned = VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s)
+    return old if learned == old else learned
+
+
+def _start_failed(variant: Variant, seen: Seen, age_s: float) -> bool:
+    """Crashing for a whole startup time, or not ready after three of them."""
+    if seen.failed and seen.failed == seen.pods:
+        return age_s >= max(10.0, variant.startup_s)
+    return age_s >= 3.0 * variant.startup_s + 60.0

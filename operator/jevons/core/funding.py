@@ -1,0 +1,186 @@
+"""Plans meet budgets: every deployment's own and the shared ones together, in three steps.
+
+First each budget is paced on what its members' plans cost; then every member is planned again at the pressures it is under (its own and the shared
+ones add); then caps take replicas, own budgets first, shared ones over all members. A plan at higher pressure is only taken when it is cheaper, so
+that a lower amount never costs more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from jevons.core import budget, planner
+from jevons.core.budget import Line, Pace, Standing
+from jevons.core.facts import Facts
+from jevons.core.ledger import Account, Ledger
+from jevons.core.money import ZERO
+from jevons.core.planner import Plan, VariantPlan
+from jevons.core.snapshot import RouterCurve
+from jevons.core.spec import Key, Priority, Rung, SharedBudget
+
+PRIORITIES = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
+
+
+@dataclass(slots=True)
+class Funded:
+    """One deployment on its way through the budgets."""
+
+    facts: Facts
+    account: Account
+    plan: Plan
+    full: Plan
+    """Without pressure."""
+    wanted_usd_per_h: float = 0.0
+    mean_usd_per_h: float = 0.0
+    own: Pace | None = None
+    paces: list[Pace] = field(default_factory=list)
+    """Its own and the shared ones that it is under."""
+    shed: set[str] = field(default_factory=set)
+    """Variants that a cap took replicas from."""
+    unaffordable: set[str] = field(default_factory=set)
+    """Variants whose start the money left does not pay for."""
+    blocked_until_s: float | None = None
+    saving: float | None = None
+
+    @property
+    def rung(self) -> Rung:
+        """The highest rung in force."""
+        if self.blocked_until_s is not None:
+            return Rung.BLOCK
+        if self.shed or (self.unaffordable and len(self.unaffordable) == len(self.facts.variants)):
+            return Rung.CAP
+        if self.plan.step:
+            return Rung.DEGRADE
+        return Rung.ALERT if any(alerting(pace) for pace in self.paces) else Rung.NONE
+
+
+def alerting(pace: Pace) -> bool:
+    """The forecast is above the amount, or nine tenths of it are spent, and somebody wants to hear it."""
+    at = pace.standing
+    return at.rung_allowed is not Rung.NONE and (pace.over or at.spent >= budget.ALERT_SHARE * at.amount)
+
+
+def begin(facts: Facts, account: Account, curve: RouterCurve | None, tau_s: float) -> Funded:
+    """The plan without pressure, and the long-run mean of what such plans cost."""
+    plan = planner.make(facts, curve, 0)
+    memory = facts.memory
+    mean = plan.usd_per_h
+    if memory.wanted_usd_per_h is not None:
+        weight = -math.expm1(-max(0.0, facts.now - memory.wanted_at_s) / tau_s)
+        mean = memory.wanted_usd_per_h + weight * (plan.usd_per_h - memory.wanted_usd_per_h)
+    return Funded(facts, account, plan, plan, plan.usd_per_h, mean)
+
+
+def own_pace(funded: Funded, curve: RouterCurve | None) -> None:
+    """Pace the deployment's own budget, if it has one. Raises ValueError for an amount or a time zone that is none."""
+    spec = funded.facts.spec.budget
+    if spec is None:
+        return
+    start = budget.standing(spec, "", ZERO, funded.facts.now)
+    at = budget.standing(spec, "", funded.account.spent_since(start.start_s), funded.facts.now)
+    funded.own = _pace(at, [funded], curve)
+    funded.paces.append(funded.own)
+
+
+def shared_pace(shared: SharedBudget, members: list[Funded], ledger: Ledger, curve: RouterCurve | None, now: float) -> Pace:
+    """Pace one InferenceBudget over its members; what deleted members spent still counts."""
+    start = budget.standing(shared.budget, shared.name, ZERO, now)
+    spent = shared_spend(shared, ledger, start.start_s)
+    pace = _pace(budget.standing(shared.budget, shared.name, spent, now), members, curve)
+    for member in members:
+        member.paces.append(pace)
+    return pace
+
+
+def shared_spend(shared: SharedBudget, ledger: Ledger, start_s: float) -> Decimal:
+    """USD that present and former members spent since `start_s`."""
+    return sum(
+        (
+            account.spent_since(start_s)
+            for key, account in ledger.accounts.items()
+            if key in shared.members or (account.closed and shared.name in account.budgets)
+        ),
+        ZERO,
+    )
+
+
+def _pace(at: Standing, members: list[Funded], curve: RouterCurve | None) -> Pace:
+    wanted = sum(member.wanted_usd_per_h for member in members)
+    mean = sum(member.mean_usd_per_h for member in members)
+    running = float(sum((variant.hourly for member in members for variant in member.facts.variants if variant.hourly is not None), ZERO))
+    expected = budget.expected_usd(at.left_s, at.end_s - at.start_s, wanted, mean)
+    saving = 0.0
+    if at.spent + expected > at.amount and wanted > 0.0:
+        for member in members:
+            if member.saving is None:
+                member.saving = max(0.0, member.wanted_usd_per_h - planner.make(member.facts, curve, budget.PRESSURE_STEPS).usd_per_h)
+        saving = sum(member.saving or 0.0 for member in members) / wanted
+    return budget.pace(at, wanted_usd_per_h=wanted, mean_usd_per_h=mean, running_usd_per_h=running, saving=saving)
+
+
+def replan(funded: Funded, curve: RouterCurve | None) -> None:
+    """The plan at the pressures it is under: the cheapest of the steps up to there (of equals the lowest pressure)."""
+    step = budget.step(min(1.0, sum(pace.pressure for pace in funded.paces)))
+    for tried in range(1, step + 1):
+        plan = planner.make(funded.facts, curve, tried)
+        if plan.usd_per_h < funded.plan.usd_per_h - 1e-9 or (plan.degraded_share > 0 and plan.usd_per_h <= funded.plan.usd_per_h + 1e-9):
+            funded.plan = plan
+
+
+def hold_unpriced(funded: Funded) -> None:
+    """Under a budget that binds, a variant without a usable price keeps what it has: nobody could say what a change costs."""
+    if not any(pace.standing.rung_allowed.level >= Rung.CAP.level for pace in funded.paces):
+        return
+    for item in funded.plan.variants:
+        if item.facts.usd_per_h is None and not item.facts.fixed and item.replicas != item.facts.current:
+            item.recommended, item.replicas, item.reason = item.replicas, item.facts.current, "PriceUnknown"
+            item.needs = item.facts.memory.needs
+
+
+def cap(pace: Pace, members: Mapping[Key, Funded]) -> None:
+    """Let replicas go until the budget carries the rest, and note what it cannot start."""
+    if math.isinf(pace.cap_usd_per_h):
+        return
+    owners = {str(key): funded for key, funded in members.items()}
+    lines = [_line(owner, funded, item) for owner, funded in owners.items() for item in funded.plan.variants]
+    if budget.shed(lines, pace):
+        for line in lines:
+            funded = owners[line.owner]
+            item = next(item for item in funded.plan.variants if item.facts.spec.name == line.variant)
+            if line.replicas < item.replicas:
+                item.replicas, item.reason = line.replicas, "BudgetCap"
+                funded.shed.add(line.variant)
+    for funded in owners.values():
+        _mark_unaffordable(funded, pace)
+
+
+def _line(owner: str, funded: Funded, item: VariantPlan) -> Line:
+    classes = funded.facts.spec.classes
+    return Line(
+        owner=owner,
+        variant=item.facts.spec.name,
+        replicas=item.replicas,
+        current=item.facts.current,
+        usd_per_h=item.facts.usd_per_h or 0.0,
+        priority=max((PRIORITIES[request_class.priority] for request_class in classes), default=1),
+        cheapest=item.facts.spec.name == funded.plan.wake,
+        startup_s=item.facts.spec.startup_s,
+        fixed=bool(item.facts.fixed) or item.facts.usd_per_h is None,
+    )
+
+
+def _mark_unaffordable(funded: Funded, pace: Pace) -> None:
+    """Which sleeping variants the money left cannot start; when nothing runs and nothing can start, Block refuses until the period's end."""
+    for item in funded.plan.variants:
+        if item.replicas or item.facts.usd_per_h is None:
+            continue
+        run_s = min(item.facts.spec.startup_s + budget.RUN_S, pace.standing.left_s) + budget.STOP_S
+        if pace.last_usd < item.facts.usd_per_h * run_s / 3600.0:
+            funded.unaffordable.add(item.facts.spec.name)
+    nothing = not any(item.replicas for item in funded.plan.variants)
+    refused = all(item.facts.spec.name in funded.unaffordable or not item.facts.usable for item in funded.plan.variants)
+    if nothing and refused and funded.unaffordable and pace.standing.rung_allowed is Rung.BLOCK:
+        funded.blocked_until_s = max(funded.blocked_until_s or 0.0, pace.standing.end_s)

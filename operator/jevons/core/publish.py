@@ -1,0 +1,226 @@
+"""From a funded plan to what the shell carries out and shows: replica targets, the routing plan, money, events, and the memory to keep."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from hashlib import blake2b
+
+from jevons.core import capacity, conditions
+from jevons.core.demand import class_names
+from jevons.core.explain import explanation
+from jevons.core.facts import VariantFacts
+from jevons.core.funding import Funded
+from jevons.core.memory import DeploymentMemory, VariantMemory
+from jevons.core.money import ZERO
+from jevons.core.periods import bounds
+from jevons.core.planner import Plan, VariantPlan
+from jevons.core.snapshot import (
+    ClassRoute,
+    Condition,
+    CostView,
+    DeploymentDecision,
+    EventNote,
+    ReplicaTarget,
+    RoutingPlan,
+    Snapshot,
+    VariantRoute,
+)
+from jevons.core.spec import Period, Promotion
+
+MICRO = Decimal("0.000001")
+QUIET = {"Steady", "Paused", "Recommend", "IdleSoon", "Demand"}
+"""Reasons that need no attention; the deployment's own reason is the first other one."""
+
+
+def decision(funded: Funded, snapshot: Snapshot) -> DeploymentDecision:
+    """Everything decided for one deployment."""
+    facts = funded.facts
+    targets = tuple(target(item) for item in funded.plan.variants)
+    routes = routing_plan(funded)
+    found = conditions.all_of(funded, snapshot)
+    moved = [item for item in targets if item.desired is not None and item.desired != (item.current or 0)]
+    leading = next((item for item in moved), None) or next((item for item in targets if item.reason not in QUIET), targets[0] if targets else None)
+    reason, message = (leading.reason, leading.message) if leading is not None else ("NoVariants", "")
+    return DeploymentDecision(
+        key=facts.spec.key,
+        id=digest(facts.spec.uid, targets, routes, found),
+        replicas=targets,
+        routing=routes,
+        conditions=found,
+        cost=cost(funded),
+        reason=reason,
+        message=message,
+        explanation=explanation(funded, snapshot),
+        events=events(funded, targets),
+    )
+
+
+def digest(uid: str, targets: tuple[ReplicaTarget, ...], routes: RoutingPlan, found: tuple[Condition, ...]) -> str:
+    """Twelve hex digits that are equal for equal decisions: replicas, routes and conditions, without the figures in messages."""
+    parts = (
+        uid,
+        [(item.variant, item.desired, item.recommended, item.reason) for item in targets],
+        routes.best,
+        routes.wake,
+        routes.rung.value,
+        routes.blocked_until_s,
+        [(item.name, item.state, item.usd_per_1k_tokens) for item in routes.variants],
+        [(item.name, item.min_score, item.degraded_share) for item in routes.classes],
+        [(item.status, item.reason) for item in found],
+    )
+    return blake2b(repr(parts).encode(), digest_size=6).hexdigest()
+
+
+def target(item: VariantPlan) -> ReplicaTarget:
+    """What one variant should have, and why."""
+    variant = item.facts
+    current = variant.target.replicas
+    size = conditions.size_message(
+        item.replicas,
+        variant.spec.name,
+        per_s=item.per_s,
+        capacity_per_s=item.capacity_per_s,
+        concurrency=item.concurrency,
+        waiting=variant.seen.waiting,
+    )
+    if variant.fixed:
+        return ReplicaTarget(variant.spec.name, current, None, variant.fixed, variant.target.message or size, item.recommended)
+    return ReplicaTarget(variant.spec.name, current, item.replicas, item.reason, message(item, size), item.recommended)
+
+
+def message(item: VariantPlan, size: str) -> str:
+    """The reason as a sentence with numbers."""
+    variant, name = item.facts, item.facts.spec.name
+    sentences = {
+        "Wake": f"waking {name} for {variant.held} waiting requests, about {variant.spec.startup_s:.0f} s",
+        "Idle": f"{name} had no work and a quiet GPU for longer than keeping it is worth",
+        "IdleSoon": f"{name} is idle; it sleeps in {max(0.0, item.idle_in_s or 0.0):.0f} s",
+        "StartFailed": f"{name} did not become ready in {variant.memory.failed_starts} starts and is parked",
+        "BudgetCap": f"the budget carries {item.replicas} of the {item.need} replicas that {name} needs",
+    }
+    if item.reason in {"Steady", "Demand", "Minimum", "Maximum"}:
+        return size
+    return sentences.get(item.reason, f"{size}; held at {item.replicas}: {item.reason}")
+
+
+def state(item: VariantPlan, funded: Funded) -> str:
+    """How pickers should see the variant (0001-the-house.md)."""
+    variant = item.facts
+    name = variant.spec.name
+    if variant.spec.promotion is Promotion.SHADOW:
+        return "Shadow"
+    if item.replicas == 0 and (name in funded.shed or name in funded.unaffordable or item.reason == "PriceUnknown"):
+        return "Capped"
+    if variant.seen.ready:
+        return "Ready"
+    if variant.parked or (variant.seen.failed and variant.seen.failed == variant.seen.pods):
+        return "Failed"
+    if item.replicas or variant.current:
+        return "Waking"
+    return "Unavailable" if variant.fixed and variant.fixed not in {"ForeignScaling", "Paused", "Recommend"} else "Asleep"
+
+
+def routing_plan(funded: Funded) -> RoutingPlan:
+    """What the pickers read."""
+    plan, spec = funded.plan, funded.facts.spec
+    routes = tuple(
+        VariantRoute(
+            name=item.facts.spec.name,
+            state=state(item, funded),
+            selector=item.facts.selector,
+            port=item.facts.spec.port,
+            usd_per_1k_tokens=usd_per_1k_tokens(item.facts),
+            startup_s=item.facts.spec.startup_s,
+        )
+        for item in plan.variants
+    )
+    return RoutingPlan(
+        best=plan.best,
+        wake=plan.wake,
+        rung=funded.rung,
+        pressure=plan.step / 4,
+        blocked_until_s=funded.blocked_until_s,
+        variants=routes,
+        classes=tuple(_class_route(name, plan) for name in class_names(spec)),
+    )
+
+
+def _class_route(name: str, plan: Plan) -> ClassRoute:
+    split = plan.splits.get(name)
+    if split is None:
+        return ClassRoute(name, ())
+    return ClassRoute(name, split.min_score, round(plan.degraded_share, 2), split.expected_quality)
+
+
+def usd_per_1k_tokens(variant: VariantFacts) -> float | None:
+    """At full use inside the deployment's own objectives, for a request of default length; None without price or profile."""
+    profile = variant.spec.profile
+    if variant.usd_per_h is None or profile is None:
+        return None
+    mean_in, mean_out = capacity.tokens(None, capacity.DEFAULT_INPUT_TOKENS), capacity.tokens(None, capacity.DEFAULT_OUTPUT_TOKENS)
+    one = capacity.of_replica(profile, mean_in, mean_out, 0.060, 2.0)
+    return float(f"{variant.usd_per_h / 3.6 / (one.requests_per_s * (mean_in + mean_out)):.3g}")
+
+
+def cost(funded: Funded) -> CostView:
+    """Money for status and metrics, over the deployment's own budget period, or the month."""
+    facts, account = funded.facts, funded.account
+    budget = facts.spec.budget
+    start_s, end_s = bounds(budget.period, budget.time_zone, facts.now) if budget is not None else bounds(Period.MONTH, "UTC", facts.now)
+    spent, useful = account.spent_since(start_s), account.useful_since(start_s)
+    lines = {variant.spec.name: variant.hourly for variant in facts.variants}
+    known = {name: usd for name, usd in lines.items() if usd is not None}
+    forecast = None
+    if len(known) == len(lines) and not funded.plan.unpriced:
+        rest = funded.own.expected_usd if funded.own is not None else funded.mean_usd_per_h * (end_s - facts.now) / 3600.0
+        forecast = (spent + Decimal(f"{rest:.6f}")).quantize(MICRO)
+    return CostView(
+        hourly_usd=sum(known.values(), ZERO) if len(known) == len(lines) else None,
+        variant_hourly_usd=known,
+        period_spend_usd=spent,
+        period_forecast_usd=forecast,
+        per_thousand_useful_usd=(spent * 1000 / Decimal(f"{useful:.0f}")).quantize(MICRO) if useful >= 1.0 else None,
+        period_start_s=start_s,
+        period_end_s=end_s,
+        budget_usd=budget.amount_usd if budget is not None else None,
+        estimated=account.estimated_at_s is not None and account.estimated_at_s >= start_s,
+    )
+
+
+def events(funded: Funded, targets: tuple[ReplicaTarget, ...]) -> tuple[EventNote, ...]:
+    """One event per move, and one when a start has just failed for good."""
+    notes = []
+    for item, done in zip(funded.plan.variants, targets, strict=True):
+        if done.desired is not None and done.desired != (done.current or 0):
+            kind = "Warning" if done.reason in {"BudgetCap", "StartFailed"} else "Normal"
+            notes.append(EventNote(kind, done.reason, f"{done.variant}: {done.current or 0} -> {done.desired}; {done.message}"))
+        elif item.facts.parked and item.facts.memory.parked_until_s != _before(funded, done.variant).parked_until_s:
+            notes.append(EventNote("Warning", "StartFailed", done.message))
+    return tuple(notes)
+
+
+def _before(funded: Funded, variant: str) -> VariantMemory:
+    return funded.facts.memory.variants.get(variant, VariantMemory())
+
+
+def remembered(funded: Funded) -> DeploymentMemory:
+    """The memory after this pass; the same object when nothing in it changed."""
+    facts = funded.facts
+    variants = {}
+    for item in funded.plan.variants:
+        old = item.facts.memory
+        needs = item.needs
+        variants[item.facts.spec.name] = (
+            old if needs == old.needs else VariantMemory(needs, old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s)
+        )
+    old_memory = facts.memory
+    mean = float(f"{funded.mean_usd_per_h:.5g}")
+    if (
+        variants == old_memory.variants
+        and facts.trends == old_memory.trends
+        and facts.gaps == old_memory.gaps
+        and facts.last_arrival_at_s == old_memory.last_arrival_at_s
+        and mean == old_memory.wanted_usd_per_h == float(f"{funded.wanted_usd_per_h:.5g}")
+    ):
+        return old_memory
+    return DeploymentMemory(variants, facts.trends, facts.gaps, facts.last_arrival_at_s, mean, facts.now)

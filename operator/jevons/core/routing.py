@@ -1,0 +1,159 @@
+"""Which requests may go to a cheaper variant, so that expected quality stays at least `minQuality` of always-best?
+
+The classifier counts requests by score (20 bins, high = simple) and its calibration says per bin how likely the cheaper and the best variant answer
+well. A variant between the two is placed between them by its stated quality. Every bin is given the cheapest variant whose expected quality is worth
+it at one common price of quality, found by bisection (the continuous knapsack); the cut is then moved inside a bin as far as the promise allows.
+Without counts a flat prior stands in, and blends away as counts come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from jevons.core.snapshot import SCORE_BINS, RouterCurve
+
+REFERENCE_QUALITY = 0.7
+"""The stated quality (relative to the best) of the variant that `p_small` was measured on."""
+FLAT = RouterCurve(p_small=(REFERENCE_QUALITY,) * SCORE_BINS, p_large=(1.0,) * SCORE_BINS)
+"""Without a classifier every request is like every other."""
+PRIOR_COUNT = 1.0
+"""Per bin."""
+QUANTUM = 200
+"""Score shares are rounded to 1/200, so that a plan stays while they drift less."""
+MARGIN = 0.005
+"""Quality kept above the promise; given up as budget pressure grows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A variant that may take traffic: its stated quality and what a request costs on it (any unit, the same for all)."""
+
+    name: str
+    quality: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One class's plan: thresholds (cheapest first), the share of requests each variant gets, and the quality to be expected against always-best."""
+
+    min_score: tuple[tuple[str, float], ...]
+    shares: tuple[tuple[str, float], ...]
+    expected_quality: float
+
+
+def score_shares(scores: tuple[float, ...]) -> tuple[int, ...]:
+    """Counts per bin as rounded shares (in units of 1/QUANTUM) with the flat prior blended in; anything malformed is no counts."""
+    if len(scores) != SCORE_BINS or not all(0.0 <= count < 1e18 for count in scores):
+        scores = (0.0,) * SCORE_BINS
+    total = sum(scores) + PRIOR_COUNT * SCORE_BINS
+    return tuple(round((count + PRIOR_COUNT) / total * QUANTUM) for count in scores)
+
+
+@lru_cache(maxsize=4096)
+def expected_right(curve: RouterCurve, relative_quality: float) -> tuple[float, ...]:
+    """P(right) per bin of a variant of that quality relative to the best: on the line through p_small (at REFERENCE_QUALITY) and p_large (at 1)."""
+    weight = (relative_quality - REFERENCE_QUALITY) / (1.0 - REFERENCE_QUALITY)
+    return tuple(min(1.0, max(0.0, small + weight * (large - small))) for small, large in zip(curve.p_small, curve.p_large, strict=True))
+
+
+@lru_cache(maxsize=8192)
+def split(
+    options: tuple[Option, ...], *, best_quality: float, shares: tuple[int, ...], curve: RouterCurve, min_quality: float, degraded_share: float
+) -> Split:
+    """Thresholds for one class.
+
+    options: every variant that may serve, at least one; best_quality: of the best variant of the spec, whether it can serve or not.
+    degraded_share (0..1): of the requests above the thresholds' reach, this share goes to the cheapest variant too.
+    Example: two variants, no classifier (flat 0.7), minQuality 0.95 -> a sixth of the requests may go small: threshold 0.83, quality 0.95
+    (test_routing.py::test_worked_example).
+    """
+    top = max(options, key=lambda option: (option.quality, -option.cost))
+    cheaper = sorted((option for option in options if option.cost < top.cost), key=lambda option: (option.cost, -option.quality))
+    total = sum(shares) or 1
+    weights = [share / total for share in shares]
+    always_best = sum(weight * right for weight, right in zip(weights, curve.p_large, strict=True)) or 1.0
+    ladder = [*cheaper, top]
+    right = [expected_right(curve, option.quality / best_quality) for option in ladder]
+    choice, kept = _assign(ladder, right, weights, min_quality * always_best)
+    return _as_split(ladder, right, weights, choice, slack=kept - min_quality * always_best, always_best=always_best, degraded=degraded_share)
+
+
+def _assign(ladder: list[Option], right: list[tuple[float, ...]], weights: list[float], target: float) -> tuple[list[int], float]:
+    """Per bin the index into the ladder; the price of quality is the lowest (to 1 part in 10^4) at which the target is kept."""
+
+    def at(price: float) -> tuple[list[int], float]:
+        choice = [
+            max(range(len(ladder)), key=lambda index: (price * right[index][bin_] - ladder[index].cost, -ladder[index].cost))
+            for bin_ in range(SCORE_BINS)
+        ]
+        # thresholds are nested: a bin never gets a dearer variant than one of a lower score
+        for bin_ in range(1, SCORE_BINS):
+            choice[bin_] = min(choice[bin_], choice[bin_ - 1])
+        return choice, sum(weight * right[index][bin_] for bin_, (weight, index) in enumerate(zip(weights, choice, strict=True)))
+
+    low, high = 0.0, max(option.cost for option in ladder) * 1e4 + 1.0
+    if (answer := at(low))[1] >= target:
+        return answer
+    answer = at(high)
+    if answer[1] < target:
+        return [len(ladder) - 1] * SCORE_BINS, sum(weight * p for weight, p in zip(weights, right[-1], strict=True))
+    for _ in range(40):
+        middle = (low + high) / 2.0 if low else high / 4.0
+        found = at(middle)
+        if found[1] >= target:
+            high, answer = middle, found
+        else:
+            low = middle
+        if high - low <= 1e-4 * high:
+            break
+    return answer
+
+
+def _as_split(
+    ladder: list[Option],
+    right: list[tuple[float, ...]],
+    weights: list[float],
+    choice: list[int],
+    *,
+    slack: float,
+    always_best: float,
+    degraded: float,
+) -> Split:
+    edges = [next((bin_ for bin_ in range(SCORE_BINS) if choice[bin_] <= index), SCORE_BINS) / SCORE_BINS for index in range(len(ladder) - 1)]
+    if edges and slack > 0:
+        edges = _stretched(right, weights, choice, edges, slack)
+    shares = [0.0] * len(ladder)
+    quality = 0.0
+    for bin_, weight in enumerate(weights):
+        reached = 0.0
+        for index in range(len(ladder)):
+            allowed = min(1.0, max(0.0, bin_ + 1.0 - edges[index] * SCORE_BINS)) if index < len(edges) else 1.0
+            part, reached = max(0.0, allowed - reached), max(reached, allowed)
+            kept = part if index == 0 else part * (1.0 - degraded)
+            shares[index] += weight * kept
+            shares[0] += weight * (part - kept)
+            quality += weight * (kept * right[index][bin_] + (part - kept) * right[0][bin_])
+    min_score = tuple((ladder[index].name, round(edge, 2)) for index, edge in enumerate(edges) if edge < 1.0)
+    return Split(
+        min_score,
+        tuple((option.name, share) for option, share in zip(ladder, shares, strict=True)),
+        round(min(1.0, quality / always_best), 4),
+    )
+
+
+def _stretched(right: list[tuple[float, ...]], weights: list[float], choice: list[int], edges: list[float], slack: float) -> list[float]:
+    """Move the cheapest variant's cut down inside bins while the spare quality pays for it."""
+    edge_bin = round(edges[0] * SCORE_BINS) - 1
+    cut = edges[0]
+    while edge_bin >= 0 and slack > 1e-12:
+        loss = weights[edge_bin] * (right[choice[edge_bin]][edge_bin] - right[0][edge_bin])
+        fraction = 1.0 if loss <= slack else slack / loss
+        cut -= fraction / SCORE_BINS
+        slack -= max(0.0, loss) * fraction
+        edge_bin -= 1
+        if fraction < 1.0:
+            break
+    cut = max(0.0, -(-cut * 100 // 1) / 100) if cut > 1e-9 else 0.0
+    return [cut, *(min(edge, cut) for edge in edges[1:])]
