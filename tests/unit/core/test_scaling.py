@@ -1,0 +1,211 @@
+"""Replicas: up at once, down late, to zero when idle by every account, never down on missing data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from core_worlds import CURVE, KEY, LARGE, NOW, SMALL, blind, demand, deployment, held, pod, state, variant_state, world
+
+from jevons.core.decide import decide
+from jevons.core.memory import DeploymentMemory, Memory, VariantMemory
+from jevons.core.observed import Known, Unknown
+from jevons.core.snapshot import PodSignals
+from jevons.core.spec import ScalingMode, ScalingSpec
+
+ONE = deployment(SMALL)
+WORKED = Memory({KEY: DeploymentMemory({"small": VariantMemory(work_at_s=NOW - 400.0), "large": VariantMemory(work_at_s=NOW - 400.0)})})
+"""Idle for longer than the 300 s that these deployments allow."""
+
+
+def desired(snapshot, now=NOW, key=KEY):
+    return {target.variant: target.desired for target in decide(snapshot, now).deployments[key].replicas}
+
+
+def reason(snapshot, variant, now=NOW):
+    return next(target.reason for target in decide(snapshot, now).deployments[KEY].replicas if target.variant == variant)
+
+
+def condition(snapshot, kind, now=NOW):
+    found = next(item for item in decide(snapshot, now).deployments[KEY].conditions if item.type == kind)
+    return found.status, found.reason
+
+
+def passes(snapshot, seconds, step_s=15.0, evolve=None):
+    """Repeat passes, with memory and ledger carried over and readings kept fresh; yields (now, desired)."""
+    now, out = NOW, []
+    while now <= NOW + seconds:
+        fresh = evolve(snapshot, now) if evolve is not None else snapshot
+        decision = decide(replace(fresh, metrics=Known(None, now)), now)
+        out.append((now - NOW, {t.variant: t.desired for t in decision.deployments[KEY].replicas}))
+        snapshot = replace(snapshot, memory=decision.memory, ledger=decision.ledger)
+        now += step_s
+    return out
+
+
+def test_more_arrivals_than_one_replica_serves_raise_replicas_at_once():
+    snapshot = world(state(ONE, {"small": variant_state(pod("a", running=20.0))}, demand=(demand(14.0),)))
+    assert desired(snapshot)["small"] == 3  # 14 / 7.6 = 1.84 replicas of work, and room for the 95th percentile
+
+
+def test_traffic_that_bypasses_the_gateway_counts():
+    snapshot = world(state(ONE, {"small": variant_state(pod("a", running=90.0, waiting=60.0))}, demand=(demand(0.0),)))
+    assert desired(snapshot)["small"] >= 2
+
+
+def test_a_queue_raises_replicas_in_the_same_pass():
+    quiet = world(state(ONE, {"small": variant_state(pod("a", running=40.0))}, demand=(demand(5.0),)))
+    queued = world(state(ONE, {"small": variant_state(pod("a", running=90.0, waiting=150.0))}, demand=(demand(5.0),)))
+    assert desired(quiet)["small"] == 1
+    assert desired(queued)["small"] >= 3
+
+
+def test_held_requests_wake_the_variant_they_wait_for_and_no_other():
+    snapshot = world(state(deployment(), {"large": variant_state(), "small": variant_state()}, held=(held("small", 3),)))
+    assert desired(snapshot) == {"large": 0, "small": 1}
+    assert reason(snapshot, "small") == "Wake"
+
+
+def test_held_requests_wake_a_model_while_metrics_are_down():
+    snapshot = world(state(ONE, {"small": variant_state()}, held=(held("small", 1),)), metrics=Unknown("SourceDown"))
+    assert desired(snapshot)["small"] == 1
+
+
+def test_a_model_without_work_and_with_a_quiet_gpu_sleeps_after_idle_after():
+    snapshot = world(state(ONE, {"small": variant_state(pod("a"))}, demand=(demand(0.0),), last_arrival_at_s=NOW - 400.0), memory=WORKED)
+    assert desired(snapshot)["small"] == 0
+    assert reason(snapshot, "small") == "Idle"
+
+
+@pytest.mark.parametrize("busy", [pod("a", util=0.5), pod("a", signals=replace(pod("a").signals, gpu_util=Unknown("NoData")))], ids=["busy", "unknown"])
+def test_a_gpu_that_is_busy_or_unseen_keeps_a_model_awake(busy):
+    snapshot = world(state(ONE, {"small": variant_state(busy)}, demand=(demand(0.0),), last_arrival_at_s=NOW - 400.0), memory=WORKED)
+    assert desired(snapshot)["small"] == 1
+
+
+def test_a_model_that_may_not_sleep_keeps_its_minimum():
+    spec = deployment(replace(SMALL, min_replicas=1))
+    snapshot = world(state(spec, {"small": variant_state(pod("a"))}, last_arrival_at_s=NOW - 9000.0), memory=WORKED)
+    assert desired(snapshot)["small"] == 1
+
+
+def test_no_data_is_never_zero():
+    for lost in (world(metrics=Unknown("SourceDown")), world(metrics=Known(None, NOW - 300.0)), world(started_at_s=NOW - 60.0)):
+        item = state(ONE, {"small": variant_state(blind("a"), blind("b"), blind("c"))}, demand=(demand(0.0),), last_arrival_at_s=NOW - 9000.0)
+        snapshot = replace(world(item, memory=WORKED), metrics=lost.metrics, started_at_s=lost.started_at_s)
+        assert desired(snapshot)["small"] == 3
+
+
+def test_unseen_ready_pods_count_as_fully_used():
+    item = state(ONE, {"small": variant_state(pod("a", running=1.0), blind("b"), blind("c"))}, demand=(demand(1.0),))
+    needs = Memory({KEY: DeploymentMemory({"small": VariantMemory(needs=((NOW - 500.0, 1),), work_at_s=NOW)})})
+    assert desired(world(item, memory=needs))["small"] == 3
+    assert condition(world(item), "MetricsAvailable") == ("False", "PodsUnseen")
+
+
+def test_readings_that_lie_are_no_readings():
+    for value in (float("nan"), float("inf"), -1.0):
+        signals = PodSignals(running=Known(value, NOW), waiting=Known(value, NOW), gpu_util=Known(value, NOW))
+        item = state(ONE, {"small": variant_state(pod("a", signals=signals), pod("b", signals=signals))}, demand=(demand(value),))
+        assert desired(world(item, memory=WORKED))["small"] == 2
+
+
+def test_after_an_outage_nothing_goes_down_for_five_minutes():
+    item = state(ONE, {"small": variant_state(pod("a"), pod("b"))}, demand=(demand(0.0),), last_arrival_at_s=NOW - 9000.0)
+    assert desired(world(item, memory=WORKED, metrics_back_since_s=NOW - 299.0))["small"] == 2
+    assert desired(world(item, memory=WORKED, metrics_back_since_s=NOW - 301.0))["small"] == 0
+
+
+def test_the_fallback_gives_the_agreed_replicas_when_metrics_stay_away():
+    spec = deployment(SMALL, scaling=ScalingSpec(fallback_after_s=300.0, fallback_replicas=2))
+    item = state(spec, {"small": variant_state(blind("a"))})
+    gone = {"metrics": Unknown("SourceDown")}
+    assert desired(world(item, metrics_down_since_s=NOW - 299.0, **gone))["small"] == 1
+    assert desired(world(item, metrics_down_since_s=NOW - 300.0, **gone))["small"] == 2
+
+
+def test_utilisation_alone_changes_the_decision_where_no_queue_is_exposed():
+    hidden = {"running": Unknown("NotExposed"), "waiting": Unknown("NotExposed")}
+    results = []
+    for util in (0.70, 0.95):
+        pods = [pod(name, signals=PodSignals(**hidden, gpu_util=Known(util, NOW))) for name in "ab"]
+        results.append(desired(world(state(ONE, {"small": variant_state(*pods)})))["small"])
+    assert results == [2, 3]
+
+
+def test_fewer_requests_lower_replicas_only_after_the_window():
+    pods = [pod(name, running=2.0) for name in "abc"]
+    snapshot = world(state(ONE, {"small": variant_state(*pods)}, demand=(demand(1.0),), last_arrival_at_s=NOW))
+
+    def fresh(snapshot, now):
+        item = state(ONE, {"small": variant_state(*[pod(name, now, running=2.0) for name in "abc"])}, demand=(demand(1.0, now),), last_arrival_at_s=now)
+        return replace(snapshot, deployments={KEY: item})
+
+    seen = passes(snapshot, 200.0, evolve=fresh)
+    assert all(what["small"] == 3 for at, what in seen if at < 105.0)
+    assert seen[-1][1]["small"] == 1
+
+
+def test_unschedulable_pods_are_reported_and_not_ordered_again():
+    waiting = pod("b", scheduled_at_s=None, ready_at_s=None, node=None, unschedulable=True)
+    item = state(ONE, {"small": variant_state(pod("a", running=60.0), waiting)}, demand=(demand(9.0),))
+    assert desired(world(item))["small"] == 2
+    assert condition(world(item), "CapacityAvailable") == ("False", "Unschedulable")
+
+
+def test_a_start_that_keeps_failing_is_parked_and_tried_again_later():
+    crashing = pod("a", ready_at_s=None, failed=True)
+    snapshot = world(state(ONE, {"small": variant_state(crashing)}, held=(held("small", 1),)))
+
+    def fresh(snapshot, now):
+        return snapshot
+
+    seen = passes(snapshot, 600.0, evolve=fresh)
+    parked = [at for at, what in seen if what["small"] == 0]
+    assert parked
+    assert 170.0 <= parked[0] <= 260.0
+    late = replace(snapshot, memory=Memory({KEY: DeploymentMemory({"small": VariantMemory(failed_starts=3, parked_until_s=NOW + 30.0)})}))
+    assert condition(late, "Ready") == ("False", "StartFailed")
+
+
+def test_someone_elses_scaling_is_left_alone_for_ten_minutes():
+    touched = variant_state(pod("a"), pod("b"), foreign_change_at_s=NOW - 60.0, foreign_changes=1, foreign_writer="kubectl")
+    snapshot = world(state(ONE, {"small": touched}, demand=(demand(30.0),)))
+    assert desired(snapshot)["small"] is None
+    assert reason(snapshot, "small") == "ForeignScaling"
+    assert condition(snapshot, "ScaleUncontested") == ("Unknown", "ForeignScaling")
+    rival = variant_state(pod("a"), foreign_change_at_s=NOW - 700.0, foreign_changes=2)
+    assert condition(world(state(ONE, {"small": rival})), "ScaleUncontested") == ("False", "ForeignScaling")
+
+
+def test_recommend_says_what_it_would_do_and_touches_nothing():
+    spec = deployment(SMALL, scaling=ScalingSpec(mode=ScalingMode.RECOMMEND))
+    target = decide(world(state(spec, {"small": variant_state(pod("a"))}, demand=(demand(14.0),))), NOW).deployments[KEY].replicas[0]
+    assert (target.desired, target.recommended, target.reason) == (None, 3, "Recommend")
+
+
+def test_a_target_with_a_problem_stops_that_variant_alone():
+    broken = variant_state(problem="ManagedByAutoscaler", message="an HPA scales it")
+    snapshot = world(state(deployment(), {"large": broken, "small": variant_state(pod("s", running=30.0))}, demand=(demand(14.0),)))
+    assert desired(snapshot)["large"] is None
+    assert desired(snapshot)["small"] >= 2
+    assert condition(snapshot, "ResolvedRefs") == ("False", "ManagedByAutoscaler")
+
+
+def test_one_broken_deployment_never_stops_the_others():
+    other = deployment(SMALL, key=replace(KEY, name="other"))
+    broken = replace(deployment(LARGE), variants=(replace(LARGE, startup_s="soon"),))
+    decision = decide(world(state(broken, {"large": variant_state(pod("a"))}), state(other, {"small": variant_state(pod("b"))}, demand=(demand(14.0),))), NOW)
+    assert decision.deployments[KEY].reason == "InternalError"
+    assert decision.deployments[KEY].replicas[0].desired is None
+    assert decision.deployments[other.key].replicas[0].desired == 3
+
+
+def test_more_replicas_than_max_go_even_when_nothing_is_known():
+    spec = deployment(replace(SMALL, max_replicas=2))
+    assert desired(world(state(spec, {"small": variant_state(*[blind(n) for n in "abc"])}), metrics=Unknown("SourceDown")))["small"] == 2
+
+
+def test_the_same_snapshot_gives_the_same_decision():
+    snapshot = world(state(deployment(), {"large": variant_state(pod("l")), "small": variant_state(pod("s"))}, demand=(demand(3.0),)), router=CURVE)
+    assert decide(snapshot, NOW) == decide(snapshot, NOW)
