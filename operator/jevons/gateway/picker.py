@@ -141,8 +141,7 @@ def _routed(decision: Decision, arrival: Arrival, request: Request, headers: dic
         set_headers=[_option(name, value) for name, value in ours.items()],
         remove_headers=[name for name in respond.INTERNAL_HEADERS if name in headers and name not in ours],
     )
-    metadata = struct_pb2.Struct()
-    metadata.update(respond.metadata_for(decision, arrival, request))
+    metadata = _struct(respond.metadata_for(decision, arrival, request))
     common = pb.CommonResponse(header_mutation=mutation, body_mutation=pb.BodyMutation(body=body))
     return pb.ProcessingResponse(request_body=pb.BodyResponse(response=common), dynamic_metadata=metadata)
 
@@ -156,9 +155,22 @@ def _immediate(status: int, body: bytes, headers: dict[str, str], *, details: st
         headers=pb.HeaderMutation(set_headers=[_option(name, value) for name, value in headers.items()]), body=body, details=f"jevons_{details}"
     )
     answer.status.code = status
-    metadata = struct_pb2.Struct()
-    metadata.update({"jevons": {"refused": True}})
-    return pb.ProcessingResponse(immediate_response=answer, dynamic_metadata=metadata)
+    return pb.ProcessingResponse(immediate_response=answer, dynamic_metadata=_struct({"jevons": {"refused": True}}))
+
+
+def _struct(namespaces: dict[str, dict[str, Any]]) -> struct_pb2.Struct:
+    """As `Struct.update`, for two levels of str, bool and numbers: a third of its time."""
+    made = struct_pb2.Struct()
+    for namespace, values in namespaces.items():
+        fields = made.fields[namespace].struct_value.fields
+        for name, value in values.items():
+            if isinstance(value, str):
+                fields[name].string_value = value
+            elif isinstance(value, bool):
+                fields[name].bool_value = value
+            else:
+                fields[name].number_value = value
+    return made
 
 
 def _option(name: str, value: str) -> base_pb2.HeaderValueOption:
