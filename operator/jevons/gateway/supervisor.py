@@ -1,6 +1,6 @@
 """One gateway: Envoy, the pickers, the waiting room and the agent as children, started in the order in which they need each other.
 
-    agent -> (table.json, eds.json) -> pickers, room -> Envoy -> ready
+    agent (writes table.json, eds.json), pickers, room -> Envoy -> ready
 
 A child that dies is started again; none of the others notices more than a retry. SIGTERM drains: Envoy takes no new connections, finishes
 the requests in flight (30 s at most), and only then the others end, the agent last, so that the last answers are accounted for. With
@@ -109,7 +109,6 @@ class Supervisor:
     async def _start(self) -> dict[str, int]:
         state, options = self.options.state_dir, self.options
         self._spawn("agent", *self._agent())
-        await until(lambda: _exists(state / "table.json"))
         reports = self._reports()
         for index in range(options.pickers):
             self._spawn(f"picker-{index}", *_python("serve_picker"), "--state-dir", str(state), "--index", str(index), *reports)
@@ -117,6 +116,7 @@ class Supervisor:
         for index in range(options.pickers):
             await until(lambda index=index: _accepts(str(socket_of(state, index))))  # type: ignore[misc]
         await until(lambda: _listens(self.room))
+        await until(lambda: _exists(state / "table.json"))
         ports = {"room": int(self.room.rpartition(":")[2]), "metrics": int(self.metrics.rpartition(":")[2]), "http": self.settings.port}
         if options.envoy is None:
             return ports
