@@ -42,15 +42,19 @@ GAP_KEYS = ("gap_25", "gap_50", "gap_100", "gap_250", "gap_more")
 class Record:
     """One finished request. Numbers that were not logged are None (not known), never 0.
 
-    `id` is the picker's own identifier of the request, so nothing that a client sends can make two requests look like one.
+    picked, work, reserved_usd: the pod and the tokens of work that the picker counted on it, and the money it set aside for the session.
+    limit_by_client: the client itself bounded the answer's length. done: the stream said that it was complete. `id` is the picker's own
+    identifier of the request, so nothing that a client sends can make two requests look like one.
     """
 
     id: str
+    start_ms: float
     code: int
     flags: str
     details: str
     duration_ms: float
     upstream: str
+    attempts: int
     namespace: str
     deployment: str
     klass: str
@@ -62,6 +66,11 @@ class Record:
     cold: bool
     arrived_ms: float | None
     wait_ms: float | None
+    session: int | None
+    picked: str
+    work: float
+    reserved_usd: float
+    raw_tokens: float | None
     estimated_in: float | None
     estimated_out: float | None
     ttft_objective_ms: float | None
@@ -109,11 +118,13 @@ _ABORTS = frozenset({"DC", "DR", "UC", "UR", "UPE", "SI", "UT", "DT", "LR", "DPE
 def _record(row: Mapping[str, Any], chosen: Mapping[str, Any], counted: Mapping[str, Any]) -> Record:
     return Record(
         id=str(chosen.get("id") or f"{row['id']}/{row['start']}"),
+        start_ms=1000.0 * float(row["start"]),
         code=int(row["code"] or 0),
         flags="" if row["flags"] in (None, "-") else str(row["flags"]),
         details=str(row["details"] or ""),
         duration_ms=float(row["duration"] or 0),
         upstream=str(row["upstream"] or ""),
+        attempts=int(row["attempts"] or 0),
         namespace=str(chosen.get("ns") or ""),
         deployment=str(chosen["deployment"]),
         klass=str(chosen.get("klass") or "default"),
@@ -125,6 +136,11 @@ def _record(row: Mapping[str, Any], chosen: Mapping[str, Any], counted: Mapping[
         cold=bool(chosen.get("cold")),
         arrived_ms=_number(chosen.get("arrived_ms")),
         wait_ms=_first(counted.get("wait_ms"), chosen.get("wait_ms")),
+        session=int(chosen["session"], 16) if chosen.get("session") else None,
+        picked=str(chosen.get("picked") or ""),
+        work=_number(chosen.get("work")) or 0.0,
+        reserved_usd=_number(chosen.get("reserved_usd")) or 0.0,
+        raw_tokens=_number(chosen.get("est_raw")),
         estimated_in=_number(chosen.get("est_in")),
         estimated_out=_number(chosen.get("est_out")),
         ttft_objective_ms=_number(chosen.get("ttft_ms_objective")),

@@ -87,14 +87,14 @@ class Room:
             return await self._stream(request, waiter, verdict, body)
         if isinstance(told, Go):
             await asyncio.sleep(RETURN_S[returned])
-            return self._again(request, waiter)
+            return self._again(request)
         raise self._refusal(waiter, told)
 
     async def _stream(self, request: web.Request, waiter: Waiter, verdict: asyncio.Future[Verdict], body: bytes) -> web.StreamResponse:
         """200 now, comments until the variant answers, then its stream or an error event."""
         waiter.settled = True
         response = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache", "x-accel-buffering": "no"})
-        response.headers["x-jevons-wait-ms"] = f"{1000 * (self._clock() - waiter.arrived):.0f}"
+        response.headers["x-jevons-held-ms"] = f"{1000 * (self._clock() - waiter.arrived):.0f}"
         await response.prepare(request)
         told: Verdict | None = None
         while told is None and self._clock() < waiter.deadline:
@@ -149,7 +149,7 @@ class Room:
             raise Refusal(503, "no_capacity", "The model's servers could not be reached.", retry_after_s=5)
         return times
 
-    def _again(self, request: web.Request, waiter: Waiter) -> web.Response:
+    def _again(self, request: web.Request) -> web.Response:
         """307 to the same request: Envoy follows it itself, and the picker chooses anew."""
         identity = identity_of(request)
         self._returns[identity] = self._returns.pop(identity, 0) + 1
@@ -158,8 +158,7 @@ class Room:
         host = request.headers.get("host", "")
         scheme = "https" if request.headers.get("x-forwarded-proto") == "https" else "http"
         location = f"{scheme}://{host if _HOST.fullmatch(host) else 'gateway'}{request.raw_path}"
-        waited = f"{1000 * (self._clock() - waiter.arrived):.0f}"
-        return web.Response(status=307, headers={"location": location, "x-jevons-wait-ms": waited})
+        return web.Response(status=307, headers={"location": location})
 
     def _comment(self, waiter: Waiter) -> bytes:
         variant = self.holder.seen(waiter.line)[1]

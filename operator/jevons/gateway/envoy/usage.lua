@@ -11,7 +11,7 @@ local MAX_CARRY = 65536 -- bytes of one unfinished event kept for reading
 local TAIL = 1024       -- bytes kept of what is too long to keep
 
 local GAPS = { { 25, "gap_25" }, { 50, "gap_50" }, { 100, "gap_100" }, { 250, "gap_250" }, { math.huge, "gap_more" } }
-local FINISH = { end_turn = "stop", stop_sequence = "stop", tool_use = "tool_calls", max_tokens = "length", function_call = "tool_calls" }
+local FINISH = { end_turn = "stop", stop_sequence = "stop", eos_token = "stop", tool_use = "tool_calls", max_tokens = "length", function_call = "tool_calls" }
 
 local function count(object, ...)
   for _, key in ipairs({ ... }) do
@@ -197,6 +197,11 @@ end
 
 function envoy_on_response(handle)
   local headers = handle:headers()
+  local held = headers:get("x-jevons-held-ms")
+  if held then -- the waiting room's own word, which the picker could not know
+    headers:replace("x-jevons-wait-ms", held)
+    headers:remove("x-jevons-held-ms")
+  end
   local encoding = headers:get("content-encoding")
   if encoding and encoding ~= "identity" then return end
   local kind = lower(headers:get("content-type") or "")
