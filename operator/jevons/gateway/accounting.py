@@ -45,7 +45,10 @@ HISTOGRAMS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
     "wait_seconds": (("variant",), WAIT_S),
     "gap_seconds": (("class", "variant"), GAP_S),
 }
-"""name -> (labels beside namespace and deployment, upper bounds [s]). `gap_seconds`: gaps between data events, each at its bucket's bound (stalls inside a stream)."""
+"""name -> (labels beside namespace and deployment, upper bounds [s]).
+
+`gap_seconds`: gaps between data events, each at its bucket's bound (stalls inside a stream).
+"""
 
 Labels = tuple[str, ...]
 

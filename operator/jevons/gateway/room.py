@@ -101,9 +101,12 @@ async def _follow_table(holder: Holder, state: Path) -> None:
 
 async def _tick(holder: Holder, state: Path) -> None:
     """Each second: verdicts that only need time, and `held.json` (`{"at": s, "held": {"namespace/name": {variant: count}}}`) for the metrics."""
+    held: dict[str, dict[str, int]] = {}
     while True:
         holder.tick()
-        held = {model: {one["variant"]: one["count"] for one in told["held"]} for model, told in level(holder).items()}
+        held = {model: dict.fromkeys(variants, 0) for model, variants in held.items()}
+        for model, told in level(holder).items():
+            held.setdefault(model, {}).update({one["variant"]: one["count"] for one in told["held"]})
         write_atomic(state / "held.json", orjson.dumps({"at": time.time(), "held": held}))
         await asyncio.sleep(HELD_EVERY_S)
 

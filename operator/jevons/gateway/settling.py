@@ -1,6 +1,7 @@
 """What a finished request gives back: the work counted on its pod, what its engine's usage teaches about lengths, what its session really cost.
 
-Called by the tailer for every line of the access log, also for the line of a request that left through the waiting room: its pick had been counted too.
+Called by the tailer for every line of the access log, also for the line of a request that left through the waiting room: its pick had been
+counted too.
 """
 
 from __future__ import annotations
