@@ -1,7 +1,8 @@
 """Which requests can a small, quantised variant answer as well as the best one?
 
-`features` turns a request into hashed n-grams and a few dense numbers, `model` scores them with numpy alone (this is what the gateway imports), `train`
-fits the weights with scikit-learn and `evaluate` measures them beside their controls. `Scorer` is the interface: anything that scores may replace ours.
+`features` turns a request into hashed n-grams and a few dense numbers, `model` scores them with numpy alone (this is what the gateway imports),
+`train` fits the weights with scikit-learn and `evaluate` measures them beside their controls. `Scorer` is the interface: anything that scores may
+replace ours.
 """
 
 from jevons.classifier.features import RequestFeatures, read_request

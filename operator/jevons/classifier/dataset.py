@@ -1,7 +1,7 @@
 """Labelled requests: who answered right, and which side of the split a request is on.
 
-The side is chosen by a hash of the first words of the prompt, so that it never changes with the order or size of a file and near-duplicates (questions
-about one passage) stay on one side.
+The side is chosen by a hash of the first words of the prompt, so that it never changes with the order or size of a file and near-duplicates
+(questions about one passage) stay on one side.
 """
 
 from __future__ import annotations
@@ -56,8 +56,7 @@ def read(path: Path) -> Dataset:
 
     Optional columns tools, images, turns, max_tokens (whole numbers) and json_answer (0 or 1). ValueError names file, row and column.
     """
-    opened = gzip.open(path, "rt", newline="", encoding="utf-8") if path.suffix == ".gz" else path.open(newline="", encoding="utf-8")
-    with opened as lines:
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
         missing = {"prompt", "small_correct", "large_correct"} - set(reader.fieldnames or ())
         if missing:

@@ -1,8 +1,9 @@
 """Measure a classifier honestly: on requests it has not seen, with its confidence interval, beside the controls that a lucky router cannot beat.
 
-Terms (RouteLLM, Ong et al. 2024): PGR = share of the quality gap between always-small and always-large that is recovered; APGR = its mean over all shares
-sent large (random 0.5); CPT(x) = smallest share sent large that recovers x of the gap (random x). The operating point asks what a user asks: how many
-requests may go small while quality stays at 95 % of always-large, once on the curve (in hindsight) and once as the plan would choose it beforehand.
+Terms (RouteLLM, Ong et al. 2024): PGR = share of the quality gap between always-small and always-large that is recovered; APGR = its mean over all
+shares sent large (random 0.5); CPT(x) = smallest share sent large that recovers x of the gap (random x). The operating point asks what a user asks:
+how many requests may go small while quality stays at 95 % of always-large, once on the curve (in hindsight) and once as the plan would choose it
+beforehand.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def frontier(order: NDArray[np.int64], small: NDArray[np.int64], large: NDArray[
     quality = large.mean() - lost
     gap = large.mean() - small.mean()
     if gap <= 0:
-        return Frontier(*[float("nan")] * 4, share_small=1.0)
+        nothing = float("nan")
+        return Frontier(nothing, nothing, nothing, nothing, 1.0)
     recovered = (quality - small.mean()) / gap
     sent = np.arange(rows + 1) / rows
 
@@ -103,7 +105,7 @@ def evaluate(classifier: Classifier, data: Dataset, *, resamples: int = RESAMPLE
         "always_large": {"quality": round(float(large.mean()), 4)},
         "random": {**_rounded(_random_frontier(small, large)), "kind": "expected"},
         "oracle": _rounded(frontier(np.argsort(large - small, kind="stable"), small, large)),
-        "calibration": _calibration(scores, small, large),
+        "calibration": _calibration(scores, small, large, classifier.curve),
     }
     if small_cost is not None:
         report["planned"]["cost_saved"] = round(float(sent.mean()) * (1 - small_cost), 4)
@@ -131,10 +133,12 @@ def _random_frontier(small: NDArray[np.int64], large: NDArray[np.int64]) -> Fron
     return Frontier(0.5, 0.5, 0.8, 0.95, min(1.0, (1 - KEEP) * float(large.mean()) / gap) if gap > 0 else 1.0)
 
 
-def _calibration(scores: NDArray[np.float64], small: NDArray[np.int64], large: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Expected against found gap in fifths of the scores."""
+def _calibration(scores: NDArray[np.float64], small: NDArray[np.int64], large: NDArray[np.int64], curve: Curve) -> list[dict[str, Any]]:
+    """Expected (by the curve) against found gap in fifths of the scores, simple first."""
+    gap = np.array(curve.p_large) - np.array(curve.p_small)
+    expected = gap[[bin_of(score) for score in scores]]
     return [
-        {"rows": len(rows), "expected_gap": round(float((1 - scores[rows]).mean()), 4), "found_gap": round(float((large - small)[rows].mean()), 4)}
+        {"rows": len(rows), "expected_gap": round(float(expected[rows].mean()), 4), "found_gap": round(float((large - small)[rows].mean()), 4)}
         for rows in np.array_split(order_of(scores), 5)
     ]
 

@@ -1,8 +1,8 @@
 """A request as numbers: hashed words and pairs of words, and a few dense features.
 
-Only the first and the last `EDGE_WORDS` words count, taken from the first and the last `EDGE_CHARS` characters, so a request of any length costs the same.
-Everything is one linear pass: a byte table lowers letters and turns the rest into spaces, `crc32` hashes what is left, one histogram of bytes gives the
-ratios. No prompt is kept: what leaves this module are bucket numbers and counts.
+Only the first and the last `EDGE_WORDS` words count, taken from the first and the last `EDGE_CHARS` characters, so a request of any length costs
+the same. Everything is one linear pass: a byte table lowers letters and turns the rest into spaces, `crc32` hashes what is left, one histogram of
+bytes gives the ratios. No prompt is kept: what leaves this module are bucket numbers and counts.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ EDGE_CHARS = 4_096
 """How much of either end is looked at."""
 
 STOP_WORDS = frozenset(
-    b"about above after again all also am an and any are as at be because been before being below between both but by can could did do does doing done down "
-    b"during each either else ever every few for from further had has have having he her here hers him his how however if in into is it its itself just me "
-    b"might more most much must my neither no nor not of off often on once one only or other others our out over own per perhaps rather same several she "
-    b"should since so some such than that the their them then there these they this those through thus to together too toward under until up upon us very was "
-    b"we were what whatever when where whether which while who whom whose why will with within without would yet you your".split()
+    (
+        b"about above after again all also am an and any are as at be because been before being below between both but by can could did do does "
+        b"doing done down during each either else ever every few for from further had has have having he her here hers him his how however if in "
+        b"into is it its itself just me might more most much must my neither no nor not of off often on once one only or other others our out "
+        b"over own per perhaps rather same several she should since so some such than that the their them then there these they this those "
+        b"through thus to together too toward under until up upon us very was we were what whatever when where whether which while who whom whose "
+        b"why will with within without would yet you your "
+    ).split()
 )
 """Words that say nothing about difficulty; leaving them out costs nothing and gains accuracy (see docs/explanation/classifier.md)."""
 
@@ -160,7 +163,7 @@ def _uppers(part: bytes) -> int:
 def read_request(body: Mapping[str, Any]) -> tuple[str, RequestFeatures]:
     """Text and features of a parsed OpenAI-style body: `messages` (chat), `input` (responses, embeddings) or `prompt` (completions).
 
-    Never raises on a body of odd shape: what is not understood is not counted. The text is the messages' in order; of long ones only the ends are joined.
+    Never raises on a body of odd shape: what is not understood is not counted. The text is the messages' in order; of long ones the ends are joined.
     """
     messages = body.get("messages")
     if not isinstance(messages, list):

@@ -1,8 +1,9 @@
 """Score a request in 0..1 with numpy alone; high = a cheaper variant answers it as well as the best one.
 
-Two logistic heads say P(cheaper right) and P(best right). What routing needs is their *difference*: a hard question is often missed by both, and then the
-large variant is wasted on it. The difference is mapped by a calibration table (isotonic, fitted on requests the heads had not seen) to the expected gap,
-and score = 1 - max(0, gap). So a score of 0.9 reads: sending this to the cheaper variant loses one right answer in ten.
+Two logistic heads say P(cheaper right) and P(best right). What routing needs is their *difference*: a hard question is often missed by both, and
+then the large variant is wasted on it. The score is the rank of that difference among requests the heads had not seen: 0.8 = simpler than four in
+five of them. What a score is *worth* stands in the curve: the calibrated P(cheaper right) and P(best right) per bin. (The expected gap itself makes
+a poor score: an honest one differs little between requests, and three of twenty bins would hold them all.)
 
 ClassifierError: weights are missing, of another layout, or not finite. Scoring itself does not raise.
 """
@@ -90,9 +91,9 @@ class Classifier:
 
     heads: Heads
     raw: NDArray[np.float64]
-    """Ascending raw differences P(small) - P(large): the calibration table's abscissae."""
-    gap: NDArray[np.float64]
-    """Expected gap P(large right) - P(small right) at each of `raw`, falling."""
+    """Ascending raw differences P(small) - P(large): the score table's abscissae."""
+    rank: NDArray[np.float64]
+    """Score at each of `raw`, 0..1, not falling."""
     curve: Curve
     card: dict[str, Any]
 
@@ -111,27 +112,22 @@ class Classifier:
             curve = Curve(tuple(map(float, card["curve"]["p_small"])), tuple(map(float, card["curve"]["p_large"])))
             layout = card["layout"]
             heads = Heads(**{name: arrays[name].astype(np.float32) for name in Heads.__slots__})
-            raw, gap = arrays["raw"].astype(np.float64), arrays["gap"].astype(np.float64)
+            raw, rank = arrays["raw"].astype(np.float64), arrays["rank"].astype(np.float64)
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ClassifierError(f"{path}: cannot read classifier weights: {error}") from error
         if layout != LAYOUT:
             raise ClassifierError(f"{path}: layout {layout}, this version reads {LAYOUT}; train again with `jevons train`")
-        _check(path, heads, raw, gap, curve)
-        return cls(heads, raw, gap, curve, card)
+        _check(path, heads, raw, rank, curve)
+        return cls(heads, raw, rank, curve, card)
 
     def score(self, text: str, *, features: RequestFeatures) -> float:
-        """1 - max(0, expected gap), 0..1. Under 0.6 ms whatever the length; keeps nothing of `text`."""
+        """0..1, high = simple. Under 0.6 ms whatever the length; keeps nothing of `text`."""
         return self.score_vector(vectorise(text, features))
 
     def score_vector(self, vector: Vector) -> float:
         """The score of a request already turned into numbers."""
         small, large = self.heads.probabilities(vector)
-        return score_of(float(np.interp(small - large, self.raw, self.gap)))
-
-
-def score_of(gap: float) -> float:
-    """Score of an expected gap: 0.2 -> 0.8, -0.1 -> 1.0."""
-    return 1.0 - min(1.0, max(0.0, gap))
+        return float(np.interp(small - large, self.raw, self.rank))
 
 
 def bin_of(score: float) -> int:
@@ -157,7 +153,7 @@ def load_scorer(name: str = "") -> Scorer:
     return scorer
 
 
-def _check(path: Path, heads: Heads, raw: NDArray[np.float64], gap: NDArray[np.float64], curve: Curve) -> None:
+def _check(path: Path, heads: Heads, raw: NDArray[np.float64], rank: NDArray[np.float64], curve: Curve) -> None:
     wide = len(DENSE)
     hinges = len(heads.knots) + 1
     shapes = {
@@ -167,14 +163,14 @@ def _check(path: Path, heads: Heads, raw: NDArray[np.float64], gap: NDArray[np.f
         "mean": (heads.mean.shape, (wide,)),
         "scale": (heads.scale.shape, (wide,)),
         "knots": (heads.knots.shape, (hinges - 1, wide)),
-        "gap": (gap.shape, raw.shape),
+        "rank": (rank.shape, raw.shape),
         "curve": ((len(curve.p_small), len(curve.p_large)), (SCORE_BINS, SCORE_BINS)),
     }
     for name, (found, expected) in shapes.items():
         if found != expected:
             raise ClassifierError(f"{path}: {name} has shape {found}, expected {expected}")
-    for name, array in {"raw": raw, "gap": gap, "curve": np.array(curve), **{name: getattr(heads, name) for name in Heads.__slots__}}.items():
+    for name, array in {"raw": raw, "rank": rank, "curve": np.array(curve), **{name: getattr(heads, name) for name in Heads.__slots__}}.items():
         if not np.isfinite(array).all():
             raise ClassifierError(f"{path}: {name} holds numbers that are not finite")
-    if len(raw) == 0 or (np.diff(raw) <= 0).any() or (np.diff(gap) > 0).any():
-        raise ClassifierError(f"{path}: the calibration table must rise in raw and fall in gap")
+    if len(raw) == 0 or (np.diff(raw) <= 0).any() or (np.diff(rank) < 0).any() or rank.min() < 0 or rank.max() > 1:
+        raise ClassifierError(f"{path}: the score table must rise, with scores from 0 to 1")

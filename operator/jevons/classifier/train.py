@@ -1,8 +1,8 @@
 """Fit the heads and their calibration with scikit-learn; the same data give the same weights, bit for bit.
 
-1. The test fold is put aside. 2. On the rest, each fold in turn is scored by heads fitted without it (cross-fitting): these scores calibrate. 3. The heads
-that ship are fitted on the whole rest. Inverse document frequencies and the length normalisation's parts are folded into the weights, so that scoring is
-a gather and a sum.
+1. The test fold is put aside. 2. On the rest, each fold in turn is scored by heads fitted without it (cross-fitting): these scores calibrate. 3.
+The heads that ship are fitted on the whole rest. Inverse document frequencies and the length normalisation's parts are folded into the weights, so
+that scoring is a gather and a sum.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from sklearn.linear_model import LogisticRegression
 
 from jevons.classifier.dataset import TEST_FOLD, Dataset
 from jevons.classifier.features import BUCKETS, DENSE
-from jevons.classifier.model import LAYOUT, SCORE_BINS, Classifier, Curve, Heads, basis, bin_of, score_of
+from jevons.classifier.model import LAYOUT, SCORE_BINS, Classifier, Curve, Heads, basis, bin_of
 
-INVERSE_REGULARISATION = 1.0
+INVERSE_REGULARISATION = 0.3
 DENSE_WEIGHT = 0.3
 """How strongly the dense basis counts beside n-gram rows of unit length; both values chosen by cross-fitting, see docs/explanation/classifier.md."""
 KNOTS = (0.2, 0.4, 0.6, 0.8)
 """Quantiles at which a dense feature may change its slope."""
-BLOCKS = 40
-"""Calibration looks at this many equal groups, not at single requests: single outcomes at the ends would be believed."""
+RANKS = 41
+"""Points of the table raw difference -> score."""
 PSEUDO_COUNT = 20.0
 """How many average requests each score bin is given before its own are counted."""
 
@@ -38,7 +38,7 @@ class Calibration:
     """What cross-fitting gave. Arrays are [rows of the rest]."""
 
     raw: NDArray[np.float64]
-    gap: NDArray[np.float64]
+    rank: NDArray[np.float64]
     curve: Curve
     unseen: NDArray[np.float64]
     """Raw difference P(small) - P(large) of each row by heads that had not seen it."""
@@ -57,7 +57,7 @@ def train(data: Dataset, card: dict[str, Any]) -> Classifier:
         "features": {"buckets": BUCKETS, "dense": list(DENSE)},
         "fit": {"inverse_regularisation": INVERSE_REGULARISATION, "dense_weight": DENSE_WEIGHT, "knots": list(KNOTS), "rows": len(rest)},
     }
-    return Classifier(heads, calibration.raw, calibration.gap, curve, card)
+    return Classifier(heads, calibration.raw, calibration.rank, curve, card)
 
 
 def fit_heads(data: Dataset) -> Heads:
@@ -105,37 +105,38 @@ def differences(heads: Heads, data: Dataset) -> NDArray[np.float64]:
 
 
 def calibrate(data: Dataset) -> Calibration:
-    """Isotonic table raw difference -> gap, and the curve per score bin, both from cross-fitted differences."""
+    """The table raw difference -> score and the curve per score bin, both from cross-fitted differences."""
     unseen = unseen_differences(data)
-    order = np.argsort(unseen, kind="stable")
-    groups = np.array_split(order, BLOCKS)
-    centre = np.array([unseen[group].mean() for group in groups])
-    lost = np.array([(data.large[group] - data.small[group]).mean() for group in groups])
-    fitted = IsotonicRegression(increasing=False).fit(centre, lost).predict(centre)
-    # One point per level: the table is strictly falling between them, so that requests keep their order and ties stay rare.
-    levels = [(float(centre[fitted == level].mean()), float(level)) for level in sorted(set(fitted.tolist()), reverse=True)]
-    raw, gap = np.array(levels).T
-    return Calibration(raw, gap, _curve(data, np.interp(unseen, raw, gap)), unseen)
+    quantiles = np.linspace(0.0, 1.0, RANKS)
+    inner, first = np.unique(np.quantile(unseen, quantiles), return_index=True)
+    # what is simpler or harder than all that was seen stays ordered, up to the ends of the scale
+    raw = np.concatenate([[min(-1.0, inner[0] - 1e-6)], inner, [max(1.0, inner[-1] + 1e-6)]])
+    rank = np.concatenate([[0.0], 0.005 + 0.99 * quantiles[first], [1.0]])
+    return Calibration(raw, rank, _curve(data, np.interp(unseen, raw, rank)), unseen)
 
 
-def _curve(data: Dataset, gap: NDArray[np.float64]) -> Curve:
-    """Per score bin: P(large) shrunk to the mean, P(small) = P(large) - the bin's mean gap (an empty bin takes its middle's)."""
-    bins = np.array([bin_of(score_of(value)) for value in gap])
-    small, large = [], []
-    for index in range(SCORE_BINS):
-        mine = bins == index
-        right = (data.large[mine].sum() + PSEUDO_COUNT * data.large.mean()) / (mine.sum() + PSEUDO_COUNT)
-        lost = gap[mine].mean() if mine.any() else 1 - (index + 0.5) / SCORE_BINS
-        large.append(float(right))
-        small.append(float(np.clip(right - lost, 0.0, 1.0)))
-    return Curve(tuple(small), tuple(large))
+def _curve(data: Dataset, scores: NDArray[np.float64]) -> Curve:
+    """Per score bin: P(large right) shrunk to the mean, and P(small right) = that - the bin's gap, isotonic (a simpler bin never loses more)."""
+    bins = np.array([bin_of(score) for score in scores])
+    rows = np.bincount(bins, minlength=SCORE_BINS) + PSEUDO_COUNT
+
+    def shrunk(values: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.asarray((np.bincount(bins, weights=values, minlength=SCORE_BINS) + PSEUDO_COUNT * values.mean()) / rows)
+
+    large = shrunk(data.large)
+    gap = (
+        IsotonicRegression(increasing=False)
+        .fit(np.arange(SCORE_BINS), shrunk(data.large - data.small), sample_weight=rows)
+        .predict(np.arange(SCORE_BINS))
+    )
+    return Curve(tuple(np.clip(large - gap, 0.0, 1.0).tolist()), tuple(large.tolist()))
 
 
 def save(classifier: Classifier, path: Path) -> None:
     """Write `path` (.npz, half precision but for the table) and the card beside it (.json)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: _half(name, getattr(classifier.heads, name)) for name in Heads.__slots__}
-    np.savez_compressed(path, allow_pickle=False, raw=classifier.raw, gap=classifier.gap, **arrays)
+    np.savez_compressed(path, allow_pickle=False, raw=classifier.raw, rank=classifier.rank, **arrays)
     path.with_suffix(".json").write_text(json.dumps(classifier.card, indent=2) + "\n")
 
 
