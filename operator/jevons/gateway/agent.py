@@ -24,9 +24,10 @@ from jevons.api.errors import InvalidSpec
 from jevons.api.resolve import resolve_deployment
 from jevons.cluster.connect import connect
 from jevons.cluster.reflector import Reflector
+from jevons.gateway.books import Books
 from jevons.gateway.build import PodSeen, Source, build_table
 from jevons.gateway.endpoints import EndpointsFile
-from jevons.gateway.table import TableFile
+from jevons.gateway.table import Table, TableFile
 
 SETTLE_S = 0.005
 CONFIRM_S = 10.0
@@ -113,7 +114,8 @@ class Publisher:
         self._endpoints = EndpointsFile(state / "eds.json")
         self._file = TableFile(state / "table.json")
         self._file.refresh()
-        self._generation = self._file.table.generation
+        self.table: Table = self._file.table
+        self._generation = self.table.generation
         self._room = room
         self._specs = specs
 
@@ -141,6 +143,7 @@ class Publisher:
         table = build_table(self._specs.sources(objects), pods, room=self._room, generation=self._generation, now=now)
         self._endpoints.write(table)
         self._file.write(table)
+        self.table = table
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -149,7 +152,8 @@ async def serve(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     publisher = Publisher(options.state_dir, options.room_address, Specs(options.controller_name))
-    async with connect(options.kubeconfig, user_agent="jevons-gateway") as api:
+    books = Books(options.state_dir, lambda: publisher.table)
+    async with connect(options.kubeconfig, user_agent="jevons-gateway") as api, books.metrics(options.metrics_address):
         for namespace in options.watch_namespace or [None]:
             publisher.deployments.append(
                 Reflector(
@@ -157,7 +161,7 @@ async def serve(options: argparse.Namespace) -> None:
                 )
             )
             publisher.pods.append(Reflector(api, "", "v1", "pods", publisher.notice, namespace=namespace, keep=pod_seen, relist_s=120))
-        running = [publisher.run(), *(one.run() for one in (*publisher.deployments, *publisher.pods))]
+        running = [books.run(), publisher.run(), *(one.run() for one in (*publisher.deployments, *publisher.pods))]
         tasks = [asyncio.create_task(one) for one in running]
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
