@@ -96,7 +96,7 @@ def expected_usd(left_s: float, period_s: float, wanted_usd_per_h: float, mean_u
     """Cost of the rest of a period: the present rate fades into the mean.
 
     Example: 12 h left of a day, 10 USD/h wanted now, 4 USD/h in the mean -> 10 * 1 + 4 * 11 = 54 USD
-    (test_budget.py::test_a_noon_peak_is_not_the_day).
+    (test_worked_examples.py::test_a_noon_peak_is_not_the_day).
     """
     tau_s = fade_s(period_s)
     present_s = tau_s * -math.expm1(-left_s / tau_s)
@@ -107,7 +107,7 @@ def pace(at: Standing, *, wanted_usd_per_h: float, mean_usd_per_h: float, runnin
     """Solve for the pressure and the cap.
 
     wanted: the plan's cost without pressure; mean: its long-run mean; running: what is being paid now; saving (0..1): the part of the cost that full
-    pressure saves. Example: 100 USD, 40 spent, 80 expected, full pressure saves half -> pressure 0.5 (test_budget.py::test_worked_example).
+    pressure saves. Example: 100 USD, 40 spent, 80 expected, full pressure saves half -> pressure 0.5 (test_worked_examples.py::test_pressure_makes_the_forecast_meet_the_amount).
     """
     expected = expected_usd(at.left_s, at.end_s - at.start_s, wanted_usd_per_h, mean_usd_per_h)
     overrun = at.spent + expected - at.amount
@@ -149,7 +149,7 @@ def shed(lines: list[Line], cap: Pace) -> bool:
 
     The order does not depend on the cap, so a lower amount never leaves more replicas. Second replicas go before last ones, low priority before high,
     dear before cheap. The very last replica of the scope stays while the money available pays for it, however the rest is paced. Example: 3 large at
-    14.68 and 2 small at 3.67 USD/h under a cap of 23 USD/h -> 1 large and 2 small (test_budget.py::test_the_dearest_goes_first).
+    14.68 and 2 small at 3.67 USD/h under a cap of 23 USD/h -> 1 large and 2 small (test_worked_examples.py::test_the_dearest_goes_first).
     """
     went = False
     while True:

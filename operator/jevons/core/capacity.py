@@ -48,7 +48,7 @@ def of_replica(profile: Profile, input_tokens: int, output_tokens: int, itl_s: f
 
     Tokens are means per request. When even a lone request misses an objective, the capacity is what one request at a time gives, and `reachable` is
     False. Example: Llama-3.1-70B BF16 on 4 A100, 1,155 in and 211 out, 50 ms, 2 s -> 1.77 requests/s at batch 18.7, bound by InterTokenLatency
-    (test_capacity.py::test_worked_example).
+    (test_worked_examples.py::test_capacity_reproduces_the_table).
     """
     k_in, outputs = input_tokens / 1000.0, max(1.0, float(output_tokens))
     prefill_s = max(1e-6, profile.prefill_p0_s + profile.prefill_p1_s * k_in + profile.prefill_p2_s * k_in * k_in)

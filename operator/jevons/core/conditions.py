@@ -262,7 +262,7 @@ def _usd(amount: float) -> str:
 def size_message(replicas: int, name: str, *, per_s: float, capacity_per_s: float | None, concurrency: float, waiting: float) -> str:
     """One variant's size in a sentence.
 
-    Example: "2 replicas of small-int4 for 3.1 req/s (capacity 2.2 each)" (test_conditions.py::test_the_size_reads_as_a_sentence).
+    Example: "2 replicas of small-int4 for 3.1 req/s (capacity 2.2 each)" (test_worked_examples.py::test_the_size_reads_as_a_sentence).
     """
     unit = "replica" if replicas == 1 else "replicas"
     if capacity_per_s is not None and per_s > 0:

@@ -41,7 +41,7 @@ def keep_for_s(startup_s: float, loss_s: float, gaps: tuple[float, ...]) -> floa
     """Seconds of idleness after which letting go is the cheaper bet.
 
     startup_s: what a start costs in replica time; loss_s: what a late answer costs, as seconds of the replica's price. gaps: `with_gap` history.
-    Example: startup 60 s, a late answer worth 40 s, no history -> 100 s (test_idle.py::test_break_even_without_history).
+    Example: startup 60 s, a late answer worth 40 s, no history -> 100 s (test_worked_examples.py::test_break_even_without_history).
     """
     start_s = startup_s + loss_s
     total = sum(gaps)

@@ -32,7 +32,7 @@ def accrue(ledger: Ledger, snapshot: Snapshot, now: float) -> Ledger:
     """The ledger at `now`: every account billed up to now, accounts of deleted deployments closed, those gone for 33 days dropped.
 
     A clock that went back bills nothing. Example: a pod of 4 accelerators at 3.67 USD/h scheduled 1,800 s ago costs 7.34 USD
-    (test_ledger.py::test_worked_example).
+    (test_ledger.py::test_a_pod_of_four_costs_from_the_second_it_was_scheduled).
     """
     shared: dict[Key, tuple[str, ...]] = {}
     for budget in snapshot.shared_budgets:

@@ -15,7 +15,6 @@ ZERO = Decimal(0)
 HOUR_MS = 3_600_000
 MAX_USD_PER_H = Decimal(100_000)
 """No accelerator costs this much per hour: above it, the number is a typing error and counts as no price."""
-CENT = Decimal("0.01")
 
 
 def usable(price: Decimal | None) -> Decimal | None:
@@ -37,7 +36,7 @@ def in_force(prices: tuple[Price, ...], at_s: float) -> Price | None:
 def accelerator_usd_per_h(accelerator: AcceleratorClass | None, at_s: float, *, spot: bool = False) -> Decimal | None:
     """USD per hour of one accelerator at that time; a spot pod of a class without a spot price pays the on-demand price.
 
-    Example: 3.67 on demand from t=0 and 5.43 from t=100: at 99 -> 3.67, at 100 -> 5.43 (test_money.py::test_worked_example).
+    Example: 3.67 on demand from t=0 and 5.43 from t=100: at 99 -> 3.67, at 100 -> 5.43 (test_worked_examples.py::test_price_steps_are_felt_at_their_second).
     """
     if accelerator is None:
         return None
@@ -53,7 +52,7 @@ def spend(accelerator: AcceleratorClass | None, start_s: float, end_s: float, *,
     """USD that one accelerator costs in [start_s, end_s), price changes included, and the seconds of it that had no usable price.
 
     Times are rounded to the millisecond, so that the same stretch cut into passes gives the same sum.
-    Example: 1 h at 2 USD/h whose second half has a NaN price -> (1.0, 1800) (test_money.py::test_a_nan_price_poisons_nothing).
+    Example: 1 h at 2 USD/h whose second half has a NaN price -> (1.0, 1800) (test_worked_examples.py::test_a_price_that_is_none_poisons_nothing).
     """
     if end_s <= start_s:
         return ZERO, 0.0
@@ -68,13 +67,3 @@ def spend(accelerator: AcceleratorClass | None, start_s: float, end_s: float, *,
         else:
             total += usd_per_h * (round(end * 1000) - round(begin * 1000)) / HOUR_MS
     return total, unpriced_s
-
-
-def text(usd: Decimal) -> str:
-    """For people: `12.34`, and four significant digits below ten cents.
-
-    Example: Decimal("0.012345") -> "0.01234", Decimal("1234.5") -> "1234.50" (test_money.py::test_amounts_read_well).
-    """
-    if usd == 0 or abs(usd) >= Decimal("0.1"):
-        return format(usd.quantize(CENT), "f")
-    return format(float(usd), ".4g")

@@ -66,8 +66,8 @@ def split(
 
     options: every variant that may serve, at least one; best_quality: of the best variant of the spec, whether it can serve or not.
     degraded_share (0..1): of the requests above the thresholds' reach, this share goes to the cheapest variant too.
-    Example: two variants, no classifier (flat 0.7), minQuality 0.95 -> a sixth of the requests may go small: threshold 0.83, quality 0.95
-    (test_routing.py::test_worked_example).
+    Example: two variants, no classifier (flat 0.7), minQuality 0.95 -> a sixth of the requests may go small: threshold 0.84, quality 0.95
+    (test_worked_examples.py::test_without_a_classifier_a_sixth_may_go_small).
     """
     top = max(options, key=lambda option: (option.quality, -option.cost))
     cheaper = sorted((option for option in options if option.cost < top.cost), key=lambda option: (option.cost, -option.quality))

@@ -21,7 +21,7 @@ UTIL_TOLERANCE = 0.1
 def headroom_quantile(percentile: float, pressure: float) -> float:
     """Standard deviations of spare capacity: the objective's percentile, shrinking to none as budget `pressure` (0..1) grows.
 
-    Example: percentile 95 without pressure -> 1.645 (test_sizing.py::test_headroom).
+    Example: percentile 95 without pressure -> 1.645 (test_worked_examples.py::test_headroom_shrinks_with_the_fleet).
     """
     spread = NormalDist().inv_cdf(min(0.999, max(0.5, percentile / 100.0)))
     return spread * (1.0 - min(1.0, max(0.0, pressure)))
@@ -31,7 +31,7 @@ def replicas_for(work: float, concurrency: float, *, quantile: float) -> int:
     """Fewest replicas for `work` (in replicas) of which each runs `concurrency` requests at once, with `quantile` standard deviations to spare.
 
     Zero work needs zero replicas, any work at least one.
-    Example: work 2.0 at concurrency 16 and quantile 1.645 -> 2 + 1.645 * sqrt(2 / 16) = 2.58 -> 3 (test_sizing.py::test_worked_example).
+    Example: work 2.0 at concurrency 16 and quantile 1.645 -> 2 + 1.645 * sqrt(2 / 16) = 2.58 -> 3 (test_worked_examples.py::test_headroom_shrinks_with_the_fleet).
     """
     if work <= 0.0:
         return 0
@@ -41,7 +41,7 @@ def replicas_for(work: float, concurrency: float, *, quantile: float) -> int:
 def replicas_for_utilisation(utils: list[float], current: int) -> int:
     """Replicas that bring mean GPU utilisation (0..1, one per seen replica) to the target; `current` while it is within the tolerance.
 
-    Example: two replicas at 0.95 -> ceil(1.9 / 0.7) = 3 (test_sizing.py::test_utilisation_alone_changes_the_decision).
+    Example: two replicas at 0.95 -> ceil(1.9 / 0.7) = 3 (test_scaling.py::test_utilisation_alone_changes_the_decision_where_no_queue_is_exposed).
     """
     if not utils:
         return current

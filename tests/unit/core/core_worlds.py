@@ -31,7 +31,9 @@ A100 = AcceleratorClass("a100", prices=(Price(0.0, Decimal("3.67")),))
 CURVE = RouterCurve(tuple(0.20 + 0.03 * i for i in range(20)), tuple(0.50 + 0.0155 * i for i in range(20)))
 
 
-def pod(uid: str, now: float = NOW, *, running: float = 0.0, waiting: float = 0.0, util: float = 0.0, age_s: float = 3600.0, **changes: object) -> Pod:
+def pod(
+    uid: str, now: float = NOW, *, running: float = 0.0, waiting: float = 0.0, util: float = 0.0, age_s: float = 3600.0, **changes: object
+) -> Pod:
     """A ready pod whose signals were read just now."""
     signals = PodSignals(running=Known(running, now), waiting=Known(waiting, now), kv_used=Known(0.1, now), gpu_util=Known(util, now))
     ready = Pod(uid, uid, now - age_s, now - age_s, now - age_s / 2, "node", signals=signals)
@@ -55,7 +57,9 @@ def deployment(*variants: Variant, key: Key = KEY, **changes: object) -> Deploym
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
-def demand(per_s: float, now: float = NOW, name: str = DEFAULT_CLASS, *, inputs: float = 1155.0, outputs: float = 211.0, **changes: object) -> ClassDemand:
+def demand(
+    per_s: float, now: float = NOW, name: str = DEFAULT_CLASS, *, inputs: float = 1155.0, outputs: float = 211.0, **changes: object
+) -> ClassDemand:
     """Arrivals of one class as the pickers report them."""
     plain = ClassDemand(name, Known(per_s, now), Known(inputs, now), Known(outputs, now), (5.0,) * 20)
     return replace(plain, **changes)  # type: ignore[arg-type]

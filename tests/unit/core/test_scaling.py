@@ -77,7 +77,9 @@ def test_a_model_without_work_and_with_a_quiet_gpu_sleeps_after_idle_after():
     assert reason(snapshot, "small") == "Idle"
 
 
-@pytest.mark.parametrize("busy", [pod("a", util=0.5), pod("a", signals=replace(pod("a").signals, gpu_util=Unknown("NoData")))], ids=["busy", "unknown"])
+@pytest.mark.parametrize(
+    "busy", [pod("a", util=0.5), pod("a", signals=replace(pod("a").signals, gpu_util=Unknown("NoData")))], ids=["busy", "unknown"]
+)
 def test_a_gpu_that_is_busy_or_unseen_keeps_a_model_awake(busy):
     snapshot = world(state(ONE, {"small": variant_state(busy)}, demand=(demand(0.0),), last_arrival_at_s=NOW - 400.0), memory=WORKED)
     assert desired(snapshot)["small"] == 1
@@ -138,7 +140,9 @@ def test_fewer_requests_lower_replicas_only_after_the_window():
     snapshot = world(state(ONE, {"small": variant_state(*pods)}, demand=(demand(1.0),), last_arrival_at_s=NOW))
 
     def fresh(snapshot, now):
-        item = state(ONE, {"small": variant_state(*[pod(name, now, running=2.0) for name in "abc"])}, demand=(demand(1.0, now),), last_arrival_at_s=now)
+        item = state(
+            ONE, {"small": variant_state(*[pod(name, now, running=2.0) for name in "abc"])}, demand=(demand(1.0, now),), last_arrival_at_s=now
+        )
         return replace(snapshot, deployments={KEY: item})
 
     seen = passes(snapshot, 200.0, evolve=fresh)
@@ -195,7 +199,9 @@ def test_a_target_with_a_problem_stops_that_variant_alone():
 def test_one_broken_deployment_never_stops_the_others():
     other = deployment(SMALL, key=replace(KEY, name="other"))
     broken = replace(deployment(LARGE), variants=(replace(LARGE, startup_s="soon"),))
-    decision = decide(world(state(broken, {"large": variant_state(pod("a"))}), state(other, {"small": variant_state(pod("b"))}, demand=(demand(14.0),))), NOW)
+    decision = decide(
+        world(state(broken, {"large": variant_state(pod("a"))}), state(other, {"small": variant_state(pod("b"))}, demand=(demand(14.0),))), NOW
+    )
     assert decision.deployments[KEY].reason == "InternalError"
     assert decision.deployments[KEY].replicas[0].desired is None
     assert decision.deployments[other.key].replicas[0].desired == 3

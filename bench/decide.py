@@ -1,0 +1,141 @@
+"""Decisions per second at five variants, beside the rule everybody compares with (the HPA's ceil(current * value / target)) on the same snapshot.
+
+Run: `python -m bench decide` or `python bench/decide.py [--json FILE]`. One core, no solver. Two cases: a fleet of 200 deployments in steady traffic with memory and
+ledger carried from pass to pass (what an operator does), and the same under a budget that has to press and cap. Target: 5,000/s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from dataclasses import replace
+from decimal import Decimal
+
+from jevons.core.decide import decide
+from jevons.core.observed import Known
+from jevons.core.snapshot import (
+    ClassDemand,
+    DeploymentState,
+    Inventory,
+    Pod,
+    PodSignals,
+    RouterCurve,
+    Snapshot,
+    TargetState,
+    VariantState,
+)
+from jevons.core.spec import AcceleratorClass, BudgetSpec, Deployment, Key, Period, Price, Profile, Variant
+
+NOW = 1_767_261_600.0
+TARGET_PER_S = 5_000.0
+DEPLOYMENTS = 200
+PROFILES = (
+    Profile(0.028269, 0.0001517, 0.00005662, 0.02069, 0.151782, 0.0016515, 458_846),
+    Profile(0.028421, 0.0002817, 0.00007144, 0.01869, 0.290687, 0.0039495, 222_581),
+    Profile(0.02537, 0.000141, 0.00008, 0.0203, 0.1233, 0.0016, 305_000),
+    Profile(0.012143, 0.000087, 0.00008002, 0.00848, 0.053391, 0.0016387, 435_647),
+    Profile(0.006818, 0.0001177, 0.00006133, 0.00699, 0.059733, 0.0016988, 515_356),
+)
+QUALITIES = (1.0, 0.98, 0.9, 0.72, 0.7)
+COUNTS = (4, 2, 2, 1, 1)
+
+
+def deployment(index: int, now: float, budget: BudgetSpec | None) -> DeploymentState:
+    """Five variants, one or two pods each, about 6 requests/s."""
+    key = Key(f"team-{index % 10}", f"model-{index}")
+    variants = tuple(
+        Variant(f"v{i}", f"m{i}", "a100", quality=QUALITIES[i], accelerator_count=COUNTS[i], profile=PROFILES[i], startup_s=60.0 + 30.0 * i)
+        for i in range(5)
+    )
+    states = {}
+    for i, variant in enumerate(variants):
+        signals = PodSignals(
+            running=Known(4.0 + i, now),
+            waiting=Known(0.0, now),
+            kv_used=Known(0.2, now),
+            gpu_util=Known(0.6, now),
+            generation_tokens_per_s=Known(300.0, now),
+        )
+        pods = tuple(
+            Pod(f"{key.name}-{i}-{k}", f"{key.name}-{i}-{k}", NOW - 7200.0, NOW - 7200.0, NOW - 7000.0, "node", signals=signals)
+            for k in range(1 + (i == 0))
+        )
+        states[variant.name] = VariantState(TargetState(True, len(pods), "uid"), pods, "app=x")
+    spec = Deployment(key, f"uid-{index}", 1, NOW - 86_400.0, key.name, variants, budget=budget)
+    rate = 6.0 + (index % 7) * 0.3 + math.sin(now / 60.0 + index) * 0.5
+    demand = (ClassDemand("default", Known(rate, now), Known(1155.0, now), Known(211.0, now), tuple(5.0 + (b * index) % 7 for b in range(20))),)
+    return DeploymentState(spec, states, demand, last_arrival_at_s=now)
+
+
+def world(now: float, budget: BudgetSpec | None) -> Snapshot:
+    """The fleet at `now`."""
+    states = [deployment(index, now, budget) for index in range(DEPLOYMENTS)]
+    return Snapshot(
+        deployments={item.spec.key: item for item in states},
+        accelerators={"a100": AcceleratorClass("a100", prices=(Price(0.0, Decimal("3.67")),))},
+        inventory={"a100": Known(Inventory(400, 3200, 2000), now)},
+        metrics=Known(None, now),
+        started_at_s=NOW - 3600.0,
+        router=RouterCurve(tuple(0.2 + 0.03 * i for i in range(20)), tuple(0.5 + 0.0155 * i for i in range(20))),
+    )
+
+
+def hpa(snapshot: Snapshot) -> int:
+    """The baseline: per variant ceil(current * running per pod / 16), and nothing else."""
+    total = 0
+    for state in snapshot.deployments.values():
+        for variant in state.variants.values():
+            values = [pod.signals.running.value for pod in variant.pods if isinstance(pod.signals.running, Known)]
+            total += math.ceil(len(values) * (sum(values) / len(values)) / 16.0) if values else 0
+    return total
+
+
+def measure(budget: BudgetSpec | None, passes: int) -> dict[str, float]:
+    """Decisions per second over some passes, snapshots made outside the clock, memory and ledger carried over."""
+    rates, baseline = [], []
+    memory = ledger = None
+    for index in range(passes + 1):
+        now = NOW + 15.0 * index
+        snapshot = world(now, budget)
+        if memory is not None and ledger is not None:
+            snapshot = replace(snapshot, memory=memory, ledger=ledger)
+        began = time.perf_counter()
+        decision = decide(snapshot, now)
+        took = time.perf_counter() - began
+        memory, ledger = decision.memory, decision.ledger
+        began = time.perf_counter()
+        hpa(snapshot)
+        hpa_took = time.perf_counter() - began
+        if index:  # the first pass fills the caches
+            rates.append(DEPLOYMENTS / took)
+            baseline.append(DEPLOYMENTS / hpa_took)
+    return {
+        "decisions_per_s": statistics.median(rates),
+        "worst_pass_per_s": min(rates),
+        "hpa_formula_per_s": statistics.median(baseline),
+        "target_per_s": TARGET_PER_S,
+    }
+
+
+def main() -> None:
+    """Print both cases, and write them as JSON when asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", help="write the figures here")
+    parser.add_argument("--passes", type=int, default=20)
+    options = parser.parse_args()
+    results = {
+        "steady": measure(None, options.passes),
+        "tight_budget": measure(BudgetSpec(Decimal("600"), Period.DAY), options.passes),
+    }
+    for name, figures in results.items():
+        print(f"{name}: " + ", ".join(f"{key} {value:,.0f}" for key, value in figures.items()))
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()

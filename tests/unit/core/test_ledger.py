@@ -1,0 +1,157 @@
+"""Spend: by the second from scheduled to gone, through price steps, restarts and deletions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from core_worlds import A100, KEY, NOW, SMALL, deployment, pod, state, variant_state, world
+
+from jevons.core.ledger import Account, Ledger
+from jevons.core.memory import DeploymentMemory, Memory, Trend, VariantMemory
+from jevons.core.metering import accrue
+from jevons.core.observed import Known
+from jevons.core.snapshot import Outcomes
+from jevons.core.spec import AcceleratorClass, BudgetSpec, Price, SharedBudget
+
+BUCKET = 1_767_261_600.0
+
+
+def at(*pods, spec=None, **changes):
+    return world(state(spec or deployment(SMALL), {"small": variant_state(*pods)}, **changes))
+
+
+def metered(snapshots, start=NOW):
+    ledger = Ledger()
+    for now, snapshot in snapshots:
+        ledger = accrue(ledger, snapshot, now)
+    return ledger.accounts[KEY]
+
+
+def test_a_pod_of_four_costs_from_the_second_it_was_scheduled():
+    four = deployment(replace(SMALL, accelerator_count=4))
+    account = metered([(NOW, at(pod("a", scheduled_at_s=NOW - 1800.0), spec=four))])
+    assert account.usd == Decimal("7.34")
+    assert account.meters[0].gpu_s == pytest.approx(7200.0)
+
+
+def test_cutting_time_into_passes_changes_no_total():
+    whole = metered([(NOW, at()), (NOW + 80.0, at(pod("a", scheduled_at_s=NOW)))])
+    cut = metered([(NOW, at()), *[(NOW + 8.0 * i, at(pod("a", scheduled_at_s=NOW))) for i in range(1, 11)]])
+    assert cut.usd == pytest.approx(whole.usd, abs=Decimal("1e-20"))
+    assert whole.usd == Decimal("3.67") * 80 / 3600
+
+
+def test_a_pod_that_is_gone_is_billed_until_it_was_missed_and_no_longer():
+    account = metered([(NOW, at(pod("a", scheduled_at_s=NOW))), (NOW + 60.0, at()), (NOW + 120.0, at())])
+    assert account.usd == Decimal("3.67") / 60
+
+
+def test_a_price_step_is_billed_at_its_second_and_a_bad_price_never_enters():
+    stepped = {"a100": AcceleratorClass("a100", prices=(Price(0.0, Decimal(2)), Price(NOW + 30.0, Decimal(4)), Price(NOW + 60.0, Decimal("NaN"))))}
+    snapshot = replace(at(pod("a", scheduled_at_s=NOW)), accelerators=stepped)
+    account = metered([(NOW, snapshot), (NOW + 60.0, snapshot), (NOW + 80.0, snapshot)])
+    assert account.usd == Decimal(3) / 60
+    assert account.unpriced
+    assert account.meters[0].unpriced_gpu_s == pytest.approx(20.0)
+
+
+def test_spot_pods_pay_the_spot_price():
+    spot = {"a100": replace(A100, prices=(Price(0.0, Decimal("3.6"), Decimal("1.2")),))}
+    account = metered([(NOW, replace(at(pod("a", scheduled_at_s=NOW - 3600.0, spot=True)), accelerators=spot))])
+    assert account.usd == Decimal("1.2")
+
+
+def test_a_restart_bills_the_gap_at_the_dearer_of_both_rates_and_says_so():
+    before = accrue(Ledger(), at(pod("a", scheduled_at_s=NOW), pod("b", scheduled_at_s=NOW)), NOW)
+    again = Ledger.from_json({KEY: before.to_json(KEY)})
+    fewer = accrue(again, at(pod("a", scheduled_at_s=NOW)), NOW + 3600.0).accounts[KEY]
+    assert fewer.usd == Decimal("7.34")
+    assert fewer.estimated_at_s == NOW + 3600.0
+    more = accrue(again, at(*[pod(name, scheduled_at_s=NOW + 1800.0) for name in "xyz"]), NOW + 3600.0).accounts[KEY]
+    assert more.usd >= Decimal("11.01")
+
+
+def test_deleting_and_recreating_an_object_does_not_reset_its_spend():
+    spent = accrue(Ledger(), at(pod("a", scheduled_at_s=NOW - 3600.0)), NOW)
+    gone = accrue(spent, world(), NOW + 15.0)
+    assert gone.accounts[KEY].closed
+    back = accrue(gone, at(pod("b", scheduled_at_s=NOW + 600.0), spec=deployment(SMALL, uid="other")), NOW + 600.0)
+    assert back.accounts[KEY].usd == gone.accounts[KEY].usd >= Decimal("3.67")
+
+
+def test_a_deleted_member_still_counts_towards_the_shared_budget():
+    from jevons.core.decide import decide
+
+    shared = SharedBudget("team", "u", 1, BudgetSpec(Decimal(100)), frozenset({KEY}))
+    first = decide(replace(at(pod("a", scheduled_at_s=NOW - 3600.0)), shared_budgets=(shared,)), NOW)
+    later = decide(replace(world(), shared_budgets=(replace(shared, members=frozenset()),), ledger=first.ledger), NOW + 15.0)
+    assert later.budgets["team"].spend_usd >= Decimal("3.67")
+
+
+def test_periods_are_sums_of_quarter_hours():
+    ledger, now = Ledger(), BUCKET
+    for index in range(0, 7200, 60):
+        now = BUCKET + index
+        ledger = accrue(ledger, at(pod("a", scheduled_at_s=BUCKET)), now)
+    account = ledger.accounts[KEY]
+    assert account.spent_since(BUCKET + 3600.0) == pytest.approx(Decimal("3.67") * 59 / 60, abs=Decimal("0.000001"))
+    assert account.spent_since(BUCKET) == account.usd
+    assert account.spent_since(BUCKET + 9000.0) == 0
+
+
+def test_counters_survive_a_reset():
+    seen = [(NOW, Outcomes(0.0, 0.0)), (NOW + 15.0, Outcomes(10.0, 9.0)), (NOW + 30.0, Outcomes(4.0, 3.0)), (NOW + 45.0, Outcomes(6.0, 5.0))]
+    account = metered([(now, at(outcomes=Known(outcomes, now))) for now, outcomes in seen])
+    assert (account.offered, account.useful) == (16.0, 14.0)
+
+
+def test_a_full_account_fits_its_config_map():
+    ledger, now = Ledger(), NOW
+    pods = [pod(f"0b0f6a5e-8b8a-4d4c-9a3e-5f3b1c2d{i:04d}", scheduled_at_s=NOW) for i in range(50)]
+    for index in range(3300):
+        now = NOW + 900.0 * index
+        ledger = accrue(ledger, at(*pods, outcomes=Known(Outcomes(1e6 * index, 9e5 * index), now)), now)
+    text = ledger.to_json(KEY)
+    assert len(text) < 200_000
+    assert Ledger.from_json({KEY: text}).to_json(KEY) == text
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", "[]", '{"version":9}', '{"version":1,"asOf":"x"}'])
+def test_a_broken_checkpoint_is_left_out(text):
+    assert KEY not in Ledger.from_json({KEY: text}).accounts
+    assert KEY not in Memory.from_json({KEY: text}).deployments
+
+
+def test_a_poisoned_checkpoint_is_left_out():
+    document = json.loads(Ledger({KEY: Account(NOW)}).to_json(KEY)) | {"usd": "NaN"}
+    assert KEY not in Ledger.from_json({KEY: json.dumps(document)}).accounts
+
+
+def test_memory_round_trips():
+    memory = Memory(
+        {
+            KEY: DeploymentMemory(
+                {"small": VariantMemory(((NOW, 3), (NOW + 1, 2)), 12.0, NOW, None, 2, NOW + 60.0)},
+                {"default": Trend(1.5, 0.01, NOW)},
+                (0.5,) * 20,
+                NOW - 3.0,
+                12.5,
+                NOW,
+            )
+        }
+    )
+    assert Memory.from_json({KEY: memory.to_json(KEY)}) == memory
+
+
+def test_a_clock_that_goes_back_bills_nothing():
+    account = metered([(NOW, at(pod("a", scheduled_at_s=NOW - 60.0))), (NOW - 600.0, at(pod("a", scheduled_at_s=NOW - 60.0)))])
+    assert account.usd == Decimal("3.67") / 60
+    assert account.as_of_s == NOW
+
+
+def test_an_idle_account_does_not_change():
+    ledger = accrue(Ledger(), at(), NOW)
+    assert accrue(ledger, at(), NOW + 600.0).accounts[KEY] is ledger.accounts[KEY]

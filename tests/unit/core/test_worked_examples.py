@@ -1,0 +1,168 @@
+"""The worked numbers that the docstrings of the core promise."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from core_worlds import A100, CURVE, LARGE_PROFILE
+
+from jevons.core import budget, capacity, conditions, forecast, idle, money, periods, routing, sizing
+from jevons.core.memory import Trend
+from jevons.core.spec import AcceleratorClass, BudgetSpec, Period, Price, Rung
+
+
+def test_price_steps_are_felt_at_their_second():
+    accelerator = AcceleratorClass("a100", prices=(Price(0.0, Decimal("3.67")), Price(100.0, Decimal("5.43"))))
+    assert money.accelerator_usd_per_h(accelerator, 99.0) == Decimal("3.67")
+    assert money.accelerator_usd_per_h(accelerator, 100.0) == Decimal("5.43")
+    assert money.spend(accelerator, 0.0, 200.0)[0] == pytest.approx((Decimal("3.67") + Decimal("5.43")) / 36, abs=Decimal("1e-20"))
+
+
+@pytest.mark.parametrize("bad", [Decimal("NaN"), Decimal(0), Decimal(-1), Decimal("Infinity"), Decimal("1e9")])
+def test_a_price_that_is_none_poisons_nothing(bad):
+    accelerator = AcceleratorClass("a100", prices=(Price(0.0, Decimal(2)), Price(1800.0, bad)))
+    assert money.spend(accelerator, 0.0, 3600.0) == (Decimal(1), 1800.0)
+
+
+def test_a_day_with_23_hours_and_one_with_25():
+    spring, autumn = 1_774_780_000.0, 1_792_900_000.0  # in 2026-03-29 and 2026-10-25
+    for at_s, hours in ((spring, 23), (autumn, 25)):
+        start_s, end_s = periods.bounds(Period.DAY, "Europe/Paris", at_s)
+        assert start_s <= at_s < end_s
+        assert end_s - start_s == hours * 3600.0
+
+
+@pytest.mark.parametrize(("period", "days"), [(Period.HOUR, 1 / 24), (Period.DAY, 1), (Period.WEEK, 7), (Period.MONTH, 31)])
+def test_periods_have_their_length(period, days):
+    start_s, end_s = periods.bounds(period, "UTC", 1_767_261_600.0)
+    assert end_s - start_s == days * 86_400.0
+    assert periods.bounds(period, "UTC", end_s)[0] == end_s
+
+
+def test_an_unknown_time_zone_is_named():
+    with pytest.raises(periods.UnknownTimeZoneError, match="Mars/Olympus"):
+        periods.bounds(Period.DAY, "Mars/Olympus", 0.0)
+
+
+def test_the_forecast_looks_at_the_startup_time():
+    assert forecast.ahead(Trend(2.0, 0.01, 0.0), 60.0) == pytest.approx(2.51, abs=0.005)
+    assert forecast.ahead(Trend(2.0, -0.01, 0.0), 60.0) == 2.0
+
+
+def test_a_ramp_is_seen_coming():
+    trend = None
+    for index in range(20):
+        trend = forecast.updated(trend, 1.0 + 0.05 * index, 15.0 * index)
+    assert 2.0 < forecast.ahead(trend, 120.0) < 3.0
+
+
+def test_capacity_reproduces_the_table():
+    one = capacity.of_replica(LARGE_PROFILE, 1155, 211, 0.050, 2.0)
+    assert one.requests_per_s == pytest.approx(1.77, abs=0.01)
+    assert one.concurrency == pytest.approx(18.7, abs=0.1)
+    assert one.bound == "InterTokenLatency"
+
+
+def test_objectives_that_a_lone_request_misses_are_out_of_reach():
+    one = capacity.of_replica(LARGE_PROFILE, 1155, 211, 0.020, 2.0)
+    assert not one.reachable
+    assert one.requests_per_s > 0
+
+
+def test_kv_memory_bounds_long_prompts():
+    one = capacity.of_replica(replace(LARGE_PROFILE, kv_tokens=20_000), 4000, 500, 0.060, 10.0)
+    assert one.bound == "KVMemory"
+    assert one.concurrency == pytest.approx(4.0)
+
+
+def test_headroom_shrinks_with_the_fleet():
+    assert sizing.headroom_quantile(95.0, 0.0) == pytest.approx(1.645, abs=0.001)
+    assert sizing.replicas_for(2.0, 16.0, quantile=1.645) == 3
+    spare = [sizing.replicas_for(work, 4.0, quantile=1.645) / work for work in (1.0, 4.0, 16.0, 64.0)]
+    assert spare == sorted(spare, reverse=True)
+
+
+def test_break_even_without_history():
+    assert idle.keep_for_s(60.0, 40.0, ()) == 100.0
+
+
+def test_a_model_called_every_two_minutes_stays_and_one_called_hourly_sleeps():
+    often = rarely = ()
+    for _ in range(30):
+        often, rarely = idle.with_gap(often, 120.0), idle.with_gap(rarely, 3600.0)
+    assert idle.keep_for_s(240.0, 40.0, often) > 120.0
+    assert idle.keep_for_s(240.0, 40.0, rarely) == idle.SHORTEST_S
+
+
+def test_without_a_classifier_a_sixth_may_go_small():
+    options = (routing.Option("small", 0.7, 1.0), routing.Option("large", 1.0, 8.0))
+    split = routing.split(options, best_quality=1.0, shares=routing.score_shares(()), curve=routing.FLAT, min_quality=0.95, degraded_share=0.0)
+    assert dict(split.min_score)["small"] == pytest.approx(0.84, abs=0.011)
+    assert split.expected_quality >= 0.95
+    assert dict(split.shares)["small"] == pytest.approx(1 / 6, abs=0.01)
+
+
+def test_a_classifier_sends_more_small_at_the_same_quality():
+    options = (routing.Option("small", 0.7, 1.0), routing.Option("large", 1.0, 8.0))
+    split = routing.split(options, best_quality=1.0, shares=routing.score_shares((1.0,) * 20), curve=CURVE, min_quality=0.95, degraded_share=0.0)
+    assert dict(split.shares)["small"] > 0.35
+    assert split.expected_quality >= 0.95
+    assert sum(share for _, share in split.shares) == pytest.approx(1.0)
+
+
+def test_an_equal_but_cheaper_variant_takes_all():
+    options = (routing.Option("fp8", 1.0, 5.0), routing.Option("large", 1.0, 8.0))
+    split = routing.split(options, best_quality=1.0, shares=routing.score_shares(()), curve=CURVE, min_quality=0.95, degraded_share=0.0)
+    assert dict(split.shares)["fp8"] == pytest.approx(1.0)
+
+
+def standing(amount: float, spent: float, *, left_h: float, allowed: Rung = Rung.CAP) -> budget.Standing:
+    return budget.Standing("", allowed, amount, spent, 0.0, 86_400.0, left_h * 3600.0)
+
+
+def test_a_noon_peak_is_not_the_day():
+    assert budget.expected_usd(12 * 3600.0, 86_400.0, 10.0, 4.0) == pytest.approx(54.0, abs=0.01)
+    assert (
+        budget.pace(standing(100.0, 40.0, left_h=12), wanted_usd_per_h=10.0, mean_usd_per_h=4.0, running_usd_per_h=10.0, saving=0.5).pressure == 0.0
+    )
+
+
+def test_pressure_makes_the_forecast_meet_the_amount():
+    found = budget.pace(standing(100.0, 40.0, left_h=8), wanted_usd_per_h=10.0, mean_usd_per_h=10.0, running_usd_per_h=10.0, saving=0.5)
+    assert found.expected_usd == pytest.approx(80.0)
+    assert found.pressure == pytest.approx(0.5)
+
+
+def test_the_dearest_goes_first():
+    pace = budget.Pace(standing(100.0, 0.0, left_h=4), 0.0, 1.0, 23.0, 90.0)
+    lines = [
+        budget.Line("a", "large", 3, 3, 14.68, 1, cheapest=False, startup_s=60.0),
+        budget.Line("a", "small", 2, 2, 3.67, 1, cheapest=True, startup_s=60.0),
+    ]
+    assert budget.shed(lines, pace)
+    assert [line.replicas for line in lines] == [1, 2]
+
+
+def test_an_amount_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"spec\.budget\.amount"):
+        budget.standing(BudgetSpec(Decimal("NaN")), "", Decimal(0), 0.0)
+
+
+def test_the_catalogue_of_these_tests_is_priced():
+    assert money.accelerator_usd_per_h(A100, 0.0) == Decimal("3.67")
+
+
+def test_the_size_reads_as_a_sentence():
+    size = conditions.size_message(2, "small-int4", per_s=3.1, capacity_per_s=2.2, concurrency=16.0, waiting=0.0)
+    assert size == "2 replicas of small-int4 for 3.1 req/s (capacity 2.2 each)"
+
+
+def test_every_example_in_a_docstring_is_repeated_by_the_test_it_names():
+    here, core = Path(__file__).parent, Path(budget.__file__).parent
+    named = {found for module in core.glob("*.py") for found in re.findall(r"(test_\w+\.py)::(test_\w+)", module.read_text())}
+    assert len(named) >= 10
+    assert [f"{file}::{name}" for file, name in sorted(named) if f"def {name}(" not in (here / file).read_text()] == []
