@@ -42,7 +42,7 @@ async def account(
         reopen=reopener(admin) if admin is not None else None,
         rotate_bytes=rotate_bytes,
     )
-    while tailer.step():  # what came while nobody counted, before anybody scrapes
+    while tailer.step():  # noqa: ASYNC110 - what came while nobody counted, before anybody scrapes
         await asyncio.sleep(0)
     registry = CollectorRegistry()
     registry.register(GatewayCollector(lambda: tailer.accounting.totals, state / "held.json", lambda: _age(table())))
