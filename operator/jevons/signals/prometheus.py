@@ -132,4 +132,5 @@ class Prometheus:
 
 
 def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error)[:160]}"
+    cause = error.__context__ or error
+    return f"{type(error).__name__}: {getattr(cause, "reason", cause)}"[:200]

@@ -1,0 +1,206 @@
+"""The demand port: every picker and every waiting room reports here what it holds and what arrives, once a second and at once on a wake.
+
+Each message is the whole of what its source sees, so a lost one costs a second. Both operators listen; only the leader acts on it, but the other is
+as warm. Messages come from our own gateways (TokenReview); they are still only data: sizes are bounded, and what cannot be read is dropped and
+counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+import orjson
+import structlog
+
+from jevons.core.observed import Known
+from jevons.core.snapshot import SCORE_BINS, ClassDemand, Held
+from jevons.core.spec import Key
+from jevons.ports import Demand
+
+METHOD = "/jevons.v1.Demand/Report"
+SILENT_S = 10.0
+"""A source that says nothing this long no longer counts."""
+MAX_MESSAGE = 4 * 1024 * 1024
+
+Authenticate = Callable[[str], Awaitable[str | None]]
+"""Bearer token -> user, or None when it is not valid."""
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One source's last message, read."""
+
+    heard_at: float
+    deployments: Mapping[Key, Demand]
+
+
+class DemandServer:
+    """The DemandSource of ports.py, fed by streams. `on_wake` is called when some deployment begins to be waited for."""
+
+    def __init__(self, *, on_wake: Callable[[], None], leading: Callable[[], bool], authenticate: Authenticate | None) -> None:
+        self._on_wake, self._leading, self._authenticate = on_wake, leading, authenticate
+        self._reports: dict[str, Report] = {}
+        self._streams: set[asyncio.Event] = set()
+        self._server: grpc.aio.Server | None = None
+        self.dropped = 0
+        """Messages that could not be read."""
+
+    async def start(self, address: str) -> int:
+        """Listen on `host:port` (port 0 = any free one); returns the port. Raises RuntimeError when it is taken."""
+        server = grpc.aio.server(options=[("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.so_reuseport", 0)])
+        handler = grpc.stream_stream_rpc_method_handler(self._report, request_deserializer=None, response_serializer=orjson.dumps)
+        service, method = METHOD.strip("/").split("/")
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+        port: int = server.add_insecure_port(address)
+        await server.start()
+        self._server = server
+        return port
+
+    async def stop(self) -> None:
+        """End all streams."""
+        if self._server is not None:
+            await self._server.stop(0.5)
+
+    def leadership_changed(self) -> None:
+        """Tell every stream whether this operator leads."""
+        for stream in self._streams:
+            stream.set()
+
+    def current(self) -> Mapping[Key, Demand]:
+        """The union over all sources heard within the last 10 s."""
+        horizon = time.monotonic() - SILENT_S
+        self._reports = {source: report for source, report in self._reports.items() if report.heard_at > horizon}
+        merged: dict[Key, Demand] = {}
+        for report in self._reports.values():
+            for key, demand in report.deployments.items():
+                merged[key] = merge(merged[key], demand) if key in merged else demand
+        return merged
+
+    async def _report(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[dict[str, bool]]:
+        """One stream: read reports, answer leadership at once and on each change."""
+        await self._admit(context)
+        changed, source = asyncio.Event(), ""
+        self._streams.add(changed)
+        changed.set()
+        reading = asyncio.ensure_future(anext(messages, None))
+        waiting = asyncio.ensure_future(changed.wait())
+        try:
+            while True:
+                await asyncio.wait({reading, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                if waiting.done():
+                    changed.clear()
+                    waiting = asyncio.ensure_future(changed.wait())
+                    yield {"leader": self._leading()}
+                if reading.done():
+                    message = reading.result()
+                    if message is None:
+                        return
+                    source = self._take(message) or source
+                    reading = asyncio.ensure_future(anext(messages, None))
+        finally:
+            reading.cancel()
+            waiting.cancel()
+            self._streams.discard(changed)
+            self._reports.pop(source, None)
+
+    async def _admit(self, context: Any) -> None:
+        """Abort the call unless its token is good. When the API server cannot say, the answer is no, and the client tries again."""
+        if self._authenticate is None:
+            return
+        metadata = {str(key).lower(): str(value) for key, value in context.invocation_metadata() or ()}
+        scheme, _, token = metadata.get("authorization", "").partition(" ")
+        try:
+            user = await self._authenticate(token.strip()) if scheme.lower() == "bearer" and token else None
+        except Exception as error:  # noqa: BLE001  whatever went wrong, nobody gets in because of it
+            log.warning("token could not be reviewed", error=str(error))
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the token could not be reviewed; try again")
+        if user is None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a ServiceAccount token with audience jevons-demand is needed")
+
+    def _take(self, message: bytes) -> str:
+        """Note a report; returns its source, "" when it could not be read."""
+        try:
+            document = orjson.loads(message)
+            source = str(document["source"])[:253]
+            report = Report(time.monotonic(), {_key(name): read(entry) for name, entry in document["deployments"].items()})
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            self.dropped += 1
+            log.warning("demand message dropped", error=repr(error)[:200])
+            return ""
+        before = self._reports.get(source)
+        self._reports[source] = report
+        if any(
+            demand.held and not (before and key in before.deployments and before.deployments[key].held) for key, demand in report.deployments.items()
+        ):
+            self._on_wake()
+        return source
+
+
+def _key(text: str) -> Key:
+    namespace, _, name = text.partition("/")
+    if not name:
+        raise ValueError(f"not namespace/name: {text[:100]!r}")
+    return Key(namespace, name)
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"not a number of zero or more: {value!r}")
+    return number
+
+
+def read(entry: Mapping[str, Any]) -> Demand:
+    """One deployment's part of a message. Raises ValueError, TypeError or KeyError when it is not as agreed."""
+    now = time.time()
+    held = tuple(
+        Held(str(item["variant"]), int(_number(item["count"])), min(now, _number(item["oldest"])))
+        for item in entry.get("held") or []
+        if item["count"]
+    )
+    classes = []
+    for name, item in (entry.get("arrivals") or {}).items():
+        scores = tuple(_number(score) for score in item.get("scores") or ())
+        if len(scores) not in {0, SCORE_BINS}:
+            raise ValueError(f"{len(scores)} score bins instead of {SCORE_BINS}")
+        arrivals = Known(_number(item["perSecond"]), now)
+        tokens = [Known(_number(item.get(field) or 0), now) for field in ("inputTokens", "outputTokens")]
+        classes.append(ClassDemand(str(name), arrivals, tokens[0], tokens[1], scores))
+    last = entry.get("lastArrival")
+    return Demand(held=held, classes=tuple(classes), last_arrival_at_s=None if last is None else min(now, _number(last)))
+
+
+def merge(one: Demand, other: Demand) -> Demand:
+    """Two sources' view of one deployment: counts and rates add up, means are weighted by arrivals."""
+    held = {entry.variant: entry for entry in one.held}
+    for entry in other.held:
+        known = held.get(entry.variant)
+        held[entry.variant] = entry if known is None else Held(entry.variant, known.count + entry.count, min(known.oldest_at_s, entry.oldest_at_s))
+    classes = {demand.name: demand for demand in one.classes}
+    for demand in other.classes:
+        classes[demand.name] = _add(classes[demand.name], demand) if demand.name in classes else demand
+    last = max((at for at in (one.last_arrival_at_s, other.last_arrival_at_s) if at is not None), default=None)
+    return Demand(tuple(held.values()), tuple(classes.values()), last)
+
+
+def _add(one: ClassDemand, other: ClassDemand) -> ClassDemand:
+    """Streams carry known values only, so the sums are known."""
+    rates = [demand.arrivals_per_s for demand in (one, other)]
+    a, b = (rate.value if isinstance(rate, Known) else 0.0 for rate in rates)
+    at_s = max(rate.at_s for rate in rates if isinstance(rate, Known))
+
+    def weighted(left: Any, right: Any) -> Known[float]:
+        total = a + b
+        return Known((left.value * a + right.value * b) / total if total > 0 else max(left.value, right.value), at_s)
+
+    scores = tuple(x + y for x, y in zip(one.scores, other.scores, strict=True)) if one.scores and other.scores else one.scores or other.scores
+    tokens = weighted(one.input_tokens, other.input_tokens), weighted(one.output_tokens, other.output_tokens)
+    return ClassDemand(one.name, Known(a + b, at_s), tokens[0], tokens[1], scores)
