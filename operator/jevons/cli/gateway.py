@@ -31,6 +31,7 @@ def command(  # noqa: PLR0917 - typer makes options of them
     source: Annotated[str | None, typer.Option(envvar=f"{_ENV}SOURCE", help="this gateway's name towards operators; default: host name")] = None,
 ) -> None:
     """Run one gateway until SIGTERM; prints one line of JSON when it serves."""
+    from jevons.gateway import logs
     from jevons.gateway.supervisor import GatewayOptions, Supervisor
 
     if (envoy is None) != no_envoy:
@@ -52,4 +53,5 @@ def command(  # noqa: PLR0917 - typer makes options of them
         concurrency=concurrency,
         source=source or socket.gethostname(),
     )
+    logs.configure("supervisor")
     asyncio.run(Supervisor(options).run())

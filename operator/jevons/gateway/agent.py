@@ -24,6 +24,7 @@ from jevons.api.errors import InvalidSpec
 from jevons.api.resolve import resolve_deployment
 from jevons.cluster.connect import connect
 from jevons.cluster.reflector import Reflector
+from jevons.gateway import logs
 from jevons.gateway.books import Books
 from jevons.gateway.build import PodSeen, Source, build_table
 from jevons.gateway.endpoints import EndpointsFile
@@ -174,4 +175,5 @@ async def serve(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    logs.configure("agent")
     uvloop.run(serve(arguments()))

@@ -36,7 +36,7 @@ _HELP = {
 }
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class GatewayCollector(Collector):
     """Register it with a `prometheus_client` registry. `table_age`: seconds since the table was last known to be true; None = there is none."""
 

@@ -18,6 +18,7 @@ import uvloop
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
+from jevons.gateway import logs
 from jevons.gateway.demand import DemandClient, dns_resolver, token_file
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.level import DemandLevel
@@ -108,4 +109,6 @@ async def _follow_tokens(decider: Decider, state: Path) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(arguments()))
+    options = arguments()
+    logs.configure(f"picker-{options.index}")
+    uvloop.run(serve(options))
