@@ -131,6 +131,7 @@ class Prometheus:
         self._client.close()
 
 
-def _short(error: BaseException) -> str:
-    cause = error.__context__ or error
-    return f"{type(error).__name__}: {getattr(cause, "reason", cause)}"[:200]
+def _short(error: Exception) -> str:
+    """The innermost reason, without the query that the library puts into its messages."""
+    cause = getattr(error.args[0] if error.args else error, "reason", error)
+    return f"{type(error).__name__}: {str(cause).rsplit(': ', maxsplit=1)[-1]}"[:200]
