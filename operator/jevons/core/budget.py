@@ -27,8 +27,8 @@ MEAN_SHARE, MEAN_MAX_S = 0.25, 86_400.0
 """The long-run mean looks back this share of the period, at most a day."""
 ALERT_SHARE = 0.9
 PRESSURE_STEPS = 4
-RAISE_MARGIN = 1.02
-"""Under a binding cap, one more replica needs this much of its cost, so that rounding does not make it come and go."""
+RAISE_SHARE, RAISE_S = 0.10, 300.0
+"""Near the cap, replicas are only added when this share of the rest's cost, and this long of theirs, is left over: else they would come and go."""
 LENGTHS_S = {Period.HOUR: 3600.0, Period.DAY: 86_400.0, Period.WEEK: 604_800.0, Period.MONTH: 2_592_000.0}
 
 
@@ -53,15 +53,21 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a budget asks for now. `cap_usd_per_h` is infinite where Cap is not allowed."""
+    """What a budget asks for now."""
 
     standing: Standing
     expected_usd: float
     """Cost of the rest of the period without pressure."""
     pressure: float
-    cap_usd_per_h: float
-    last_usd: float
-    """What the last replica may use up: the money available beyond the reserve, paced or not."""
+    weighted_s: float
+    """The rest of the period in seconds at the wanted rate: a rate that is expected to fade needs money for less than the time left."""
+    running_usd_per_h: float
+    """What is being paid now, drains included."""
+
+    @property
+    def binds(self) -> bool:
+        """Replicas may be capped."""
+        return self.standing.rung_allowed.level >= Rung.CAP.level
 
     @property
     def forecast_usd(self) -> float:
@@ -72,6 +78,23 @@ class Pace:
     def over(self) -> bool:
         """The forecast is above the amount."""
         return self.forecast_usd > self.standing.amount * (1.0 + 1e-9)
+
+    @property
+    def cap_usd_per_h(self) -> float:
+        """The hourly rate that what is left carries; infinite where Cap is not allowed."""
+        return max(0.0, self.standing.available) * 3600.0 / (self.weighted_s + STOP_S) if self.binds else math.inf
+
+    def carries(self, usd_per_h: float, raised_usd_per_h: float) -> bool:
+        """Whether what is left pays for replicas of this rate, of which `raised` would be new, and for stopping what runs."""
+        rest = usd_per_h * self.weighted_s + max(usd_per_h, self.running_usd_per_h) * STOP_S
+        if raised_usd_per_h > 0.0:
+            rest += RAISE_SHARE * usd_per_h * self.weighted_s + raised_usd_per_h * min(RAISE_S, self.standing.left_s)
+        return rest <= max(0.0, self.standing.available) * 3600.0 * (1.0 + 1e-9)
+
+    def starts(self, usd_per_h: float, startup_s: float) -> bool:
+        """Whether what is left pays for one start at this rate, a while of serving, and the stop."""
+        run_s = min(startup_s + RUN_S, self.standing.left_s)
+        return usd_per_h * run_s + max(usd_per_h, self.running_usd_per_h) * STOP_S <= max(0.0, self.standing.available) * 3600.0
 
 
 def standing(spec: BudgetSpec, name: str, spent: Decimal, now: float) -> Standing:
@@ -104,22 +127,20 @@ def expected_usd(left_s: float, period_s: float, wanted_usd_per_h: float, mean_u
 
 
 def pace(at: Standing, *, wanted_usd_per_h: float, mean_usd_per_h: float, running_usd_per_h: float, saving: float) -> Pace:
-    """Solve for the pressure and the cap.
+    """Solve for the pressure, and weigh the time left.
 
     wanted: the plan's cost without pressure; mean: its long-run mean; running: what is being paid now; saving (0..1): the part of the cost that full
-    pressure saves. Example: 100 USD, 40 spent, 80 expected, full pressure saves half -> pressure 0.5 (test_worked_examples.py::test_pressure_makes_the_forecast_meet_the_amount).
+    pressure saves. Example: 100 USD, 40 spent, 80 expected, full pressure saves half, no reserve -> pressure 0.5
+    (test_worked_examples.py::test_pressure_makes_the_forecast_meet_the_amount).
     """
     expected = expected_usd(at.left_s, at.end_s - at.start_s, wanted_usd_per_h, mean_usd_per_h)
-    overrun = at.spent + expected - at.amount
+    reserve = wanted_usd_per_h * STOP_S / 3600.0 if at.rung_allowed.level >= Rung.CAP.level else 0.0
+    overrun = at.spent + expected + reserve - at.amount
     pressure = 0.0
     if overrun > 1e-9 and at.rung_allowed.level >= Rung.DEGRADE.level:
         pressure = 1.0 if expected <= 0.0 else min(1.0, overrun / (expected * max(saving, 0.05)))
-    if at.rung_allowed.level < Rung.CAP.level:
-        return Pace(at, expected, pressure, math.inf, math.inf)
-    free = max(0.0, at.available - running_usd_per_h * STOP_S / 3600.0)
-    # the rest of the period in seconds at the wanted rate; a rate that is expected to fade needs money for less than the time left
     weighted_s = min(at.left_s, expected / wanted_usd_per_h * 3600.0) if wanted_usd_per_h > 0 else at.left_s
-    return Pace(at, expected, pressure, free * 3600.0 / max(1.0, weighted_s), free)
+    return Pace(at, expected, pressure, weighted_s, running_usd_per_h)
 
 
 def step(pressure: float) -> int:
@@ -144,7 +165,7 @@ class Line:
     fixed: bool = False
 
 
-def shed(lines: list[Line], cap: Pace) -> bool:
+def shed(lines: list[Line], pace: Pace) -> bool:
     """Let replicas go in place until the cap carries the rest; True when any went.
 
     The order does not depend on the cap, so a lower amount never leaves more replicas. Second replicas go before last ones, low priority before high,
@@ -155,21 +176,20 @@ def shed(lines: list[Line], cap: Pace) -> bool:
     while True:
         total = sum(line.replicas * line.usd_per_h for line in lines)
         raised = sum(max(0, line.replicas - line.current) * line.usd_per_h for line in lines if not line.fixed)
-        if total + raised * (RAISE_MARGIN - 1.0) <= cap.cap_usd_per_h * (1.0 + 1e-9):
+        if pace.carries(total, raised):
             return went
         candidates = [line for line in lines if line.replicas > 0 and not line.fixed and line.usd_per_h > 0]
         if not candidates:
             return went
-        if len(candidates) == 1 and candidates[0].replicas == 1 and _affordable(candidates[0], total, cap):
+        if len(candidates) == 1 and candidates[0].replicas == 1 and _last_stays(candidates[0], total, pace):
             return went
         victim = min(candidates, key=lambda line: (line.replicas == 1, line.priority, line.cheapest, -line.usd_per_h, line.owner, line.variant))
         victim.replicas -= 1
         went = True
 
 
-def _affordable(line: Line, total_usd_per_h: float, cap: Pace) -> bool:
-    """Whether the money left pays for the last replica: for a while if it would have to start, to the next pass if it runs."""
-    run_s = 0.0 if line.current >= 1 else line.startup_s + RUN_S
-    return cap.last_usd > 0.0 and cap.last_usd >= total_usd_per_h * min(run_s, cap.standing.left_s) / 3600.0 + (
-        total_usd_per_h * STOP_S / 3600.0 if run_s else 0.0
-    )
+def _last_stays(line: Line, total_usd_per_h: float, pace: Pace) -> bool:
+    """Whether the money left pays for the last replica: for a while if it would have to start, for the next pass and the stop if it runs."""
+    if line.current < 1:
+        return pace.starts(total_usd_per_h, line.startup_s)
+    return max(total_usd_per_h, pace.running_usd_per_h) * STOP_S <= max(0.0, pace.standing.available) * 3600.0

@@ -186,7 +186,7 @@ def _money_verdict(funded: Funded, tight: Pace) -> tuple[str, str, str]:
 def infeasible(funded: Funded, pace: Pace) -> bool:
     """Whether the replicas that `min` asks for cost more until the period's end than is left, under a budget that binds."""
     floor = sum(item.facts.spec.min_replicas * (item.facts.usd_per_h or 0.0) for item in funded.plan.variants)
-    return pace.standing.rung_allowed.level >= Rung.CAP.level and floor * pace.standing.left_s / 3600.0 > max(0.0, pace.standing.available)
+    return pace.binds and floor * pace.standing.left_s / 3600.0 > max(0.0, pace.standing.available)
 
 
 def capacity_available(facts: Facts, snapshot: Snapshot) -> Condition:

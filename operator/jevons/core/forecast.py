@@ -43,7 +43,8 @@ def updated(trend: Trend | None, rate_per_s: float, now: float) -> Trend:
 def ahead(trend: Trend, horizon_s: float) -> float:
     """The rate [1/s] expected in `horizon_s` seconds: the highest on the way there, never below the present level nor above 1.5 times it.
 
-    Example: level 2.0/s rising by 0.01/s per s, 60 s ahead -> 2 + 0.01 * 180 * (1 - exp(-60/180)) = 2.51 (test_worked_examples.py::test_the_forecast_looks_at_the_startup_time).
+    Example: level 2.0/s rising by 0.01/s per s, 60 s ahead -> 2 + 0.01 * 180 * (1 - exp(-60/180)) = 2.51
+    (test_worked_examples.py::test_the_forecast_looks_at_the_startup_time).
     """
     if trend.slope <= 0.0:
         return trend.level

@@ -132,7 +132,7 @@ def replan(funded: Funded, curve: RouterCurve | None) -> None:
 
 def hold_unpriced(funded: Funded) -> None:
     """Under a budget that binds, a variant without a usable price keeps what it has: nobody could say what a change costs."""
-    if not any(pace.standing.rung_allowed.level >= Rung.CAP.level for pace in funded.paces):
+    if not any(pace.binds for pace in funded.paces):
         return
     for item in funded.plan.variants:
         if item.facts.usd_per_h is None and not item.facts.fixed and item.replicas != item.facts.current:
@@ -142,7 +142,7 @@ def hold_unpriced(funded: Funded) -> None:
 
 def cap(pace: Pace, members: Mapping[Key, Funded]) -> None:
     """Let replicas go until the budget carries the rest, and note what it cannot start."""
-    if math.isinf(pace.cap_usd_per_h):
+    if not pace.binds:
         return
     owners = {str(key): funded for key, funded in members.items()}
     lines = [_line(owner, funded, item) for owner, funded in owners.items() for item in funded.plan.variants]
@@ -177,8 +177,7 @@ def _mark_unaffordable(funded: Funded, pace: Pace) -> None:
     for item in funded.plan.variants:
         if item.replicas or item.facts.usd_per_h is None:
             continue
-        run_s = min(item.facts.spec.startup_s + budget.RUN_S, pace.standing.left_s) + budget.STOP_S
-        if pace.last_usd < item.facts.usd_per_h * run_s / 3600.0:
+        if not pace.starts(item.facts.usd_per_h, item.facts.spec.startup_s):
             funded.unaffordable.add(item.facts.spec.name)
     nothing = not any(item.replicas for item in funded.plan.variants)
     refused = all(item.facts.spec.name in funded.unaffordable or not item.facts.usable for item in funded.plan.variants)

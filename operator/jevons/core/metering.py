@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 from jevons.core.ledger import KEEP_BUCKETS, NANO, Account, Ledger, Mark, Meter, MeteredPod
 from jevons.core.money import ZERO, spend
@@ -177,7 +177,7 @@ def _marked(account: Account, bill: Bill, now: float, *, answered: bool) -> tupl
     added = []
     for bucket in range(max(newest + 1, int(account.as_of_s // BUCKET_S), here - KEEP_BUCKETS), here + 1):
         before = max(0.0, bucket * BUCKET_S - account.as_of_s) / span_s
-        added.append(Mark(bucket, (account.usd + total * Decimal(f"{before:.9f}")).quantize(NANO), account.offered, account.useful))
+        added.append(Mark(bucket, (account.usd + total * Decimal(f"{before:.9f}")).quantize(NANO, ROUND_DOWN), account.offered, account.useful))
     kept = (
         account.marks
         if not account.marks or account.marks[0].bucket >= here - KEEP_BUCKETS

@@ -36,7 +36,8 @@ def in_force(prices: tuple[Price, ...], at_s: float) -> Price | None:
 def accelerator_usd_per_h(accelerator: AcceleratorClass | None, at_s: float, *, spot: bool = False) -> Decimal | None:
     """USD per hour of one accelerator at that time; a spot pod of a class without a spot price pays the on-demand price.
 
-    Example: 3.67 on demand from t=0 and 5.43 from t=100: at 99 -> 3.67, at 100 -> 5.43 (test_worked_examples.py::test_price_steps_are_felt_at_their_second).
+    Example: 3.67 on demand from t=0 and 5.43 from t=100: at 99 -> 3.67, at 100 -> 5.43
+    (test_worked_examples.py::test_price_steps_are_felt_at_their_second).
     """
     if accelerator is None:
         return None

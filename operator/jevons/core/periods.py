@@ -23,7 +23,8 @@ class UnknownTimeZoneError(ValueError):
 def bounds(period: Period, time_zone: str, at_s: float) -> tuple[float, float]:
     """Start (inclusive) and end (exclusive) of the period that holds `at_s`, as seconds since the epoch.
 
-    Raises UnknownTimeZoneError. Example: the day of 2026-03-29 in Europe/Paris lasts 23 hours (test_worked_examples.py::test_a_day_with_23_hours_and_one_with_25).
+    Raises UnknownTimeZoneError. Example: the day of 2026-03-29 in Europe/Paris lasts 23 hours
+    (test_worked_examples.py::test_a_day_with_23_hours_and_one_with_25).
     """
     return _bounds(period, time_zone, int(at_s // BUCKET_S))
 

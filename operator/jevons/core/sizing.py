@@ -31,7 +31,8 @@ def replicas_for(work: float, concurrency: float, *, quantile: float) -> int:
     """Fewest replicas for `work` (in replicas) of which each runs `concurrency` requests at once, with `quantile` standard deviations to spare.
 
     Zero work needs zero replicas, any work at least one.
-    Example: work 2.0 at concurrency 16 and quantile 1.645 -> 2 + 1.645 * sqrt(2 / 16) = 2.58 -> 3 (test_worked_examples.py::test_headroom_shrinks_with_the_fleet).
+    Example: work 2.0 at concurrency 16 and quantile 1.645 -> 2 + 1.645 * sqrt(2 / 16) = 2.58 -> 3
+    (test_worked_examples.py::test_headroom_shrinks_with_the_fleet).
     """
     if work <= 0.0:
         return 0

@@ -132,13 +132,14 @@ def test_a_noon_peak_is_not_the_day():
 
 
 def test_pressure_makes_the_forecast_meet_the_amount():
-    found = budget.pace(standing(100.0, 40.0, left_h=8), wanted_usd_per_h=10.0, mean_usd_per_h=10.0, running_usd_per_h=10.0, saving=0.5)
+    at = standing(100.0, 40.0, left_h=8, allowed=Rung.DEGRADE)
+    found = budget.pace(at, wanted_usd_per_h=10.0, mean_usd_per_h=10.0, running_usd_per_h=10.0, saving=0.5)
     assert found.expected_usd == pytest.approx(80.0)
     assert found.pressure == pytest.approx(0.5)
 
 
 def test_the_dearest_goes_first():
-    pace = budget.Pace(standing(100.0, 0.0, left_h=4), 0.0, 1.0, 23.0, 90.0)
+    pace = budget.Pace(standing(93.0, 0.0, left_h=4), 0.0, 1.0, 4 * 3600.0, 51.38)
     lines = [
         budget.Line("a", "large", 3, 3, 14.68, 1, cheapest=False, startup_s=60.0),
         budget.Line("a", "small", 2, 2, 3.67, 1, cheapest=True, startup_s=60.0),
