@@ -5,13 +5,14 @@ The sandbox lives in the session's event loop; its methods may be awaited from a
 
 from __future__ import annotations
 
-import importlib.util
 import secrets
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
-from jevons.sandbox import NodeSpec, Sandbox
+from jevons.sandbox import NodeSpec, Sandbox, Tools
+from jevons.sandbox.tools import FITTING
 
 NODES = (
     NodeSpec("gpu-a", accelerator="h100-80gb", gpus=8),
@@ -21,10 +22,20 @@ NODES = (
 )
 
 
+@pytest.fixture(scope="session")
+def tools() -> Tools:
+    """The binaries, which must be here already: building them takes minutes, which no test's time limit allows."""
+    found = Tools.present()
+    missing = [name for name in FITTING if name not in found.found]
+    if missing:
+        pytest.fail(f"{', '.join(missing)} not found; run `make tools` first")
+    return found
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def sandbox() -> AsyncIterator[Sandbox]:
+async def sandbox(tools: Tools) -> AsyncIterator[Sandbox]:
     """A running sandbox with engines and Prometheus."""
-    async with Sandbox.start(nodes=NODES, engines=importlib.util.find_spec("jevons.sandbox.fleet") is not None) as box:
+    async with Sandbox.start(nodes=NODES, tools=tools) as box:
         yield box
 
 

@@ -31,7 +31,7 @@ from jevons.sandbox.processes import KubectlError, Program, SandboxError
 from jevons.sandbox.prometheus import Prometheus
 from jevons.sandbox.services import Gateway, Operator
 from jevons.sandbox.slots import PREFIX, Slot, take
-from jevons.sandbox.tools import Tools
+from jevons.sandbox.tools import CHECKOUT, Tools
 
 DEMAND_AUDIENCE = "jevons-demand"
 
@@ -87,7 +87,7 @@ class Sandbox:
         """
         if tools is None:
             tools = await asyncio.to_thread(Tools.resolve, progress=progress)
-        with _folder() as (folder, slot):
+        with scratch() as (folder, slot):
             box = cls(folder, slot=slot, tools=tools, scrape_interval_s=scrape_interval_s)
             try:
                 await box.cluster.start(progress)
@@ -224,10 +224,10 @@ class Sandbox:
         """Nodes, namespace, accounts, and the custom resource definitions of the checkout when there are some."""
         progress(f"{len(nodes)} nodes, {sum(node.gpus for node in nodes)} GPUs, none of them real")
         await self.apply(*first_objects(nodes))
-        definitions = sorted(crd_folder().glob("*.yaml"))
+        definitions = sorted((CHECKOUT / "crds").glob("*.yaml"))
         if definitions:
-            await self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd_folder()))
-            await self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(crd_folder()))
+            await self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHECKOUT / "crds"))
+            await self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CHECKOUT / "crds"))
 
     async def _start_prometheus(self, wanted: bool, progress: Callable[[str], None]) -> None:
         if not wanted:
@@ -248,13 +248,8 @@ class Sandbox:
         await self.fleet.start()
 
 
-def crd_folder() -> Path:
-    """crds/ of the checkout this package runs from."""
-    return Path(__file__).parents[3] / "crds"
-
-
 @contextlib.contextmanager
-def _folder() -> Iterator[tuple[Path, Slot]]:
+def scratch() -> Iterator[tuple[Path, Slot]]:
     """A folder and a slot, with the watchdog that ends whatever carries the folder's mark when this process lets go of the pipe."""
     slot = take()
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))

@@ -23,11 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jevons.sandbox.gobuild import RECIPES, build
-from jevons.sandbox.tools import Progress, ToolError, Tools
+from jevons.sandbox.tools import CHECKOUT, Progress, ToolError, Tools
 from jevons.sandbox.wheels import fetch_wheel, unzip
-
-CHECKOUT = Path(__file__).parents[3]
-"""requirements/ and tools/ are the checkout's; a sandbox is for those who have one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """Where the binaries of the embedded cluster come from.
 
-Looked for in this order, each tool by itself: (1) the folders `$JEVONS_TOOLS` and `$KUBEBUILDER_ASSETS`, when what is there has a fitting version;
-(2) the user's cache; (3) the official release, where a checksum its makers published is pinned here; (4) built from source with Go, pinned by
-tools/*/go.sum (supply.py does 3 and 4). Envoy comes as a wheel whose hash is pinned in requirements/envoy.txt. What was fetched or built stays in the
-cache, so the next start takes seconds.
+Looked for in this order, each tool by itself: (1) the folders `$JEVONS_TOOLS`, `$KUBEBUILDER_ASSETS` and .tools of the checkout (where `make` unpacks
+a packed set), when what is there has a fitting version; (2) the user's cache; (3) the official release, where a checksum its makers published is
+pinned here; (4) built from source with Go, pinned by tools/*/go.sum (supply.py does 3 and 4). Envoy comes as a wheel whose hash is pinned in
+requirements/envoy.txt. What was fetched or built stays in the cache, so the next start takes seconds.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[3]
+"""requirements/, tools/ and crds/ are the checkout's; a sandbox is for those who have one."""
 
 Progress = Callable[[str], None]
 """Told, in a sentence, what goes on now."""
@@ -52,7 +55,7 @@ class Found:
     path: Path
     version: str
     origin: str
-    """`$JEVONS_TOOLS`, `$KUBEBUILDER_ASSETS` or `cache`."""
+    """`$JEVONS_TOOLS`, `$KUBEBUILDER_ASSETS`, `checkout` or `cache`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ def _folders(name: str) -> Iterator[tuple[Path, str]]:
     for variable in ("JEVONS_TOOLS", "KUBEBUILDER_ASSETS"):
         if value := os.environ.get(variable):
             yield Path(value).absolute(), f"${variable}"
+    yield CHECKOUT / ".tools", "checkout"
     # Envoy's wheel is unpacked into a folder of its own: its Python package has the name of another one
     yield (cache_folder() / "envoy-wheel" / "envoy" / "_bin" if name == "envoy" else cache_folder()), "cache"
 

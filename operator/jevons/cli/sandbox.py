@@ -1,0 +1,106 @@
+"""`jevons sandbox`: the embedded cluster from the command line. `tools` finds or builds its binaries, `up` runs it until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jevons.sandbox import DEFAULT_NODES, Sandbox, SandboxError, ToolError, Tools
+from jevons.sandbox.tools import Progress
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def tools() -> None:
+    """Find, download or build the binaries of the embedded cluster, and say what is where."""
+    found = _tools()
+    table = Table("tool", "version", "from", "path", box=None)
+    for name, tool in found.found.items():
+        table.add_row(name, tool.version, tool.origin, str(tool.path))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@app.command()
+def up(
+    gateway: Annotated[bool, typer.Option(help="run the operator and a gateway as well")] = True,
+    time_scale: Annotated[float, typer.Option(help="how much faster than the wall clock engines run")] = 1.0,
+    scrape_interval: Annotated[float, typer.Option(help="of Prometheus, in seconds")] = 2.0,
+) -> None:
+    """Run a cluster with simulated GPUs until Ctrl-C, then remove all of it."""
+    found = _tools()
+    try:
+        asyncio.run(_up(found, gateway=gateway, time_scale=time_scale, scrape_interval_s=scrape_interval))
+    except SandboxError as error:
+        raise SystemExit(f"sandbox: {error}") from None
+
+
+async def _up(found: Tools, *, gateway: bool, time_scale: float, scrape_interval_s: float) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        starting = asyncio.ensure_future(_start(stack, found, gateway=gateway, time_scale=time_scale, scrape_interval_s=scrape_interval_s))
+        waiting = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await starting
+            return
+        for line in starting.result():
+            print(line, flush=True)
+        await waiting
+        print("removing everything", file=sys.stderr, flush=True)
+
+
+async def _start(stack: contextlib.AsyncExitStack, found: Tools, *, gateway: bool, time_scale: float, scrape_interval_s: float) -> list[str]:
+    """Everything that `up` runs, entered into `stack`; returns what to print."""
+    with _spinner() as say:
+        box = await stack.enter_async_context(
+            Sandbox.start(nodes=DEFAULT_NODES, tools=found, scrape_interval_s=scrape_interval_s, time_scale=time_scale, progress=say)
+        )
+        lines = [f"export KUBECONFIG={box.kubeconfig}", f"API server  {box.api_url}", f"Prometheus  {box.prometheus_url}"]
+        if gateway:
+            say("starting the operator")
+            op = await stack.enter_async_context(box.operator())
+            say("starting the gateway")
+            gw = await stack.enter_async_context(box.gateway(operators=[op.demand_address]))
+            lines += [f"gateway     {gw.url}", f"operator    {op.metrics_url}"]
+        return [*lines, f"logs        {box.dir / 'logs'}", "Ctrl-C ends it and removes all of it."]
+
+
+def _tools() -> Tools:
+    try:
+        with _spinner() as say:
+            return Tools.resolve(progress=say)
+    except ToolError as error:
+        raise SystemExit(f"sandbox: {error}") from None
+
+
+@contextlib.contextmanager
+def _spinner() -> Iterator[Progress]:
+    """What goes on, on standard error: one line that changes in a terminal; elsewhere a line for each new subject, not for each count."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status("looking for tools") as status:
+            yield status.update
+        return
+    subject = ""
+
+    def say(sentence: str) -> None:
+        nonlocal subject
+        if (now := sentence.split(": ", maxsplit=1)[0]) != subject:
+            subject = now
+            print(sentence, file=sys.stderr, flush=True)
+
+    yield say
