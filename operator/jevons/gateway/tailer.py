@@ -47,15 +47,16 @@ class LogFile:
 
     def lines(self) -> list[bytes]:
         """The next complete lines, at most `READ_BYTES`; empty when there is nothing new. Goes over to the new file when the old one is done."""
-        if self._file is None and not self._open():
-            return []
-        found = self._take()
-        if not found and self._replaced():
+        while self._file is not None or self._open():
+            found = self._take()
+            if found or not self._replaced():
+                return found
             found = self._take()  # what came between the last look and the rename
-            if not found:
-                self.close()
-                self.inode = 0
-        return found
+            if found:
+                return found
+            self.close()
+            self.inode = 0
+        return []
 
     def close(self) -> None:
         """Let go of the file; the place is kept."""
@@ -146,6 +147,10 @@ class Tailer:
         state = {"inode": self._log.inode, "offset": self._log.offset, "accounting": self.accounting.dump()}
         write_atomic(self.checkpoint, orjson.dumps(state))
 
+    def close(self) -> None:
+        """Let go of the log; the place is kept, and the next step opens it again."""
+        self._log.close()
+
     async def rotate(self) -> bool:
         """Rename the log when it is large and the renamed one before it has been read; True when it was."""
         if self.reopen is None:
@@ -179,7 +184,7 @@ class Tailer:
             while self.step():
                 pass
             self.save()
-            self._log.close()
+            self.close()
 
     async def _rotate(self) -> None:
         try:
