@@ -66,7 +66,7 @@ class AcceleratorClassSpec(Model):
 
     resource_name: LabelKey = "nvidia.com/gpu"
     """Extended resource that containers request."""
-    node_selector: Labels = Field(default_factory=dict)
+    node_selector: Labels = Field(default={})
     """Labels of the nodes that carry it."""
     memory: Memory | None = None
     """Bytes per accelerator, e.g. 80Gi."""
@@ -78,7 +78,7 @@ class AcceleratorClassSpec(Model):
         Keyed("effective_from", "effectiveFrom"),
     ] = ()
     """Prices, each from its moment on."""
-    spot_selector: Labels = Field(default_factory=dict)
+    spot_selector: Labels = Field(default={})
     """Labels by which spot nodes are known, e.g. karpenter.sh/capacity-type: spot."""
     committed: Committed | None = None
     """A contract that is paid whether used or not."""

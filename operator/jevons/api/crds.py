@@ -1,7 +1,7 @@
 """From the pydantic models to what the API server enforces: structural schemas, printer columns, CEL rules.
 
-pydantic's JSON schema is turned into Kubernetes' dialect: references inlined, `null` alternatives dropped (`nullable` in the status), defaults of
-nested objects written as `{}` so that theirs apply, each model's `RULES` as `x-kubernetes-validations`. Text is the only output.
+pydantic's JSON schema is turned into Kubernetes' dialect: references inlined, `null` alternatives dropped (`nullable` in the status), each
+model's `RULES` as `x-kubernetes-validations`. A nested object's default is written out in full: rules are run on it as it stands there.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _converted(schema: Schema, definitions: Mapping[str, Schema], models: Mappin
     if "const" in schema:
         out["enum"] = [schema["const"]]
     if schema.get("default") is not None and not status:
-        out["default"] = {} if isinstance(schema["default"], dict) else schema["default"]
+        out["default"] = _without_nulls(schema["default"])
     if nullable and status:
         out["nullable"] = True
     if "items" in schema:
@@ -177,6 +177,12 @@ def _converted(schema: Schema, definitions: Mapping[str, Schema], models: Mappin
         if issubclass(owner, Model) and owner.RULES:
             out["x-kubernetes-validations"] = [rule.schema() for rule in owner.RULES]
     return out
+
+
+def _without_nulls(default: Any) -> Any:
+    if isinstance(default, dict):
+        return {key: _without_nulls(value) for key, value in default.items() if value is not None}
+    return default
 
 
 def _resolved(schema: Schema, definitions: Mapping[str, Schema]) -> tuple[Schema, bool]:

@@ -39,7 +39,7 @@ class Requirement(Model):
 class LabelSelector(Model):
     """Kubernetes' label selector: all lines must hold; an empty one selects everything."""
 
-    match_labels: Labels = Field(default_factory=dict)
+    match_labels: Labels = Field(default={})
     """Labels and their exact values."""
     match_expressions: Annotated[tuple[Requirement, ...], Field(max_length=16, json_schema_extra=ATOMIC)] = ()
     """Further conditions."""

@@ -129,7 +129,7 @@ class Routing(Model):
     """Lowest expected quality, relative to sending everything to the best variant."""
     max_degraded_percent: Percent = 60
     """Largest share that budget pressure, not the score, may send below the best variant."""
-    stickiness: Stickiness = Field(default_factory=Stickiness)
+    stickiness: Stickiness = Stickiness()
     """Keep a conversation on its variant."""
     shadow: Shadow | None = None
     """Measure agreement on live requests; left out, off."""
@@ -162,7 +162,7 @@ class Scaling(Model):
     """Enforce acts; Recommend publishes and touches nothing; Paused decides no replicas."""
     idle_after: Annotated[str, duration("1s", "168h", auto=True)] = "Auto"
     """Idle time after which a variant with min 0 goes to sleep; Auto weighs its price against the next cold start."""
-    wake: Wake = Field(default_factory=Wake)
+    wake: Wake = Wake()
     """How requests wait for a sleeping model."""
     on_delete: Literal["Keep", "Restore"] = "Keep"
     """What becomes of a targetRef's replicas when this object is deleted: kept, or set back to what they were."""
@@ -251,7 +251,7 @@ class InferenceDeploymentSpec(Model):
     """Which install of Jevons serves this object; immutable."""
     model: ModelName | None = None
     """Short name that clients may send as `model`; left out, the object's name. `namespace/name` always works."""
-    objectives: Objectives = Field(default_factory=Objectives)
+    objectives: Objectives = Objectives()
     """The promise."""
     request_classes: Annotated[tuple[RequestClass, ...], Field(max_length=16, json_schema_extra=ATOMIC)] = ()
     """Kinds of request, in order; the first that fits takes the request, the others fall under the deployment's own objectives."""
@@ -261,9 +261,9 @@ class InferenceDeploymentSpec(Model):
         Keyed("name", "name"),
     ]
     """Ways to serve the model, best to cheapest by `quality`."""
-    routing: Routing = Field(default_factory=Routing)
+    routing: Routing = Routing()
     """Which requests may go to cheaper variants."""
-    scaling: Scaling = Field(default_factory=Scaling)
+    scaling: Scaling = Scaling()
     """When replicas move."""
     budget: BudgetFields | None = None
     """Money for a period; left out, only InferenceBudgets bind."""

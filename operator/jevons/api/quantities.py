@@ -57,7 +57,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """A whole number, `low` <= value <= `high`. `4.0` is one, as for the API server; only CEL refuses it, so fields that a rule reads do not use this."""
+    """A whole number, `low` <= value <= `high`. `4.0` is one, as for the API server; only CEL refuses it, so rules read none of these."""
 
     low: int
     high: int

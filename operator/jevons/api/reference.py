@@ -93,7 +93,7 @@ def _default(part: Mapping[str, Any], words: str | None, *, required: bool) -> s
     if words is not None:
         return words
     default = part.get("default")
-    if default in (None, {}, []):
+    if default is None or isinstance(default, dict | list):
         return ""
     return f"`{default}`"
 

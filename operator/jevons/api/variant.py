@@ -148,15 +148,15 @@ class Variant(Model):
     """Most tokens of prompt and answer together."""
     capabilities: Annotated[tuple[Capability, ...], Field(max_length=16), Distinct()] = ()
     """What requests may ask of it beyond text."""
-    accelerator: AcceleratorUse = Field(default_factory=AcceleratorUse)
+    accelerator: AcceleratorUse = AcceleratorUse()
     """What one replica occupies, and so what it costs."""
-    engine: Engine = Field(default_factory=Engine)
+    engine: Engine = Engine()
     """The inference server."""
     capacity: Capacity | None = None
     """How fast one replica is, as a prior; left out, learned from scratch."""
-    startup: Startup = Field(default_factory=Startup)
+    startup: Startup = Startup()
     """How long a replica takes to become ready."""
-    replicas: ReplicaBounds = Field(default_factory=ReplicaBounds)
+    replicas: ReplicaBounds = ReplicaBounds()
     """How many replicas."""
     promotion: Literal["Auto", "Shadow"] = "Auto"
     """Auto: takes traffic by its quality. Shadow: none of its own until measured agreement reaches minQuality."""
