@@ -26,7 +26,7 @@ from jevons.gateway.level import DemandLevel
 from jevons.gateway.steps import respond
 from jevons.gateway.steps.classify import bin_of
 from jevons.gateway.steps.decide import Arrival, Decider, Decision
-from jevons.gateway.steps.parse import MAX_BODY_BYTES, Request, parse
+from jevons.gateway.steps.parse import MAX_BODY_BYTES, parse
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
 HEALTH_NAMES = ("", "liveness", "readiness", SERVICE)
@@ -87,7 +87,10 @@ class Picker:
             log.exception("request not decided", error=type(error).__name__)
             raise Refusal(500, "internal_error", "The gateway could not decide on this request.") from None
         self._report(decision, arrival, now)
-        return _routed(decision, arrival, request, headers, self._secret)
+        built_at = self.decider.table.built_at
+        metadata = respond.metadata_for(decision, arrival, request, table_age_s=now - built_at if built_at else 0.0)
+        ours = respond.headers_for(decision, arrival, request, self._secret)
+        return _routed(respond.body_for_engine(request, decision), headers, ours, metadata)
 
     def _without_body(self, headers: dict[str, str]) -> pb.ProcessingResponse:
         """GET /v1/models and /v1/models/NAME; everything else wants a body."""
@@ -133,17 +136,14 @@ def _check_headers(headers: dict[str, str]) -> None:
         raise Refusal(415, "unsupported_encoding", "Compressed request bodies are not accepted.")
 
 
-def _routed(decision: Decision, arrival: Arrival, request: Request, headers: dict[str, str], secret: bytes) -> pb.ProcessingResponse:
-    body = respond.body_for_engine(request, decision)
-    ours = respond.headers_for(decision, arrival, request, secret)
-    ours["content-length"] = str(len(body))
+def _routed(body: bytes, theirs: dict[str, str], ours: dict[str, str], metadata: dict[str, dict[str, Any]]) -> pb.ProcessingResponse:
+    """The answer that sends a request on: new body, our headers, the client's copies of internal ones removed, metadata."""
     mutation = pb.HeaderMutation(
-        set_headers=[_option(name, value) for name, value in ours.items()],
-        remove_headers=[name for name in respond.INTERNAL_HEADERS if name in headers and name not in ours],
+        set_headers=[_option(name, value) for name, value in {**ours, "content-length": str(len(body))}.items()],
+        remove_headers=[name for name in respond.INTERNAL_HEADERS if name in theirs and name not in ours],
     )
-    metadata = _struct(respond.metadata_for(decision, arrival, request))
     common = pb.CommonResponse(header_mutation=mutation, body_mutation=pb.BodyMutation(body=body))
-    return pb.ProcessingResponse(request_body=pb.BodyResponse(response=common), dynamic_metadata=metadata)
+    return pb.ProcessingResponse(request_body=pb.BodyResponse(response=common), dynamic_metadata=_struct(metadata))
 
 
 def _refused(refusal: Refusal) -> pb.ProcessingResponse:

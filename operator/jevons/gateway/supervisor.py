@@ -116,6 +116,7 @@ class Supervisor:
         for index in range(options.pickers):
             await until(lambda index=index: _accepts(str(socket_of(state, index))))  # type: ignore[misc]
         await until(lambda: _listens(self.room))
+        await until(lambda: _listens(self.metrics))
         await until(lambda: _exists(state / "table.json"))
         ports = {"room": int(self.room.rpartition(":")[2]), "metrics": int(self.metrics.rpartition(":")[2]), "http": self.settings.port}
         if options.envoy is None:

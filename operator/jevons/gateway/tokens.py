@@ -61,7 +61,7 @@ class Learned:
     """Mean tokens of an answer."""
 
     def observe(self, raw: float, prompt_tokens: float, completion_tokens: float) -> None:
-        """One request's truth. The quantile moves by stochastic approximation: up at once and 3 % more when it was passed, down very slowly when not."""
+        """One request's truth. The quantile moves up at once, and 3 % more, when it was passed, and down very slowly when not."""
         if raw <= 0 or prompt_tokens <= 0:
             return
         ratio = prompt_tokens / raw

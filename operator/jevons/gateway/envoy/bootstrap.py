@@ -105,10 +105,14 @@ def _connection_manager(settings: EnvoySettings) -> dict[str, Any]:
         "delayed_close_timeout": "1s",
         "drain_timeout": "5s",
         "route_config": {"name": "routes", "virtual_hosts": [_virtual_host()]},
-        "http_filters": [_ext_proc(settings), _lua(), {"name": "router", "typed_config": {"@type": _FILTERS + "router.v3.Router"}}],
+        "http_filters": [_ext_proc(settings), _lua(), _router()],
         "local_reply_config": local_replies(),
         "access_log": [_access_log(settings)],
     }
+
+
+def _router() -> dict[str, Any]:
+    return {"name": "router", "typed_config": {"@type": _FILTERS + "router.v3.Router", "suppress_envoy_headers": True}}
 
 
 def _virtual_host() -> dict[str, Any]:

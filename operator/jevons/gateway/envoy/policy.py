@@ -53,7 +53,7 @@ def overload_manager(max_connections: int) -> dict[str, Any]:
 
 def response_headers() -> list[dict[str, Any]]:
     """Headers that explain the choice, from the picker's metadata; one without a value is left out."""
-    explained = {"variant": "variant", "reason": "reason", "score": "score", "wait-ms": "wait_ms"}
+    explained = {"variant": "variant", "reason": "reason", "score": "score", "wait-ms": "wait_ms", "table-age": "table_age_s"}
     return [
         {
             "header": {"key": f"x-jevons-{name}", "value": f"%DYNAMIC_METADATA(jevons:{key})%"},

@@ -34,6 +34,7 @@ INTERNAL_HEADERS = (
 )
 """Never taken from a client. `accept-encoding` goes too: a compressed answer cannot be counted."""
 
+OLD_TABLE_S = 900.0
 TICKET_AGE_MAX_MS = 6 * 3600 * 1000.0
 
 
@@ -66,8 +67,11 @@ def headers_for(decision: Decision, arrival: Arrival, request: Request, secret: 
     }
 
 
-def metadata_for(decision: Decision, arrival: Arrival, request: Request) -> dict[str, dict[str, Any]]:
-    """Dynamic metadata: `envoy.lb` chooses the endpoint; `jevons` is read by the usage filter, the access log and the response headers."""
+def metadata_for(decision: Decision, arrival: Arrival, request: Request, *, table_age_s: float = 0.0) -> dict[str, dict[str, Any]]:
+    """Dynamic metadata: `envoy.lb` chooses the endpoint; `jevons` is read by the usage filter, the access log and the response headers.
+
+    A table that nobody has confirmed for 15 minutes is said so to the client (`x-jevons-table-age`, seconds).
+    """
     model, klass, choice = decision.model, decision.klass, decision.choice
     jevons: dict[str, Any] = {
         "id": arrival.id,
@@ -97,6 +101,8 @@ def metadata_for(decision: Decision, arrival: Arrival, request: Request) -> dict
         "work": 0.0 if choice.cold else round(decision.work, 1),
         "reserved_usd": decision.reserved_usd,
     }
+    if table_age_s > OLD_TABLE_S:
+        jevons["table_age_s"] = round(table_age_s)
     return {"envoy.lb": {DESTINATION: ",".join(decision.endpoints)}, "jevons": jevons}
 
 

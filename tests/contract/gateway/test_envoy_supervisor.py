@@ -1,0 +1,95 @@
+"""`jevons gateway` as a whole, started while the API server is away: it serves on the last table, heals its children, and drains."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jevons.gateway.endpoints import EndpointsFile
+from jevons.gateway.table import Table, TableFile
+from jevons.sandbox.tools import Tools
+
+pytestmark = pytest.mark.envoy
+
+DEAD_CLUSTER = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "clusters": [{"name": "gone", "cluster": {"server": "http://127.0.0.1:9"}}],
+    "contexts": [{"name": "gone", "context": {"cluster": "gone", "user": "nobody"}}],
+    "users": [{"name": "nobody", "user": {}}],
+    "current-context": "gone",
+}
+
+
+def children(pid: int) -> dict[str, int]:
+    """Name (the module or binary) -> process id."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    commands = {int(child): Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0") for child in listed}
+    return {next((word.rpartition(".")[2] for word in words if word.startswith("jevons.")), "envoy"): child for child, words in commands.items()}
+
+
+@pytest.fixture
+def gateway(lab, model, tmp_path):
+    """(process, url): a state folder with a table, and nobody who could renew it."""
+    engine = lab.engine("lonely")
+    known = model(large=[engine])
+    room = "127.0.0.1:0"
+    table = Table({known.key: known}, {"assistant": known.key}, room, 5, time.time() - 1000)
+    EndpointsFile(tmp_path / "eds.json").write(Table(models=table.models))
+    TableFile(tmp_path / "table.json").write(table)
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(DEAD_CLUSTER))
+    command = [sys.executable, "-m", "jevons", "gateway", "--kubeconfig", str(tmp_path / "kubeconfig"), "--listen", "127.0.0.1:0", "--pickers", "1"]
+    command += ["--state-dir", str(tmp_path), "--envoy", str(Tools.resolve(["envoy"])["envoy"]), "--room-address", room, "--metrics-port", "0"]
+    with (tmp_path / "gateway.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
+    try:
+        ready = json.loads(process.stdout.readline())
+        assert ready["ready"]
+        yield process, f"http://127.0.0.1:{ready['ports']['http']}", ready["ports"]
+    finally:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+        lab.kill("lonely")
+
+
+def ask(url, **more):
+    body = {"model": "assistant@large", "messages": [{"role": "user", "content": "hi"}], **more}
+    request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"})  # noqa: S310
+    return urllib.request.urlopen(request, timeout=30)  # noqa: S310
+
+
+def test_it_serves_on_the_last_table_heals_its_children_and_drains(gateway):
+    process, url, ports = gateway
+    with ask(url) as answer:
+        assert answer.status == 200
+        assert int(answer.headers["x-jevons-table-age"]) >= 1000
+        assert answer.headers["x-request-id"]
+        assert answer.headers["x-envoy-upstream-service-time"] is None
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports['metrics']}/metrics", timeout=10) as metrics:
+        assert b"jevons_gateway_table_age_seconds" in metrics.read()
+
+    before = children(process.pid)
+    assert set(before) == {"agent", "serve_picker", "room", "envoy"}
+    os.kill(before["room"], signal.SIGKILL)
+    end = time.monotonic() + 20
+    while children(process.pid).get("room") in (None, before["room"]):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+    with ask(url, stream=True, n_tokens=20, slow=50) as stream:
+        first = stream.readline()
+        process.send_signal(signal.SIGTERM)
+        rest = stream.read()
+    assert first.startswith(b"data: {")
+    assert rest.endswith(b"data: [DONE]\n\n")
+    assert process.wait(30) == 0
+    counted = json.loads((Path(process.args[process.args.index("--state-dir") + 1]) / "accounting.json").read_bytes())
+    assert sum(row[-1] for row in counted["accounting"]["totals"]["counters"]["requests"]) == 2
