@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import signal
 import time
 from pathlib import Path
@@ -70,6 +71,7 @@ async def serve(options: argparse.Namespace) -> None:
         scorer(options.classifier), Inflight(state / "inflight.bin", options.index), SessionTable(state / "sessions.bin", options.index)
     )
     picker = Picker(decider, level, (state / "secret").read_bytes(), wished=demand.nudge)
+    gc.freeze()  # what was imported never becomes garbage: collections stay short
     server, health = await _listen(picker, socket_of(state, options.index))
     tasks = [asyncio.create_task(one) for one in (_follow_table(decider, state), _follow_tokens(decider, state), demand.run())]
     stopping = asyncio.create_task(stop.wait())

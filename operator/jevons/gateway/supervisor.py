@@ -66,7 +66,7 @@ class Supervisor:
         if len(str(socket_of(options.state_dir, 99))) > SOCKET_PATH_MAX:
             raise ValueError(f"--state-dir: {options.state_dir} is too long for the unix sockets in it ({SOCKET_PATH_MAX} characters)")
         self.options = options
-        host, _, port = options.listen.rpartition(":")
+        host, _, port = with_port(options.listen).rpartition(":")
         sockets = tuple(socket_of(options.state_dir, index) for index in range(options.pickers))
         self.settings = EnvoySettings(options.state_dir, sockets, host=host or "0.0.0.0", port=int(port))
         self.room = with_port(options.room_address)
@@ -124,8 +124,6 @@ class Supervisor:
         flags = ["--concurrency", str(options.concurrency), "--file-flush-interval-msec", "200", "--disable-hot-restart", "--log-level", "warning"]
         self._spawn("envoy", str(options.envoy), "--config-path", str(state / "envoy.json"), *flags)
         await until(self._envoy_ready)
-        listeners = orjson.loads(await self._admin("GET", "/listeners?format=json"))
-        ports["http"] = listeners["listener_statuses"][0]["local_address"]["socket_address"]["port_value"]
         return ports
 
     def _agent(self) -> list[str]:

@@ -140,6 +140,7 @@ async def test_a_malformed_request_is_answered_in_openai_form(lab, ports, model,
     assert (told, answer["error"]["code"]) == (status, code)
     assert headers["content-type"] == "application/json"
     assert answer["error"]["message"]
+    assert headers.get("x-jevons-reason", code) == code
 
 
 async def test_a_misspelt_model_is_told_close_names(lab, ports, model, http):

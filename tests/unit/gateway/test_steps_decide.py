@@ -180,3 +180,9 @@ def test_the_engine_gets_its_own_model_name_and_nothing_of_ours(decider):
 def test_deciding_takes_no_wall_clock(decider, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: pytest.fail("asked the clock"))
     assert decide(decider).choice.variant.name == "large"
+
+
+def test_embeddings_always_come_from_the_best_variant_because_vectors_of_another_do_not_compare(decider):
+    decider.scorer = Scores(1.0)
+    decision = decide(decider, Request("embeddings", {"model": "assistant", "input": "hi"}, model="assistant", text="hi"))
+    assert (decision.choice.variant.name, decision.choice.reason) == ("large", "embeddings")

@@ -28,6 +28,8 @@ class Ask:
     total_tokens: float
     needs: frozenset[str] = frozenset()
     explicit: str | None = None
+    """The one variant that may answer, and why (`pinned`): the client named it, or vectors of another would not compare."""
+    pinned: str = "explicit"
     quality: float | None = None
     floor: float = 0.0
     lot: str = ""
@@ -49,7 +51,7 @@ def choose(model: Model, ask: Ask, saturated: Callable[[Variant], bool]) -> Choi
     """The variant for this request, or a Refusal: 400 (no variant can), 429 budget_exceeded, 503 no_capacity."""
     able = capable(model, ask)
     if ask.explicit:
-        return _placed(model, able[0], "explicit")
+        return _placed(model, able[0], ask.pinned)
     wanted, reason = _wanted(model, ask, able)
     if ask.floor > wanted.quality:
         better = [one for one in able if one.quality >= ask.floor and (one.ready or one.wakeable)]

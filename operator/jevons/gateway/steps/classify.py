@@ -45,9 +45,7 @@ class PromptScorer:
         self._classifier = classifier
 
     def score(self, request: Request) -> float:
-        """The classifier's word on the edges of the prompt; embeddings have no easier variant and count as simple."""
-        if request.kind == "embeddings":
-            return 1.0
+        """The classifier's word on the edges of the prompt."""
         features = RequestFeatures(
             tools=len(request.body.get("tools") or ()),
             images=request.images,

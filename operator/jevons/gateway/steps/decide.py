@@ -87,13 +87,15 @@ class Decider:
         klass = limits.class_of(model, request, high)
         limit = limits.output_limit(klass, request)
         session, had = self._session(model, request, now_s)
-        score = self.scorer.score(request)
+        vectors = request.kind == "embeddings" and explicit is None
+        score = classify.HARD if request.kind == "embeddings" else self.scorer.score(request)
         ask = Ask(
             klass=klass,
             score=score,
             total_tokens=high + (limit or 0),
             needs=request.needs,
-            explicit=explicit,
+            explicit=model.best if vectors else explicit,
+            pinned="embeddings" if vectors else "explicit",
             quality=quality_of(request.headers),
             floor=had.quality,
             lot=arrival.id if session is None else f"{session:x}",
@@ -174,7 +176,7 @@ def find_model(table: Table, requested: str) -> tuple[Model, str | None]:
     found = table.resolve(requested)
     if found is not None:
         return found
-    close = difflib.get_close_matches(requested, table.known_names()[:2_000], n=3, cutoff=0.5)
+    close = difflib.get_close_matches(requested, table.known_names()[:300], n=3, cutoff=0.5)
     hint = f" Did you mean {', '.join(close)}?" if close else " GET /v1/models lists what there is."
     raise Refusal(404, "model_not_found", f"The model {requested!r} does not exist.{hint}", param="model")
 

@@ -35,6 +35,8 @@ INTERNAL_HEADERS = (
 """Never taken from a client. `accept-encoding` goes too: a compressed answer cannot be counted."""
 
 OLD_TABLE_S = 900.0
+COLD_MS = 500.0
+"""A shorter wait was for a pod that could not be reached, not for one that had to start."""
 TICKET_AGE_MAX_MS = 6 * 3600 * 1000.0
 
 
@@ -95,7 +97,7 @@ def metadata_for(decision: Decision, arrival: Arrival, request: Request, *, tabl
         "ttft_ms_objective": klass.ttft_ms,
         "itl_ms_objective": klass.itl_ms,
         "quality": choice.quality_ok,
-        "cold": choice.cold or arrival.wait_ms > 0,
+        "cold": choice.cold or arrival.wait_ms >= COLD_MS,
         "session": "" if decision.session is None else f"{decision.session:016x}",
         "picked": "" if choice.cold else decision.endpoints[0],
         "work": 0.0 if choice.cold else round(decision.work, 1),
