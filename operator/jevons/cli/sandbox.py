@@ -1,13 +1,18 @@
-"""`jevons sandbox`: the embedded cluster from the command line. `tools` finds or builds its binaries, `up` runs it until Ctrl-C."""
+"""`jevons sandbox`: the embedded cluster from the command line. `tools` finds or builds its binaries, `up` runs it
+until Ctrl-C, `demo` shows the main job on real input.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import signal
 import sys
-from collections.abc import Iterator
-from typing import Annotated
+import time
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -17,6 +22,7 @@ from jevons.sandbox import DEFAULT_NODES, Sandbox, SandboxError, ToolError, Tool
 from jevons.sandbox.tools import Progress
 
 app = typer.Typer(no_args_is_help=True)
+T = TypeVar("T")
 
 
 @app.command()
@@ -41,6 +47,55 @@ def up(
         asyncio.run(_up(found, gateway=gateway, time_scale=time_scale, scrape_interval_s=scrape_interval))
     except SandboxError as error:
         raise SystemExit(f"sandbox: {error}") from None
+
+
+@app.command()
+def demo(
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the summary to this file as well")] = None,
+    engine: Annotated[str, typer.Option(help="simulated, or llamacpp: one variant answers with a real llama.cpp server")] = "simulated",
+) -> None:
+    """The main job on real input: scale, sleep and wake, route, keep a budget; ends with measured figures."""
+    from jevons.sandbox.demo import demo as run_demo
+    from jevons.sandbox.demo_report import as_text
+
+    if engine not in {"simulated", "llamacpp"}:
+        raise typer.BadParameter(f"--engine: {engine!r} is neither simulated nor llamacpp")
+    found = _tools()
+    console = Console(stderr=True)
+    began = time.monotonic()
+
+    def say(sentence: str) -> None:
+        console.print(f"[dim]{time.monotonic() - began:5.0f} s[/dim]  {sentence}", highlight=False)
+
+    try:
+        summary = asyncio.run(_until_told(run_demo(console, say=say, tools=found, llamacpp=engine == "llamacpp")))
+    except SandboxError as error:
+        raise SystemExit(f"demo: {error}") from None
+    if summary is None:
+        raise SystemExit("demo: stopped; everything it started is gone")
+    table = Table(box=None, show_header=False, pad_edge=False, title="What was measured", title_justify="left")
+    for what, figure in as_text(summary):
+        table.add_row(what, figure)
+    Console(width=None if sys.stdout.isatty() else 180).print(table, highlight=False)
+    if json_file is not None:
+        json_file.write_text(json.dumps(summary, indent=2) + "\n")
+
+
+async def _until_told(work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` returns, or None when SIGINT, SIGTERM or SIGHUP ended it; it has cleaned up by then."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    return None
 
 
 async def _up(found: Tools, *, gateway: bool, time_scale: float, scrape_interval_s: float) -> None:

@@ -114,9 +114,11 @@ class Sandbox:
         try:
             out, err = await asyncio.wait_for(process.communicate(text), timeout_s)
         except TimeoutError:
-            process.kill()
-            await process.communicate()
             raise KubectlError(f"kubectl {' '.join(arguments)}: no answer within {timeout_s:g} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
         if process.returncode != 0:
             raise KubectlError(f"kubectl {' '.join(arguments)}: {err.decode(errors='replace').strip()}")
         return out.decode()

@@ -19,10 +19,9 @@ from pathlib import Path
 
 import yaml
 
-from jevons.sandbox.processes import NotReadyError
+from jevons.sandbox.processes import NotReadyError, Program
 from jevons.sandbox.slots import Slot
 from jevons.sandbox.tools import Tools
-from jevons.sandbox.watchdog import MARK
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok-controller")
 
@@ -67,17 +66,13 @@ class Cluster:
         config = self._folder / "kwok.yaml"
         config.write_text(configuration(self._slot, api_port=self._port))
         progress("starting etcd, API server, controller manager, scheduler and kwok")
-        log = self._folder / "logs" / "kwokctl.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
         command = [str(self._tools["kwokctl"]), "--name", self._name, "--config", str(config), "create", "cluster"]
         command += ["--runtime", "binary", "--kubeconfig", str(self.kubeconfig), "--wait", f"{timeout_s:g}s"]
-        with log.open("ab") as sink:
-            process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=sink, stderr=sink, env=self._environment(), start_new_session=True
-            )
-            code = await asyncio.wait_for(process.wait(), timeout_s + 30)
+        kwokctl = Program("kwokctl", command, folder=self._folder, env=self._environment())
+        kwokctl.spawn()
+        code = await asyncio.to_thread(kwokctl.wait, timeout_s=timeout_s + 30)
         if code != 0:
-            raise NotReadyError(f"kwokctl could not start the cluster (exit code {code}):\n{_words(log)}")
+            raise NotReadyError(f"kwokctl could not start the cluster (exit code {code}):\n{_words(kwokctl.tail())}")
 
     def _environment(self) -> dict[str, str]:
         binaries = {
@@ -89,11 +84,9 @@ class Cluster:
             "KWOK_KUBECTL_BINARY": "kubectl",
         }
         return {
-            **os.environ,
             **{name: str(self._tools[tool]) for name, tool in binaries.items()},
             "KWOK_KUBE_VERSION": f"v{self._tools.version('kube-apiserver')}",
             "KWOK_WORKDIR": str(self._folder / "kwok"),
-            MARK: str(self._folder),
         }
 
 
@@ -133,10 +126,10 @@ def configuration(slot: Slot, *, api_port: int) -> str:
     return yaml.safe_dump_all(documents) + "---\n" + stages
 
 
-def _words(log: Path) -> str:
+def _words(log: str) -> str:
     """What kwokctl said: the `msg` and `err` of its JSON log lines, or the lines as they are."""
     sentences = []
-    for line in log.read_text(errors="replace").splitlines()[-20:]:
+    for line in log.splitlines():
         try:
             said = json.loads(line)
         except json.JSONDecodeError:

@@ -117,8 +117,14 @@ class Program:
         if self.alive:
             self.signal(signal.SIGCONT)  # a paused program cannot end
             self.signal(signal.SIGTERM)
+        return await asyncio.to_thread(self.wait, timeout_s=timeout_s)
+
+    def wait(self, *, timeout_s: float) -> int:
+        """Wait for its own end and return the exit code; after `timeout_s` it is killed."""
+        if self._process is None:
+            return 0
         try:
-            return await asyncio.to_thread(self._process.wait, timeout_s)
+            return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return self.kill()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jevons.sandbox import KubectlError, Sandbox
+from jevons.sandbox import KubectlError, NodeSpec, Sandbox
 
 pytestmark = pytest.mark.cluster
 
@@ -24,9 +24,9 @@ async def eventually(look: Callable[[], Awaitable[Any]], *, within_s: float = 30
     return seen
 
 
-def deployment(name: str, *, replicas: int, gpus: int, delay: str = "0s") -> str:
+def deployment(name: str, *, replicas: int, gpus: int, delay: str = "0s", resource: str = "nvidia.com/gpu") -> str:
     labels = {"app": name}
-    container = {"name": "engine", "image": "vllm", "resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}
+    container = {"name": "engine", "image": "vllm", "resources": {"limits": {resource: str(gpus)}}}
     annotations = {"pod-ready.stage.kwok.x-k8s.io/delay": delay, "prometheus.io/scrape": "true", "prometheus.io/port": "8000"}
     template = {"metadata": {"labels": labels, "annotations": annotations}, "spec": {"containers": [container]}}
     spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
@@ -34,13 +34,16 @@ def deployment(name: str, *, replicas: int, gpus: int, delay: str = "0s") -> str
 
 
 async def test_gpus_are_counted_by_the_real_scheduler(sandbox: Sandbox, namespace: str) -> None:
-    await sandbox.kubectl("apply", "-n", namespace, "-f", "-", input=deployment("big", replicas=3, gpus=8))
+    node = NodeSpec(f"of-{namespace}", gpus=8, resource=f"{namespace}.example/gpu")  # this test's alone
+    await sandbox.apply(node.manifest())
+    await sandbox.kubectl("apply", "-n", namespace, "-f", "-", input=deployment("big", replicas=3, gpus=4, resource=node.resource))
 
     async def phases() -> bool:
         pods = await sandbox.items("pods", namespace=namespace)
         return sorted(pod["status"]["phase"] for pod in pods) == ["Pending", "Running", "Running"]
 
     await eventually(phases)
+    await sandbox.kubectl("delete", "node", node.name)
 
 
 async def test_pods_have_addresses_of_this_sandboxes_network(sandbox: Sandbox, namespace: str) -> None:
