@@ -1,7 +1,7 @@
 """How an account grows by one pass: bill every pod that holds accelerators, count what was answered, mark the 15-minute buckets.
 
 Pods known from the last pass are billed from then on, new ones from the second they were scheduled; one that vanished in between is billed up to now,
-since nobody saw it go. See `ledger.py` for what happens over a gap.
+since nobody saw it go. An account without pods is at rest and stays as it is. See `ledger.py` for what happens over a gap.
 """
 
 from __future__ import annotations
@@ -55,16 +55,18 @@ def _accrued(
         account = Account(as_of_s=now)
     pods, scheduled = _metered(state)
     bill: Bill = {}
+    earliest_s = account.as_of_s if account.pods and not account.closed else now
     for uid, pod in pods.items():
         since_s = account.as_of_s if uid in account.pods else _first_billed(scheduled[uid], account, state, fresh=fresh)
         if since_s < now:
             _charge(bill, pod, classes, since_s, now)
+            earliest_s = min(earliest_s, since_s)
     if not account.closed:
         for uid, pod in account.pods.items():
             if uid not in pods:
                 _charge(bill, pod, classes, account.as_of_s, now)
     estimated_at_s = account.estimated_at_s
-    if now - account.as_of_s > GAP_S and not account.closed and (pods or account.pods):
+    if now - account.as_of_s > GAP_S and not account.closed and account.pods:
         _top_up(bill, pods, classes, account.as_of_s, now)
         estimated_at_s = now
     counters, offered, useful = _counted(account, state, fresh=fresh)
@@ -83,7 +85,7 @@ def _accrued(
         usd=account.usd + sum((usd for usd, _, _ in bill.values()), ZERO),
         offered=account.offered + offered,
         useful=account.useful + useful,
-        marks=_marked(account, bill, now, answered=offered + useful > 0),
+        marks=_marked(account, bill, earliest_s, now, answered=offered + useful > 0),
         pods=pods if pods != account.pods else account.pods,
         meters=_metered_totals(account.meters, bill),
         counters=counters,
@@ -101,7 +103,7 @@ def _closed(account: Account, classes: Mapping[str, AcceleratorClass], now: floa
         account,
         as_of_s=max(now, account.as_of_s),
         usd=account.usd + sum((usd for usd, _, _ in bill.values()), ZERO),
-        marks=_marked(account, bill, now, answered=False),
+        marks=_marked(account, bill, account.as_of_s, now, answered=False),
         pods={},
         meters=_metered_totals(account.meters, bill),
         closed=True,
@@ -164,8 +166,8 @@ def _counted(account: Account, state: DeploymentState, *, fresh: bool) -> tuple[
     )
 
 
-def _marked(account: Account, bill: Bill, now: float, *, answered: bool) -> tuple[Mark, ...]:
-    """Marks for the buckets that this stretch touched; spend is spread evenly over it."""
+def _marked(account: Account, bill: Bill, since_s: float, now: float, *, answered: bool) -> tuple[Mark, ...]:
+    """Marks for the buckets that this stretch, billed from `since_s` on, touched; spend is spread evenly over it."""
     total = sum((usd for usd, _, _ in bill.values()), ZERO)
     if not total and not answered:
         return account.marks
@@ -173,10 +175,10 @@ def _marked(account: Account, bill: Bill, now: float, *, answered: bool) -> tupl
     here = int(now // BUCKET_S)
     if newest >= here:
         return account.marks
-    span_s = max(1e-3, now - account.as_of_s)
+    span_s = max(1e-3, now - since_s)
     added = []
-    for bucket in range(max(newest + 1, int(account.as_of_s // BUCKET_S), here - KEEP_BUCKETS), here + 1):
-        before = max(0.0, bucket * BUCKET_S - account.as_of_s) / span_s
+    for bucket in range(max(newest + 1, int(since_s // BUCKET_S), here - KEEP_BUCKETS), here + 1):
+        before = max(0.0, bucket * BUCKET_S - since_s) / span_s
         added.append(Mark(bucket, (account.usd + total * Decimal(f"{before:.9f}")).quantize(NANO, ROUND_DOWN), account.offered, account.useful))
     kept = (
         account.marks

@@ -108,6 +108,6 @@ class Plant:
 
 def assistant(**changes: object) -> Deployment:
     """Large and small with short startups."""
-    from core_worlds import deployment  # noqa: PLC0415
+    from core_worlds import deployment
 
     return deployment(replace(LARGE, startup_s=30.0), replace(SMALL, startup_s=15.0), **changes)

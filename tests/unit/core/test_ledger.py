@@ -155,3 +155,12 @@ def test_a_clock_that_goes_back_bills_nothing():
 def test_an_idle_account_does_not_change():
     ledger = accrue(Ledger(), at(), NOW)
     assert accrue(ledger, at(), NOW + 600.0).accounts[KEY] is ledger.accounts[KEY]
+
+
+def test_a_model_that_wakes_after_hours_of_rest_pays_from_its_wake_in_the_right_period():
+    ledger = accrue(Ledger(), at(), BUCKET)
+    ledger = accrue(ledger, at(), BUCKET + 9000.0)
+    account = accrue(ledger, at(pod("a", scheduled_at_s=BUCKET + 9030.0)), BUCKET + 9060.0).accounts[KEY]
+    assert account.usd == Decimal("3.67") / 120
+    assert account.estimated_at_s is None
+    assert account.spent_since(BUCKET + 9000.0) == account.usd
