@@ -1,8 +1,9 @@
 """Did someone else move the replicas?
 
-The API server records in managedFields who last wrote `.spec.replicas`. As long as it is our scaler (or nobody we have to answer to), all is well.
-When the field has passed from us to another manager, that is a foreign change, dated by the server. Within one process we remember that it was
-ours; after a restart the last published decision stands in: a value that differs from it and was written after it is somebody else's.
+The API server records in managedFields who owns `.spec.replicas`, but stamps no time on writes through the scale subresource (measured on 1.36): a
+change is dated by when it was first seen. As long as the owner is our scaler (or nobody we have to answer to), all is well; when the field has
+passed from us to another manager, that is a foreign change. Within one process we remember that it was ours. After a restart the published status
+stands in: replicas that are neither what was wanted nor what was seen then are somebody else's, and a pause that had begun goes on.
 """
 
 from __future__ import annotations
@@ -18,16 +19,17 @@ WINDOW_S = 1800.0
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What status said last about one variant: the replicas wanted, and when that was decided."""
+    """What status said last about one variant: replicas wanted and seen, and since when it is left alone to someone else (None = it is not)."""
 
     desired: int | None = None
-    decided_at_s: float | None = None
+    current: int | None = None
+    contested_since_s: float | None = None
 
 
 @dataclass(slots=True)
 class _History:
     ours: bool = False
-    seen: tuple[str, float] | None = None
+    seen: tuple[str, int | None] | None = None
     changes: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=64))
 
 
@@ -38,14 +40,23 @@ class ForeignChanges:
         self._histories: dict[str, _History] = {}
 
     def observe(self, workload: WorkloadRecord, published: Published, now_s: float) -> tuple[float | None, int, str]:
-        """(when someone else last moved the replicas or None, how often within 30 minutes, who)."""
+        """(when someone else last moved the replicas or None, how often within 30 minutes, who).
+
+        Changes that follow one another without a write of ours between them are one: somebody who makes up their mind is not a rival.
+        """
         history = self._histories.setdefault(workload.meta.uid, _History())
+        stamp = (workload.writer, workload.replicas)
         if workload.writer in OURS:
             history.ours = True
-        elif workload.written_at_s is not None and history.seen != (stamp := (workload.writer, workload.written_at_s)):
-            if history.ours or _after(workload, published):
-                history.changes.append((workload.written_at_s, workload.writer))
-            history.ours, history.seen = False, stamp
+        elif workload.writer and history.seen != stamp:
+            if history.seen is None and not history.ours and published.contested_since_s is not None:
+                history.changes.append((published.contested_since_s, workload.writer))
+            elif history.ours or _unknown(workload, published):
+                if history.changes and not history.ours:
+                    history.changes.pop()
+                history.changes.append((now_s, workload.writer))
+            history.ours = False
+        history.seen = stamp
         while history.changes and history.changes[0][0] < now_s - WINDOW_S:
             history.changes.popleft()
         if not history.changes:
@@ -59,8 +70,6 @@ class ForeignChanges:
             del self._histories[uid]
 
 
-def _after(workload: WorkloadRecord, published: Published) -> bool:
-    """A write that we cannot have seen before: later than our last decision, and not what it wanted."""
-    if published.desired is None or published.decided_at_s is None or workload.written_at_s is None:
-        return False
-    return workload.replicas != published.desired and workload.written_at_s > published.decided_at_s
+def _unknown(workload: WorkloadRecord, published: Published) -> bool:
+    """Replicas that the last published decision neither wanted nor saw."""
+    return published.desired is not None and workload.replicas not in {published.desired, published.current}

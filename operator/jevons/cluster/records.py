@@ -66,13 +66,12 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True)
 class WorkloadRecord:
-    """A scalable workload. `writer` and `written_at_s` say who owns `.spec.replicas` now (managedFields); "" when nobody does."""
+    """A scalable workload. `writer` is the field manager that owns `.spec.replicas` now; "" when nobody does."""
 
     meta: Meta
     replicas: int | None
     selector: str
     writer: str
-    written_at_s: float | None
     template_digest: str | None
 
 
@@ -179,14 +178,12 @@ def node(item: Mapping[str, Any]) -> NodeRecord:
 def workload(item: Mapping[str, Any]) -> WorkloadRecord:
     """A scalable workload's record, for any kind with `.spec.replicas`."""
     spec, data = item.get("spec") or {}, item.get("metadata") or {}
-    writer, written_at_s = replicas_writer(data.get("managedFields") or [])
     replicas = spec.get("replicas")
     return WorkloadRecord(
         meta=meta(item),
         replicas=replicas if isinstance(replicas, int) else None,
         selector=_selector(item),
-        writer=writer,
-        written_at_s=written_at_s,
+        writer=replicas_writer(data.get("managedFields") or []),
         template_digest=(data.get("annotations") or {}).get(TEMPLATE_ANNOTATION),
     )
 
@@ -203,17 +200,14 @@ def custom(item: Mapping[str, Any]) -> CustomRecord:
     return CustomRecord(meta=meta(item), body={**item, "metadata": data})
 
 
-def replicas_writer(managed: list[Mapping[str, Any]]) -> tuple[str, float | None]:
-    """Who owns `.spec.replicas`: the most recent field manager that does, ours preferred when it shares the field."""
-    owners = [
-        (str(entry.get("manager", "")), seconds(entry.get("time")))
-        for entry in managed
-        if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
-    ]
-    for manager, at_s in owners:
-        if manager in OURS:
-            return manager, at_s
-    return max(owners, key=lambda owner: owner[1] or 0.0, default=("", None))
+def replicas_writer(managed: list[Mapping[str, Any]]) -> str:
+    """Who owns `.spec.replicas`: ours when we share it, else the manager that came through the scale subresource, else the most recent one."""
+    owners = [entry for entry in managed if "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})]
+    names = [str(entry.get("manager", "")) for entry in owners]
+    ours = next((name for name in names if name in OURS), None)
+    if ours is not None or not owners:
+        return ours or ""
+    return str(max(owners, key=lambda entry: (entry.get("subresource") == "scale", seconds(entry.get("time")) or 0.0)).get("manager", ""))
 
 
 def _selector(item: Mapping[str, Any]) -> str:

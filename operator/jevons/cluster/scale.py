@@ -7,7 +7,6 @@ another.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -56,7 +55,7 @@ def _remember(collection: Collection[WorkloadRecord], workload: WorkloadRecord, 
     version = int(scale["metadata"]["resourceVersion"])
     known = collection.get(workload.meta.namespace, workload.meta.name)
     if known is not None and known.meta.uid == workload.meta.uid and known.meta.version < version:
-        collection.put(replace(known, meta=replace(known.meta, version=version), replicas=replicas, writer=SCALER, written_at_s=time.time()))
+        collection.put(replace(known, meta=replace(known.meta, version=version), replicas=replicas, writer=SCALER))
 
 
 def _busyness(pod: Pod) -> tuple[bool, float]:

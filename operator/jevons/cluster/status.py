@@ -92,7 +92,8 @@ def deployment_status(record: CustomRecord, state: DeploymentState, decision: De
         }
         variants.append({key: value for key, value in entry.items() if value is not None})
     route, old_route = plan.published(decision.routing), before.get("routing") or {}
-    moved = old_route.get("generation") != generation or plan.moved(old_route, route)
+    # an object that became unreadable keeps the routing it had: its pods still serve
+    moved = not state.invalid and (old_route.get("generation") != generation or plan.moved(old_route, route))
     cost, old_cost = _cost(decision.cost, now_s), before.get("cost") or {}
     cost_due = _cost_due(old_cost, cost, decision.cost.budget_usd, now_s)
     after = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from jevons.api.errors import InvalidSpec
 from jevons.api.inferencebudget import selects
@@ -80,7 +81,7 @@ class Viewer:
         for key, record in mine.items():
             spec = specs[key]
             if isinstance(spec, str):
-                states[key] = DeploymentState(spec=_placeholder(record), variants={}, invalid=spec)
+                states[key] = _unresolved(record, spec)
                 continue
             published = _published(record)
             variants = {}
@@ -251,17 +252,27 @@ def _taken(models: Mapping[str, Key], spec: Deployment) -> Key | None:
     return None if holder == spec.key else holder
 
 
-def _placeholder(record: CustomRecord) -> Deployment:
-    """What can be said of an object that cannot be resolved."""
-    key = Key(record.meta.namespace, record.meta.name)
-    return Deployment(key, record.meta.uid, record.meta.generation, record.meta.created_at_s, model=record.meta.name, variants=())
+def _unresolved(record: CustomRecord, problem: str) -> DeploymentState:
+    """What can be said of an object that cannot be resolved: its name and those of its variants, none of which may be touched."""
+    key, raw = Key(record.meta.namespace, record.meta.name), (record.body.get("spec") or {}).get("variants") or []
+    names = [entry["name"] for entry in raw if isinstance(entry, Mapping) and isinstance(entry.get("name"), str)] or ["unknown"]
+    variants = tuple(Variant(name=name, served_model=name, accelerator_class="unknown") for name in dict.fromkeys(names))
+    untouchable = VariantState(target=TargetState(exists=False, problem="InvalidSpec", message=problem))
+    spec = Deployment(key, record.meta.uid, record.meta.generation, record.meta.created_at_s, model=record.meta.name, variants=variants)
+    return DeploymentState(spec=spec, variants={variant.name: untouchable for variant in variants}, invalid=problem)
 
 
 def _published(record: CustomRecord) -> dict[str, Published]:
     """The last decision as its status has it."""
     status = record.body.get("status") or {}
-    decided_at = seconds((status.get("lastDecision") or {}).get("time"))
-    return {str(entry.get("name")): Published(entry.get("desired"), decided_at) for entry in status.get("variants") or []}
+    contested: Mapping[str, Any] = next(
+        (entry for entry in status.get("conditions") or [] if entry.get("type") == "ScaleUncontested" and entry.get("status") != "True"), {}
+    )
+    since_s = seconds(contested.get("lastTransitionTime"))
+    return {
+        str(entry.get("name")): Published(entry.get("desired"), entry.get("current"), since_s if entry.get("reason") == "ForeignScaling" else None)
+        for entry in status.get("variants") or []
+    }
 
 
 def _with_demand(state: DeploymentState, signals: Signals) -> DeploymentState:

@@ -1,0 +1,203 @@
+"""An operator's leader inside the test: the parts of wiring.py, without kopf and the Lease, with signals that the test holds in its hands.
+
+Its World is listed before each pass (`fresh=False` leaves it as it was), its writes are counted, and it can be made to die after any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from jevons.cluster.actuator import Actuator, Outcome
+from jevons.cluster.checkpoints import Checkpoints
+from jevons.cluster.connect import Api, ApiError, Kind, connect
+from jevons.cluster.events import Events
+from jevons.cluster.lister import Lister, discover
+from jevons.cluster.view import Viewer
+from jevons.cluster.world import INFERENCE_DEPLOYMENTS
+from jevons.controller.audit import Audit
+from jevons.controller.health import Heartbeat
+from jevons.controller.loop import Bell, Loop, Timing
+from jevons.controller.metrics import OperatorMetrics
+from jevons.core.observed import Known
+from jevons.core.snapshot import Held
+from jevons.core.spec import Key
+from jevons.ports import Demand, Metrics
+from jevons.sandbox import Sandbox
+
+DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment")
+
+
+class Killed(BaseException):
+    """The operator died here."""
+
+
+@dataclass
+class Signals:
+    """MetricSource and DemandSource at once."""
+
+    metrics: Metrics = field(default_factory=lambda: Metrics(health=Known(None, 0.0), pods={}, demand={}, outcomes={}, held={}, queries=7))
+    demand: dict[Key, Demand] = field(default_factory=dict)
+
+    async def read(self) -> Metrics:
+        return self.metrics
+
+    def current(self) -> dict[Key, Demand]:
+        return self.demand
+
+
+@dataclass
+class Leader:
+    api: Api
+    namespace: str
+    lister: Lister
+    loop: Loop
+    signals: Signals
+    writes: list[tuple[str, str]]
+    """Sent, whatever became of them."""
+    done: list[tuple[str, str]]
+    """Accepted by the server."""
+    metrics: OperatorMetrics
+
+    async def passes(self, count: int = 1, *, fresh: bool = True) -> Outcome:
+        """That many passes; `fresh` lists everything before each."""
+        outcome = Outcome()
+        for _ in range(count):
+            if fresh:
+                await self.lister.resync()
+            self.loop._reading = await self.signals.read()
+            outcome = await self.loop.one_pass()
+        return outcome
+
+    async def replicas(self, name: str) -> int | None:
+        try:
+            return (await self.api.get(DEPLOYMENTS.path(self.namespace, name)))["spec"]["replicas"]
+        except ApiError as error:
+            if error.not_found:
+                return None
+            raise
+
+    async def infd(self, name: str) -> dict[str, Any]:
+        return await self.api.get(INFERENCE_DEPLOYMENTS.path(self.namespace, name))
+
+    async def condition(self, name: str, kind: str) -> dict[str, Any]:
+        found = {entry["type"]: entry for entry in (await self.infd(name)).get("status", {}).get("conditions", [])}
+        return found.get(kind, {})
+
+    def holds(self, name: str, variant: str, count: int = 1, *, oldest: float = 0.0) -> None:
+        """Requests wait for a variant, as a gateway's stream says."""
+        self.signals.demand[Key(self.namespace, name)] = Demand(held=(Held(variant, count, oldest),), last_arrival_at_s=oldest)
+
+
+class Operators:
+    """Makes leaders in one namespace of the sandbox; each has a connection of its own."""
+
+    def __init__(self, kubeconfig: str, namespace: str, stack: AsyncExitStack) -> None:
+        self.kubeconfig, self.namespace, self._stack = kubeconfig, namespace, stack
+
+    async def api(self, *, kubeconfig: str | None = None) -> Api:
+        return await self._stack.enter_async_context(connect(kubeconfig or self.kubeconfig))
+
+    async def start(self, *, die_after: int | None = None, kubeconfig: str | None = None, api: Api | None = None) -> Leader:
+        """A leader that has read its checkpoints; `die_after` k: its (k+1)-th write is not sent and the operator is gone."""
+        api = api or await self.api(kubeconfig=kubeconfig)
+        kinds = await discover(api, ("apps/v1/Deployment", "apps/v1/StatefulSet"))
+        lister = Lister(api, kinds, (self.namespace,))
+        writes: list[tuple[str, str]] = []
+
+        def before_write(method: str, path: str) -> None:
+            if die_after is not None and len(writes) >= die_after:
+                raise Killed
+            writes.append((method, path))
+
+        api.before_write = before_write
+        done: list[tuple[str, str]] = []
+        write = api.write
+
+        async def noted(method: str, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            answer = await write(method, path, *args, **kwargs)
+            done.append((method, path))
+            return answer
+
+        api.write = noted  # type: ignore[method-assign]
+        checkpoints = Checkpoints(api, namespace=self.namespace, every_s=0.0)
+        signals, metrics = Signals(), OperatorMetrics()
+        loop = Loop(
+            viewer=Viewer(lister.world),
+            actuator=Actuator(api, lister.world, Events(api), {(kind.api_version, kind.kind): kind for kind in kinds}),
+            source=signals,
+            demand=signals,
+            checkpoints=checkpoints,
+            saved=await checkpoints.load(),
+            bell=Bell(),
+            metrics=metrics,
+            audit=Audit(None),
+            heartbeat=Heartbeat(),
+            timing=Timing(period_s=1.0, scrape_interval_s=1.0),
+        )
+        return Leader(api, self.namespace, lister, loop, signals, writes, done, metrics)
+
+
+@pytest_asyncio.fixture
+async def operators(sandbox: Sandbox, namespace: str) -> AsyncIterator[Operators]:
+    async with AsyncExitStack() as stack:
+        yield Operators(str(sandbox.kubeconfig), namespace, stack)
+
+
+@pytest.fixture
+def killed() -> type[BaseException]:
+    return Killed
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Any]:
+    async def wait(check: Callable[[], Any], *, within_s: float = 20.0) -> Any:
+        """Await `check()` (sync or async) until it is true; its value."""
+        async with asyncio.timeout(within_s):
+            while True:
+                value = check()
+                value = await value if asyncio.iscoroutine(value) else value
+                if value:
+                    return value
+                await asyncio.sleep(0.05)
+
+    return wait
+
+
+@pytest.fixture
+def accelerator(sandbox: Sandbox) -> str:
+    """Name of the AcceleratorClass that the manifests of these tests use."""
+    return "r-h100"
+
+
+@pytest_asyncio.fixture
+async def assistant(sandbox: Sandbox, namespace: str, accelerator: str) -> Callable[..., Any]:
+    """Applies an InferenceDeployment with a `large` target (made too) and a `small` template; keyword arguments change the spec."""
+
+    async def apply(name: str = "assistant", *, target: bool = True, variants: list[dict[str, Any]] | None = None, **spec: Any) -> None:
+        use = {"className": accelerator, "count": 1}
+        large = {"name": "large", "quality": "1.0", "accelerator": use, "replicas": {"min": 0, "max": 3}}
+        large["targetRef"] = {"apiVersion": "apps/v1", "kind": "Deployment", "name": f"{name}-target"}
+        container = {"name": "engine", "image": "engine", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+        small = {"name": "small", "quality": "0.7", "accelerator": use, "replicas": {"min": 0, "max": 3}}
+        small["template"] = {"spec": {"containers": [container]}}
+        body = {"model": f"{namespace}-{name}", "variants": variants or [large, small], **spec}
+        objects: list[dict[str, Any]] = [
+            {"apiVersion": "jevons.dev/v1alpha1", "kind": "InferenceDeployment", "metadata": {"name": name}, "spec": body}
+        ]
+        if target:
+            template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container]}}
+            deployment = {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": template}
+            objects.insert(0, {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": f"{name}-target"}, "spec": deployment})
+        await sandbox.apply(*objects, namespace=namespace)
+
+    price = {"effectiveFrom": "2020-01-01T00:00:00Z", "onDemand": "2"}
+    known = {"apiVersion": "jevons.dev/v1alpha1", "kind": "AcceleratorClass", "metadata": {"name": accelerator}, "spec": {"prices": [price]}}
+    await sandbox.apply(known)
+    return apply

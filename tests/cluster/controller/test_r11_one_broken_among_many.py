@@ -1,0 +1,62 @@
+"""R11: one object that cannot be served has a False condition with a reason; the others are decided as if it were not there."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.cluster
+
+
+async def test_a_missing_target_stops_nobody_else(operators, assistant):
+    await assistant("broken", target=False)
+    for number in range(5):
+        await assistant(f"good-{number}")
+    leader = await operators.start()
+    await leader.passes(2)
+    assert (await leader.condition("broken", "ResolvedRefs"))["reason"] == "TargetNotFound"
+    for number in range(5):
+        assert (await leader.condition(f"good-{number}", "ResolvedRefs"))["status"] == "True"
+        assert await leader.replicas(f"good-{number}-small") == 0
+
+
+async def test_a_stored_spec_that_is_invalid_is_reported_on_that_object_alone(operators, assistant, namespace):
+    await assistant("good")
+    await assistant("bad")
+    leader = await operators.start()
+    await leader.lister.resync()
+    collection = leader.lister.world.deployments
+    item = dict(collection.get(namespace, "bad").body)
+    broken = {**item["spec"], "variants": [{**item["spec"]["variants"][0], "replicas": {"min": 4, "max": 2}}]}
+    collection.apply("MODIFIED", {**item, "spec": broken, "metadata": {**item["metadata"], "generation": 99}})
+
+    await leader.passes(1, fresh=False)
+
+    accepted = await leader.condition("bad", "Accepted")
+    assert accepted["status"] == "False", accepted
+    assert "min 4 is above max 2" in accepted["message"]
+    assert (await leader.condition("good", "Accepted"))["status"] == "True"
+    assert await leader.replicas("bad-small") is None, "nothing is done for an object that cannot be read"
+
+
+async def test_the_second_holder_of_a_name_and_of_a_target_is_told_so(operators, assistant, sandbox, namespace):
+    await assistant("first", model="shared-name")
+    await assistant("second", model="shared-name")
+    claim = {"name": "large", "targetRef": {"kind": "Deployment", "name": "first-target"}}
+    await assistant("third", variants=[claim], target=False)
+    leader = await operators.start()
+    await leader.passes(1)
+    assert (await leader.condition("first", "Accepted"))["status"] == "True"
+    assert (await leader.condition("second", "Accepted"))["reason"] == "NameTaken"
+    assert (await leader.condition("third", "ResolvedRefs"))["reason"] == "TargetClaimed"
+
+
+async def test_a_template_never_overwrites_a_foreign_deployment(operators, assistant, sandbox, namespace):
+    await sandbox.kubectl("create", "deployment", "assistant-small", "--image=theirs", "-n", namespace)
+    await assistant()
+    leader = await operators.start()
+    leader.holds("assistant", "small", 1)
+    await leader.passes(2)
+    theirs = await sandbox.get("deployment", "assistant-small", namespace=namespace)
+    assert theirs["spec"]["template"]["spec"]["containers"][0]["image"] == "theirs"
+    assert theirs["spec"]["replicas"] == 1
+    assert (await leader.condition("assistant", "ResolvedRefs"))["reason"] == "ForeignOwner"
