@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from jevons.core import capacity, idle
@@ -44,6 +44,8 @@ class VariantFacts:
     fixed: str
     """Why its replicas must not be touched (CamelCase); empty = they may."""
     parked: bool
+    capacities: dict[str, capacity.Capacity] = field(default_factory=dict)
+    """Of one replica, by request class."""
 
     @property
     def usable(self) -> bool:

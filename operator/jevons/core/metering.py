@@ -7,7 +7,7 @@ since nobody saw it go. An account without pods is at rest and stays as it is. S
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_DOWN, Decimal
 
 from jevons.core.ledger import KEEP_BUCKETS, NANO, Account, Ledger, Mark, Meter, MeteredPod
@@ -28,6 +28,26 @@ Bill = dict[tuple[str, str], tuple[Decimal, float, float]]
 """(variant, accelerator class) -> (USD, accelerator seconds, accelerator seconds without a price)."""
 
 
+NONE = (ZERO, 0.0, 0.0)
+
+
+@dataclass(slots=True)
+class Tariff:
+    """What one accelerator of a class costs from some second until `now`: looked up once per pass."""
+
+    classes: Mapping[str, AcceleratorClass]
+    now: float
+    known: dict[tuple[str, float, bool], tuple[Decimal, float]] = field(default_factory=dict)
+
+    def since(self, accelerator: str, start_s: float, *, spot: bool) -> tuple[Decimal, float]:
+        """USD, and seconds without a usable price."""
+        line = (accelerator, start_s, spot)
+        found = self.known.get(line)
+        if found is None:
+            found = self.known[line] = spend(self.classes.get(accelerator), start_s, self.now, spot=spot)
+        return found
+
+
 def accrue(ledger: Ledger, snapshot: Snapshot, now: float) -> Ledger:
     """The ledger at `now`: every account billed up to now, accounts of deleted deployments closed, those gone for 33 days dropped.
 
@@ -38,18 +58,17 @@ def accrue(ledger: Ledger, snapshot: Snapshot, now: float) -> Ledger:
     for budget in snapshot.shared_budgets:
         for key in budget.members:
             shared[key] = (*shared.get(key, ()), budget.name)
+    tariff = Tariff(snapshot.accelerators, now)
     accounts: dict[Key, Account] = {}
     for key, state in snapshot.deployments.items():
-        accounts[key] = _accrued(ledger.accounts.get(key), state, snapshot.accelerators, shared.get(key, ()), now)
+        accounts[key] = _accrued(ledger.accounts.get(key), state, tariff, shared.get(key, ()), now)
     for key, account in ledger.accounts.items():
         if key not in accounts and now - account.as_of_s < FORGET_S:
-            accounts[key] = account if account.closed else _closed(account, snapshot.accelerators, now)
+            accounts[key] = account if account.closed else _closed(account, tariff, now)
     return Ledger(accounts)
 
 
-def _accrued(
-    account: Account | None, state: DeploymentState, classes: Mapping[str, AcceleratorClass], budgets: tuple[str, ...], now: float
-) -> Account:
+def _accrued(account: Account | None, state: DeploymentState, tariff: Tariff, budgets: tuple[str, ...], now: float) -> Account:
     fresh = account is None
     if account is None:
         account = Account(as_of_s=now)
@@ -59,15 +78,15 @@ def _accrued(
     for uid, pod in pods.items():
         since_s = account.as_of_s if uid in account.pods else _first_billed(scheduled[uid], account, state, fresh=fresh)
         if since_s < now:
-            _charge(bill, pod, classes, since_s, now)
+            _charge(bill, pod, tariff, since_s)
             earliest_s = min(earliest_s, since_s)
     if not account.closed:
         for uid, pod in account.pods.items():
             if uid not in pods:
-                _charge(bill, pod, classes, account.as_of_s, now)
+                _charge(bill, pod, tariff, account.as_of_s)
     estimated_at_s = account.estimated_at_s
     if now - account.as_of_s > GAP_S and not account.closed and account.pods:
-        _top_up(bill, pods, classes, account.as_of_s, now)
+        _top_up(bill, pods, tariff, account.as_of_s)
         estimated_at_s = now
     counters, offered, useful = _counted(account, state, fresh=fresh)
     if (
@@ -94,11 +113,11 @@ def _accrued(
     )
 
 
-def _closed(account: Account, classes: Mapping[str, AcceleratorClass], now: float) -> Account:
+def _closed(account: Account, tariff: Tariff, now: float) -> Account:
     """The account of a deployment that is gone: its pods billed up to now, then at rest."""
     bill: Bill = {}
     for pod in account.pods.values():
-        _charge(bill, pod, classes, account.as_of_s, now)
+        _charge(bill, pod, tariff, account.as_of_s)
     return replace(
         account,
         as_of_s=max(now, account.as_of_s),
@@ -133,21 +152,22 @@ def _first_billed(scheduled_at_s: float, account: Account, state: DeploymentStat
     return max(scheduled_at_s, account.as_of_s - LATE_S) if not account.closed else max(scheduled_at_s, account.as_of_s)
 
 
-def _charge(bill: Bill, pod: MeteredPod, classes: Mapping[str, AcceleratorClass], start_s: float, end_s: float) -> None:
-    if end_s <= start_s:
+def _charge(bill: Bill, pod: MeteredPod, tariff: Tariff, start_s: float) -> None:
+    if tariff.now <= start_s:
         return
-    usd, unpriced_s = spend(classes.get(pod.accelerator), start_s, end_s, spot=pod.spot)
-    spent, gpu_s, unpriced = bill.get((pod.variant, pod.accelerator), (ZERO, 0.0, 0.0))
-    bill[pod.variant, pod.accelerator] = (spent + usd * pod.count, gpu_s + (end_s - start_s) * pod.count, unpriced + unpriced_s * pod.count)
+    usd, unpriced_s = tariff.since(pod.accelerator, start_s, spot=pod.spot)
+    line = (pod.variant, pod.accelerator)
+    spent, gpu_s, unpriced = bill.get(line, NONE)
+    bill[line] = (spent + usd * pod.count, gpu_s + (tariff.now - start_s) * pod.count, unpriced + unpriced_s * pod.count)
 
 
-def _top_up(bill: Bill, pods: Mapping[str, MeteredPod], classes: Mapping[str, AcceleratorClass], start_s: float, end_s: float) -> None:
+def _top_up(bill: Bill, pods: Mapping[str, MeteredPod], tariff: Tariff, start_s: float) -> None:
     """Raise each line to what the pods present now would have cost for the whole gap."""
     after: Bill = {}
     for pod in pods.values():
-        _charge(after, pod, classes, start_s, end_s)
+        _charge(after, pod, tariff, start_s)
     for line, (usd, gpu_s, unpriced) in after.items():
-        if usd > bill.get(line, (ZERO, 0.0, 0.0))[0]:
+        if usd > bill.get(line, NONE)[0]:
             bill[line] = (usd, gpu_s, unpriced)
 
 

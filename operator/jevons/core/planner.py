@@ -143,11 +143,16 @@ def _cost(variant: VariantFacts, load: ClassLoad, *, priced: bool) -> float:
 
 
 def _capacity(variant: VariantFacts, load: ClassLoad) -> capacity.Capacity:
-    profile = variant.spec.profile
-    if profile is None:
-        batch = variant.memory.batch or capacity.DEFAULT_BATCH
-        return capacity.Capacity(batch / (load.output_tokens * SECONDS_PER_TOKEN), batch, "Learned")
-    return capacity.of_replica(profile, load.input_tokens, load.output_tokens, load.objectives.itl_s, load.objectives.ttft_s)
+    found = variant.capacities.get(load.name)
+    if found is None:
+        profile = variant.spec.profile
+        if profile is None:
+            batch = variant.memory.batch or capacity.DEFAULT_BATCH
+            found = capacity.Capacity(batch / (load.output_tokens * SECONDS_PER_TOKEN), batch, "Learned")
+        else:
+            found = capacity.of_replica(profile, load.input_tokens, load.output_tokens, load.objectives.itl_s, load.objectives.ttft_s)
+        variant.capacities[load.name] = found
+    return found
 
 
 def _add(item: VariantPlan, load: ClassLoad, share: float, weight: float) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
+from functools import lru_cache
 from hashlib import blake2b
 
 from jevons.core import capacity, conditions
@@ -25,11 +27,24 @@ from jevons.core.snapshot import (
     Snapshot,
     VariantRoute,
 )
-from jevons.core.spec import Period, Promotion
+from jevons.core.spec import Objectives, Period, Profile, Promotion
 
 MICRO = Decimal("0.000001")
+ORDINARY = Objectives()
 QUIET = {"Steady", "Paused", "Recommend", "IdleSoon", "Demand"}
 """Reasons that need no attention; the deployment's own reason is the first other one."""
+
+
+SIZED = {"Steady", "Demand", "Minimum", "Maximum"}
+"""Reasons that the size itself explains."""
+SENTENCES: dict[str, Callable[[VariantPlan, str], str]] = {
+    "Wake": lambda item, name: f"waking {name} for {item.facts.held} waiting requests, about {item.facts.spec.startup_s:.0f} s",
+    "Idle": lambda _, name: f"{name} had no work and a quiet GPU for longer than keeping it is worth",
+    "IdleSoon": lambda item, name: f"{name} is idle; it sleeps in {max(0.0, item.idle_in_s or 0.0):.0f} s",
+    "StartFailed": lambda item, name: f"{name} did not become ready in {item.facts.memory.failed_starts} starts and is parked",
+    "BudgetCap": lambda item, name: f"the budget carries {item.replicas} of the {item.need} replicas that {name} needs",
+}
+"""Other reasons as sentences with numbers."""
 
 
 def decision(funded: Funded, snapshot: Snapshot) -> DeploymentDecision:
@@ -90,17 +105,11 @@ def target(item: VariantPlan) -> ReplicaTarget:
 
 def message(item: VariantPlan, size: str) -> str:
     """The reason as a sentence with numbers."""
-    variant, name = item.facts, item.facts.spec.name
-    sentences = {
-        "Wake": f"waking {name} for {variant.held} waiting requests, about {variant.spec.startup_s:.0f} s",
-        "Idle": f"{name} had no work and a quiet GPU for longer than keeping it is worth",
-        "IdleSoon": f"{name} is idle; it sleeps in {max(0.0, item.idle_in_s or 0.0):.0f} s",
-        "StartFailed": f"{name} did not become ready in {variant.memory.failed_starts} starts and is parked",
-        "BudgetCap": f"the budget carries {item.replicas} of the {item.need} replicas that {name} needs",
-    }
-    if item.reason in {"Steady", "Demand", "Minimum", "Maximum"}:
+    name = item.facts.spec.name
+    if item.reason in SIZED:
         return size
-    return sentences.get(item.reason, f"{size}; held at {item.replicas}: {item.reason}")
+    write = SENTENCES.get(item.reason)
+    return write(item, name) if write is not None else f"{size}; held at {item.replicas}: {item.reason}"
 
 
 def state(item: VariantPlan, funded: Funded) -> str:
@@ -153,13 +162,18 @@ def _class_route(name: str, plan: Plan) -> ClassRoute:
 
 
 def usd_per_1k_tokens(variant: VariantFacts) -> float | None:
-    """At full use inside the deployment's own objectives, for a request of default length; None without price or profile."""
+    """At full use inside ordinary objectives, for a request of ordinary length; None without price or profile."""
     profile = variant.spec.profile
     if variant.usd_per_h is None or profile is None:
         return None
+    return _usd_per_1k_tokens(profile, variant.usd_per_h)
+
+
+@lru_cache(maxsize=4096)
+def _usd_per_1k_tokens(profile: Profile, usd_per_h: float) -> float:
     mean_in, mean_out = capacity.tokens(None, capacity.DEFAULT_INPUT_TOKENS), capacity.tokens(None, capacity.DEFAULT_OUTPUT_TOKENS)
-    one = capacity.of_replica(profile, mean_in, mean_out, 0.060, 2.0)
-    return float(f"{variant.usd_per_h / 3.6 / (one.requests_per_s * (mean_in + mean_out)):.3g}")
+    one = capacity.of_replica(profile, mean_in, mean_out, ORDINARY.itl_s, ORDINARY.ttft_s)
+    return float(f"{usd_per_h / 3.6 / (one.requests_per_s * (mean_in + mean_out)):.3g}")
 
 
 def cost(funded: Funded) -> CostView:

@@ -43,6 +43,7 @@ class Split:
     expected_quality: float
 
 
+@lru_cache(maxsize=4096)
 def score_shares(scores: tuple[float, ...]) -> tuple[int, ...]:
     """Counts per bin as rounded shares (in units of 1/QUANTUM) with the flat prior blended in; anything malformed is no counts."""
     if len(scores) != SCORE_BINS or not all(0.0 <= count < 1e18 for count in scores):
