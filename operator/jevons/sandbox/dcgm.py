@@ -60,7 +60,8 @@ class Work:
     iterations: int
     kv_reads: int
     running: int
-    row: ProfileRow
+    row: ProfileRow | None
+    """None: a real engine, of whose memory traffic nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def node_page(node: Node, devices: Devices, work: Mapping[str, Work], told_util:
     for index in range(node.gpus):
         pod = devices.held.get(index)
         done = work.get(pod.uid) if pod is not None else None
-        model = gpu_model(node.accelerator) if done is None else gpu_model(done.row.gpu)
+        model = gpu_model(node.accelerator)
         busy = 0.0 if done is None else done.busy
         if pod is not None and pod.uid in told_util:
             busy = told_util[pod.uid] / 100
@@ -117,7 +118,7 @@ def node_page(node: Node, devices: Devices, work: Mapping[str, Work], told_util:
 
 def _dram_active(done: Work, model: GpuModel) -> float:
     """Share of the memory bandwidth used, per GPU of the replica."""
-    if done.seconds <= 0:
+    if done.row is None or done.seconds <= 0:
         return 0.0
     kv_gb_per_token = max(0.0, RESERVED * model.memory_mib * 1.048576e-3 - done.row.weights_gb) / profile_rows()[done.row.name].profile.kv_tokens
     read_gb = done.iterations * done.row.weights_gb + done.kv_reads * kv_gb_per_token

@@ -20,7 +20,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,15 +33,15 @@ from jevons.sandbox.fleet_driver import Driver
 from jevons.sandbox.fleet_engine import EnginePod
 from jevons.sandbox.fleet_faults import Fault
 from jevons.sandbox.fleet_kube import follow, read_kubeconfig
-from jevons.sandbox.fleet_players import EnginePlayer, ExporterPlayer, Player
+from jevons.sandbox.fleet_llama import real_engine
+from jevons.sandbox.fleet_players import EnginePlayer, ExporterPlayer, Player, RealEngine
 from jevons.sandbox.fleet_pods import PodView, gpu_count, view
+from jevons.sandbox.llamacpp import provision
 from jevons.sandbox.nodes import ACCELERATOR_LABEL
 
 log = structlog.get_logger(__name__)
 
 TICK_S = 1.0
-RealEngine = Callable[[PodView], Player]
-"""Makes the player of a pod that wants a real engine."""
 
 
 class Fleet:
@@ -73,6 +73,7 @@ class Fleet:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for player in self.players.values():
             player.abort()
+        await asyncio.gather(*(player.gone() for player in self.players.values()))
         self.players.clear()
         self.driver.close()
 
@@ -129,8 +130,9 @@ class Fleet:
         return devices
 
     def work(self) -> dict[str, Work]:
-        """What the simulated engines did lately, by pod uid."""
-        return {uid: player.pod.work() for uid, player in self.players.items() if isinstance(player, EnginePlayer)}
+        """What the engines did lately, by pod uid."""
+        done = ((uid, player.work()) for uid, player in self.players.items())
+        return {uid: work for uid, work in done if work is not None}
 
     def told_util(self) -> dict[str, float]:
         """Utilisation that tests dictate, by pod uid [%]."""
@@ -210,8 +212,7 @@ class Fleet:
         while True:
             await asyncio.sleep(TICK_S)
             for player in self.players.values():
-                if isinstance(player, EnginePlayer):
-                    player.pod.history.append(player.pod.activity())
+                player.tick()
 
 
 class Nodes:
@@ -243,7 +244,8 @@ async def _serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with Fleet(cidr=options.cidr, time_scale=options.time_scale) as fleet, serve_control(fleet, options.control_port) as port:
+    make = real_engine(await asyncio.to_thread(provision, _to_stderr)) if options.engine == "llamacpp" else None
+    async with Fleet(cidr=options.cidr, time_scale=options.time_scale, real_engine=make) as fleet, serve_control(fleet, options.control_port) as port:
         pods, nodes = asyncio.Event(), asyncio.Event()
         following = [
             asyncio.create_task(follow(server, "/api/v1/nodes", fleet.nodes, synced=nodes)),
@@ -253,6 +255,10 @@ async def _serve(options: argparse.Namespace) -> None:
         await stop.wait()
         for task in (ready, *following):
             task.cancel()
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(text + "\n")
 
 
 async def _announce(fleet: Fleet, port: int, synced: tuple[asyncio.Event, ...]) -> None:
@@ -270,6 +276,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--cidr", required=True, help="the pods' addresses, 127.97.0.0/16")
     parser.add_argument("--time-scale", type=float, default=1.0, help="seconds of an engine's life per second")
+    parser.add_argument("--engine", choices=["simulated", "llamacpp"], default="simulated", help="llamacpp: pods annotated so get a real server")
     parser.add_argument("--control-port", type=int, default=0, help="on 127.0.0.1; 0 picks a free one")
     options = parser.parse_args(argv)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO), logger_factory=structlog.PrintLoggerFactory(sys.stderr))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -35,11 +36,24 @@ class Player(Protocol):
     def abort(self) -> None:
         """Reset all connections."""
 
+    async def gone(self) -> None:
+        """Wait until nothing is left after `abort`."""
+
     def apply(self, fault: Fault | None) -> None:
         """Break it so, or heal it."""
 
     def state(self) -> dict[str, Any]:
         """For the control endpoint."""
+
+    def tick(self) -> None:
+        """A second has passed."""
+
+    def work(self) -> Work | None:
+        """What its GPUs did in the last one to two seconds; None for what holds none."""
+
+
+RealEngine = Callable[[PodView], Player]
+"""Makes the player of a pod that wants a real engine."""
 
 
 class _Listening:
@@ -62,6 +76,9 @@ class _Listening:
     def abort(self) -> None:
         self._listener.abort()
 
+    async def gone(self) -> None:
+        await asyncio.sleep(0)
+
 
 class EnginePlayer(_Listening):
     """A simulated engine."""
@@ -73,6 +90,14 @@ class EnginePlayer(_Listening):
     def apply(self, fault: Fault | None) -> None:
         """Break the engine, or heal it."""
         self.pod.break_(fault)
+
+    def tick(self) -> None:
+        """Note what the engine has done until now."""
+        self.pod.history.append(self.pod.activity())
+
+    def work(self) -> Work | None:
+        """What it did lately."""
+        return self.pod.work()
 
     def state(self) -> dict[str, Any]:
         """Its load and its totals."""
@@ -120,6 +145,13 @@ class ExporterPlayer(_Listening):
             self._healed.set()
         self._fault = fault
         self._stale_pages.clear()
+
+    def tick(self) -> None:
+        """Nothing to note."""
+
+    def work(self) -> Work | None:
+        """An exporter has no GPU of its own."""
+        return None
 
     def state(self) -> dict[str, Any]:
         """Which pod holds which GPU."""
