@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ from jevons.gateway.room_relay import Relay
 from jevons.gateway.table import TableFile, write_atomic
 
 HELD_EVERY_S = 1.0
+BACKLOG = 4_096
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -36,6 +38,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="jevons.gateway.room", description="waiting room of one Jevons gateway")
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--address", default="127.0.0.1:9814", help="where Envoy reaches it; port 0 picks a free one")
+    parser.add_argument("--listen-fd", type=int, help="a listening socket to use instead: its owner keeps it open while this process is restarted")
     parser.add_argument("--source", default="gateway")
     parser.add_argument("--operator", action="append", default=[])
     parser.add_argument("--operator-dns")
@@ -75,8 +78,7 @@ async def serve(options: argparse.Namespace) -> None:
         room = Room(holder, Relay(session, Inflight(state / "inflight.bin", ROOM)), limits)
         runner = web.AppRunner(application(room), access_log=None, handler_cancellation=True, shutdown_timeout=2.0)
         await runner.setup()
-        host, _, port = options.address.rpartition(":")
-        site = web.TCPSite(runner, host.strip("[]"), int(port), backlog=4_096)
+        site = _site(runner, options)
         await site.start()
         sys.stdout.write(orjson.dumps({"ready": True, "ports": {"room": runner.addresses[0][1]}}).decode() + "\n")
         sys.stdout.flush()
@@ -92,6 +94,14 @@ async def serve(options: argparse.Namespace) -> None:
     broken = next((one for one in results if isinstance(one, Exception)), None)
     if broken is not None:
         raise broken
+
+
+def _site(runner: web.AppRunner, options: argparse.Namespace) -> web.BaseSite:
+    """Where it listens. With a socket that was handed down nobody is refused while a new process takes over: they wait in its backlog."""
+    if options.listen_fd is not None:
+        return web.SockSite(runner, socket.socket(fileno=options.listen_fd), backlog=BACKLOG)
+    host, _, port = options.address.rpartition(":")
+    return web.TCPSite(runner, host.strip("[]"), int(port), backlog=BACKLOG)
 
 
 async def _follow_table(holder: Holder, state: Path) -> None:

