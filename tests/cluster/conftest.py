@@ -11,15 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from jevons.sandbox import NodeSpec, Sandbox, Tools
+from jevons.sandbox import Sandbox, Tools
 from jevons.sandbox.tools import FITTING
-
-NODES = (
-    NodeSpec("gpu-a", accelerator="h100-80gb", gpus=8),
-    NodeSpec("gpu-b", accelerator="a100-80gb", gpus=8),
-    NodeSpec("gpu-c", accelerator="l40s-48gb", gpus=4),
-    NodeSpec("gpu-d", accelerator="l4-24gb", gpus=4, spot=True),
-)
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +27,8 @@ def tools() -> Tools:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def sandbox(tools: Tools) -> AsyncIterator[Sandbox]:
-    """A running sandbox with engines and Prometheus."""
-    async with Sandbox.start(nodes=NODES, tools=tools) as box:
+    """A running sandbox with engines, Prometheus and the four nodes of `DEFAULT_NODES`."""
+    async with Sandbox.start(tools=tools) as box:
         yield box
 
 

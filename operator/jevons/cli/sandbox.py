@@ -1,5 +1,6 @@
-"""`jevons sandbox`: the embedded cluster from the command line. `tools` finds or builds its binaries, `up` runs it
-until Ctrl-C, `demo` shows the main job on real input.
+"""`jevons sandbox`: the embedded cluster from the command line.
+
+`tools` finds or builds its binaries, `up` runs it until Ctrl-C, `demo` shows the main job on real input.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jevons.sandbox import DEFAULT_NODES, Sandbox, SandboxError, ToolError, Tools
-from jevons.sandbox.tools import Progress
+from jevons.sandbox.tools import CHECKOUT, Progress
 
 app = typer.Typer(no_args_is_help=True)
 T = TypeVar("T")
@@ -125,6 +126,10 @@ async def _start(stack: contextlib.AsyncExitStack, found: Tools, *, gateway: boo
             Sandbox.start(nodes=DEFAULT_NODES, tools=found, scrape_interval_s=scrape_interval_s, time_scale=time_scale, progress=say)
         )
         lines = [f"export KUBECONFIG={box.kubeconfig}", f"API server  {box.api_url}", f"Prometheus  {box.prometheus_url}"]
+        accelerators = CHECKOUT / "examples" / "accelerators.yaml"
+        if accelerators.exists():
+            say("what the accelerators of these nodes cost")
+            await box.kubectl("apply", "-f", str(accelerators))
         if gateway:
             say("starting the operator")
             op = await stack.enter_async_context(box.operator())

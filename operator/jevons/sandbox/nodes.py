@@ -51,8 +51,8 @@ class NodeSpec:
 DEFAULT_NODES = (
     NodeSpec("gpu-a", accelerator="h100-80gb", gpus=8),
     NodeSpec("gpu-b", accelerator="a100-80gb", gpus=8),
-    NodeSpec("gpu-c", accelerator="l40s-48gb", gpus=4),
-    NodeSpec("gpu-d", accelerator="l4-24gb", gpus=4, spot=True),
+    NodeSpec("gpu-c", accelerator="l40s", gpus=4),
+    NodeSpec("gpu-d", accelerator="l4", gpus=4, spot=True),
 )
 """Four nodes of mixed GPUs: what `up` and the demo run on."""
 
