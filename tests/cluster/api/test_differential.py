@@ -49,7 +49,7 @@ def strings(schema: dict[str, Any]) -> st.SearchStrategy[str]:
 def values(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
     """Values that mostly fit the schema's node."""
     if schema.get("x-kubernetes-preserve-unknown-fields"):
-        return st.just({"spec": {"containers": []}})
+        return st.builds(lambda: {"spec": {"containers": []}})
     if schema["type"] == "object" and "properties" in schema:
         required = {name: values(part) for name, part in schema["properties"].items() if name in schema.get("required", ())}
         optional = {name: values(part) for name, part in schema["properties"].items() if name not in required}
@@ -111,9 +111,9 @@ def mutate(root: dict[str, Any], draw: st.DrawFn) -> None:
     elif deed == "double" and isinstance(parent, list):
         parent.append(copy.deepcopy(parent[path[-1]]))
     elif deed == "unknown" and isinstance(parent, dict):
-        parent["surprise"] = draw(st.sampled_from(POISON))
+        parent["surprise"] = copy.deepcopy(draw(st.sampled_from(POISON)))
     else:
-        parent[path[-1]] = draw(st.sampled_from(POISON))
+        parent[path[-1]] = copy.deepcopy(draw(st.sampled_from(POISON)))
     if "spec" not in root:
         root["spec"] = {}
     elif not isinstance(root["spec"], dict):
