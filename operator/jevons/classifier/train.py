@@ -53,7 +53,7 @@ def train(data: Dataset, card: dict[str, Any]) -> Classifier:
     card = {
         **card,
         "layout": LAYOUT,
-        "curve": {"p_small": [round(p, 4) for p in curve.p_small], "p_large": [round(p, 4) for p in curve.p_large]},
+        "curve": curve._asdict(),
         "features": {"buckets": BUCKETS, "dense": list(DENSE)},
         "fit": {"inverse_regularisation": INVERSE_REGULARISATION, "dense_weight": DENSE_WEIGHT, "knots": list(KNOTS), "rows": len(rest)},
     }
@@ -68,16 +68,18 @@ def fit_heads(data: Dataset) -> Heads:
     weighted = ngrams @ diags(idf)
     length = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
     rows = diags(1 / np.maximum(length, 1e-6)) @ weighted
-    dense = np.stack([vector.dense for vector in data.vectors])
+    dense = np.stack([vector.dense for vector in data.vectors]).astype(np.float64)
     mean, spread = dense.mean(axis=0), dense.std(axis=0)
-    constant = spread < 1e-6
+    constant = spread < 1e-4
     scale = np.where(constant, 1.0, spread).astype(np.float32)
     knots = np.quantile((dense - mean) / scale, KNOTS, axis=0).astype(np.float32)
-    expanded = basis(dense, mean=mean, scale=scale, knots=knots).reshape(len(data), -1)
-    norm = np.maximum(expanded.std(axis=0), 1e-6)
+    expanded = basis(dense.astype(np.float32), mean=mean, scale=scale, knots=knots).reshape(len(data), -1)
+    norm = np.maximum(expanded.std(axis=0), 0.05)  # a slope that hardly any row uses must not drown the rest
     expanded = np.where(np.tile(constant, len(KNOTS) + 1), 0.0, expanded * DENSE_WEIGHT / norm)
     everything = hstack([rows, csr_matrix(expanded)]).tocsr()
-    fitted = [LogisticRegression(C=INVERSE_REGULARISATION, solver="liblinear").fit(everything, outcome) for outcome in (data.small, data.large)]
+    fitted = [
+        LogisticRegression(C=INVERSE_REGULARISATION, solver="liblinear", tol=1e-5).fit(everything, outcome) for outcome in (data.small, data.large)
+    ]
     weights = np.stack([head.coef_[0] for head in fitted], axis=1)
     return Heads(
         ngrams=np.column_stack([weights[:BUCKETS] * idf[:, None], idf**2]).astype(np.float32),
@@ -129,7 +131,7 @@ def _curve(data: Dataset, scores: NDArray[np.float64]) -> Curve:
         .fit(np.arange(SCORE_BINS), shrunk(data.large - data.small), sample_weight=rows)
         .predict(np.arange(SCORE_BINS))
     )
-    return Curve(tuple(np.clip(large - gap, 0.0, 1.0).tolist()), tuple(large.tolist()))
+    return Curve(tuple(np.clip(large - gap, 0.0, 1.0).round(4).tolist()), tuple(large.round(4).tolist()))
 
 
 def save(classifier: Classifier, path: Path) -> None:
