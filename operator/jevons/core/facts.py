@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from jevons.core import capacity, idle
-from jevons.core.demand import ClassLoad, Seen, class_loads, pods_of, stale_after_s
+from jevons.core.demand import ClassLoad, Seen, class_loads, class_names, pods_of, stale_after_s
 from jevons.core.memory import DeploymentMemory, Trend, VariantMemory
 from jevons.core.money import ZERO, accelerator_usd_per_h
 from jevons.core.observed import Unknown
@@ -47,11 +47,15 @@ class VariantFacts:
     capacities: dict[str, capacity.Capacity] = field(default_factory=dict)
     """Of one replica, by request class."""
 
-    @property
-    def usable(self) -> bool:
-        """May serve requests of its own: promoted, not parked, and either ready or startable."""
+    usable: bool = False
+    """May serve requests of its own: promoted, not parked, and either ready or startable."""
+
+    def __post_init__(self) -> None:
+        """Settle `usable` once: every plan asks for it."""
         startable = not self.fixed or self.fixed in {"ForeignScaling", "Paused", "Recommend"}
-        return self.spec.promotion is Promotion.AUTO and not self.parked and (self.seen.ready > 0 or (startable and self.spec.max_replicas > 0))
+        self.usable = (
+            self.spec.promotion is Promotion.AUTO and not self.parked and (self.seen.ready > 0 or (startable and self.spec.max_replicas > 0))
+        )
 
 
 @dataclass(slots=True)
@@ -73,6 +77,7 @@ class Facts:
     fallback: bool
     held: int
     last_arrival_at_s: float | None
+    class_names: tuple[str, ...]
 
 
 def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, now: float) -> Facts:
@@ -102,6 +107,7 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
         fallback=_fallback(snapshot, spec, metrics_down, now),
         held=held,
         last_arrival_at_s=last,
+        class_names=class_names(spec),
     )
 
 
@@ -202,8 +208,9 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, *, current: int, 
         start_at_s, failed = now, failed + 1
         if failed >= FAILED_STARTS:
             parked_until_s = now + min(PARK_MAX_S, PARK_S * math.ldexp(1.0, min(10, failed - FAILED_STARTS)))
-    learned = VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s)
-    return old if learned == old else learned
+    if (batch, work_at_s, start_at_s, failed, parked_until_s) == (old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s):
+        return old
+    return VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s)
 
 
 def _start_failed(variant: Variant, seen: Seen, age_s: float) -> bool:

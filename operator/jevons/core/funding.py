@@ -43,7 +43,14 @@ class Funded:
     unaffordable: set[str] = field(default_factory=set)
     """Variants whose start the money left does not pay for."""
     blocked_until_s: float | None = None
-    saving: float | None = None
+    plans: dict[int, Plan] = field(default_factory=dict)
+    """By step of pressure, as far as made."""
+
+    def at(self, step: int, curve: RouterCurve | None) -> Plan:
+        """The plan at that step, made once."""
+        if step not in self.plans:
+            self.plans[step] = planner.make(self.facts, curve, step)
+        return self.plans[step]
 
     @property
     def rung(self) -> Rung:
@@ -114,10 +121,7 @@ def _pace(at: Standing, members: list[Funded], curve: RouterCurve | None) -> Pac
     expected = budget.expected_usd(at.left_s, at.end_s - at.start_s, wanted, mean)
     saving = 0.0
     if at.spent + expected > at.amount and wanted > 0.0:
-        for member in members:
-            if member.saving is None:
-                member.saving = max(0.0, member.wanted_usd_per_h - planner.make(member.facts, curve, budget.PRESSURE_STEPS).usd_per_h)
-        saving = sum(member.saving or 0.0 for member in members) / wanted
+        saving = sum(max(0.0, member.wanted_usd_per_h - member.at(budget.PRESSURE_STEPS, curve).usd_per_h) for member in members) / wanted
     return budget.pace(at, wanted_usd_per_h=wanted, mean_usd_per_h=mean, running_usd_per_h=running, saving=saving)
 
 
@@ -125,7 +129,7 @@ def replan(funded: Funded, curve: RouterCurve | None) -> None:
     """The plan at the pressures it is under: the cheapest of the steps up to there (of equals the lowest pressure)."""
     step = budget.step(min(1.0, sum(pace.pressure for pace in funded.paces)))
     for tried in range(1, step + 1):
-        plan = planner.make(funded.facts, curve, tried)
+        plan = funded.at(tried, curve)
         if plan.usd_per_h < funded.plan.usd_per_h - 1e-9 or (plan.degraded_share > 0 and plan.usd_per_h <= funded.plan.usd_per_h + 1e-9):
             funded.plan = plan
 

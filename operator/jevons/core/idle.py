@@ -11,10 +11,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 GAP_BINS = 20
-FIRST_GAP_S = 10.0
-"""Shorter gaps are traffic, not idleness."""
-RATIO = 1.5
-"""Bin i holds gaps of FIRST_GAP_S * RATIO^i up to the next: 10 s .. 6 h."""
+FIRST_GAP_S = 60.0
+"""Shorter gaps are traffic, not idleness; arrivals are looked at once per pass, so they could not be told from steady traffic either."""
+RATIO = 1.35
+"""Bin i holds gaps of FIRST_GAP_S * RATIO^i up to the next: 1 min .. 5 h."""
 DECAY = 0.98
 """Per recorded gap: about the last fifty count."""
 ENOUGH = 10.0
@@ -49,7 +49,7 @@ def keep_for_s(startup_s: float, loss_s: float, gaps: tuple[float, ...]) -> floa
         return min(LONGEST_S, max(SHORTEST_S, start_s))
     middles = [FIRST_GAP_S * RATIO ** (index + 0.5) for index in range(GAP_BINS)]
     best_s, best_cost = SHORTEST_S, float("inf")
-    for limit_s in (SHORTEST_S, *(FIRST_GAP_S * RATIO**index for index in range(3, GAP_BINS))):
+    for limit_s in (SHORTEST_S, *(FIRST_GAP_S * RATIO**index for index in range(GAP_BINS))):
         if limit_s > LONGEST_S:
             break
         cost = sum(count * (middle if middle <= limit_s else limit_s + start_s) for count, middle in zip(gaps, middles, strict=True))

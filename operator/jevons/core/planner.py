@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 from jevons.core import budget, capacity, idle, routing, sizing
-from jevons.core.demand import ClassLoad, class_names, promise
+from jevons.core.demand import ClassLoad, promise
 from jevons.core.facts import Facts, VariantFacts
 from jevons.core.routing import Option, Split
 from jevons.core.snapshot import RouterCurve
@@ -115,7 +115,7 @@ def _route(facts: Facts, plan: Plan, usable: list[VariantPlan], curve: RouterCur
 def _silent(facts: Facts) -> list[ClassLoad]:
     """Classes nobody has reported yet: they get thresholds from the flat prior, so that the first request is routed too."""
     known = {load.name for load in facts.loads}
-    return [ClassLoad(name, 0.0, 0.0, *DEFAULT_TOKENS, *promise(facts.spec, name), ()) for name in class_names(facts.spec) if name not in known]
+    return [ClassLoad(name, 0.0, 0.0, *DEFAULT_TOKENS, *promise(facts.spec, name), ()) for name in facts.class_names if name not in known]
 
 
 def _split(facts: Facts, plan: Plan, usable: list[VariantPlan], curve: RouterCurve, load: ClassLoad, *, priced: bool, margin: float) -> Split:

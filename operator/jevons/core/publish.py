@@ -8,7 +8,6 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from jevons.core import capacity, conditions
-from jevons.core.demand import class_names
 from jevons.core.explain import explanation
 from jevons.core.facts import VariantFacts
 from jevons.core.funding import Funded
@@ -131,7 +130,7 @@ def state(item: VariantPlan, funded: Funded) -> str:
 
 def routing_plan(funded: Funded) -> RoutingPlan:
     """What the pickers read."""
-    plan, spec = funded.plan, funded.facts.spec
+    plan = funded.plan
     routes = tuple(
         VariantRoute(
             name=item.facts.spec.name,
@@ -150,7 +149,7 @@ def routing_plan(funded: Funded) -> RoutingPlan:
         pressure=plan.step / 4,
         blocked_until_s=funded.blocked_until_s,
         variants=routes,
-        classes=tuple(_class_route(name, plan) for name in class_names(spec)),
+        classes=tuple(_class_route(name, plan) for name in funded.facts.class_names),
     )
 
 
