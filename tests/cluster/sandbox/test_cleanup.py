@@ -1,4 +1,4 @@
-"""A whole control plane beside another one, and its owner killed: nothing of it is left, and the other does not notice."""
+"""`jevons sandbox up` beside another sandbox, and killed: nothing of it is left, and the other does not notice."""
 
 from __future__ import annotations
 
@@ -17,22 +17,11 @@ from jevons.sandbox.watchdog import marked
 
 pytestmark = pytest.mark.cluster
 
-OWNER = """
-import asyncio
-from jevons.sandbox import Sandbox
-
-async def main():
-    async with Sandbox.start(engines=False) as box:
-        print(box.dir, box.slot.index, flush=True)
-        await asyncio.sleep(600)
-
-asyncio.run(main())
-"""
-
 
 @pytest.fixture
-def owner() -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
+def up() -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "jevons", "sandbox", "up", "--no-gateway"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     yield process
     process.kill()
@@ -40,13 +29,25 @@ def owner() -> Iterator[subprocess.Popen[str]]:
     process.wait()
 
 
-async def test_sigkill_of_the_owner_ends_every_process_and_removes_the_folder(sandbox: Sandbox, owner: subprocess.Popen[str]) -> None:
-    assert owner.stdout is not None
-    folder, slot = (await asyncio.to_thread(owner.stdout.readline)).split()
-    assert int(slot) != sandbox.slot.index
-    assert len(marked(folder)) >= 6  # etcd, API server, controller manager, scheduler, kwok, Prometheus
+async def printed(process: subprocess.Popen[str]) -> str:
+    """What `up` says when it is up, to the line about Ctrl-C."""
+    assert process.stdout is not None
+    said = ""
+    while "Ctrl-C" not in said:
+        line = await asyncio.to_thread(process.stdout.readline)
+        assert line, f"ended after {said!r}"
+        said += line
+    return said
 
-    owner.send_signal(signal.SIGKILL)
+
+async def test_sigkill_of_up_ends_every_process_and_removes_the_folder(sandbox: Sandbox, up: subprocess.Popen[str]) -> None:
+    said = await printed(up)
+    folder = said.split("KUBECONFIG=")[1].split("/kubeconfig")[0]
+    assert sandbox.api_url not in said
+    assert "Prometheus  http://127.0.0.1:" in said
+    assert len(marked(folder)) >= 7  # etcd, API server, controller manager, scheduler, kwok, Prometheus, fleet
+
+    up.send_signal(signal.SIGKILL)
 
     deadline = time.monotonic() + 15
     while marked(folder) or await asyncio.to_thread(Path(folder).exists):
