@@ -106,7 +106,10 @@ class LogFile:
 
 @dataclass(slots=True)
 class Tailer:
-    """The log of one gateway pod, counted. `each` also sees every record, redirects included; it must not raise."""
+    """The log of one gateway pod, counted. After a restart it has caught up when it is made, so counters never seem to fall.
+
+    `each` also sees every record, redirects included; it must not raise.
+    """
 
     path: Path
     checkpoint: Path
@@ -127,6 +130,8 @@ class Tailer:
             pass
         except (OSError, ValueError, TypeError, KeyError) as error:
             log.warning("accounting checkpoint not readable; counting starts anew at the beginning of the log", error=repr(error))
+        while self.step():  # before anybody scrapes: counters may not be seen to fall
+            continue
 
     def step(self) -> int:
         """Count the next lines; how many there were."""

@@ -68,13 +68,27 @@ def test_a_hundred_thousand_lines_with_aborts_redirects_rotations_and_kills_are_
     drain(tailer)
     tailer.save()
     tailer.close()
-    totals = Tailer(log, checkpoint).accounting.totals
+    tailer = Tailer(log, checkpoint)
+    tailer.close()
+    totals = tailer.accounting.totals
     assert sum(totals.counters["requests"].values()) == number
     assert totals.counters["arrivals"]["a", "m", "chat"] == number
     assert totals.counters["input_tokens"][KEY] == tokens_in + 8 * aborts
     assert totals.counters["output_tokens"][KEY] == pytest.approx(20 * (number - aborts) + 10 * aborts, rel=0.001)
     assert sum(totals.buckets["ttft_seconds"][(*KEY, "false")]) == number
     assert tailer.broken_lines == 0
+
+
+def test_a_restarted_process_has_caught_up_before_it_can_be_scraped(files):
+    log, checkpoint = files
+    log.write_bytes(line(1) + line(2))
+    killed = Tailer(log, checkpoint)
+    killed.save()
+    drain(killed)
+    killed.close()
+    restarted = Tailer(log, checkpoint)
+    assert requests(restarted) == requests(killed) == 2
+    restarted.close()
 
 
 def test_half_a_line_waits_for_its_other_half(files):
