@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -262,9 +263,20 @@ def scratch() -> Iterator[tuple[Path, Slot]]:
     try:
         yield folder, slot
     finally:
+        if kept := os.environ.get("JEVONS_SANDBOX_LOGS"):
+            keep_logs(folder, Path(kept))
         if guard.stdin is not None:
             guard.stdin.close()
         left = guard.wait()
         slot.release()
         if left:
             raise SandboxError(f"some processes of {folder} could not be ended (watchdog exit code {left})")
+
+
+def keep_logs(folder: Path, kept: Path) -> None:
+    """Copy what the programs of a sandbox wrote to `kept`/<its name>, to be read after its end; a log that goes away meanwhile is no error."""
+    target = kept / folder.name
+    target.mkdir(parents=True, exist_ok=True)
+    for log in [*folder.glob("logs/*"), *folder.glob("kwok/clusters/*/logs/*")]:
+        with contextlib.suppress(OSError):
+            shutil.copy(log, target / log.name)

@@ -97,6 +97,14 @@ def test_the_ordinary_end_waits_until_nothing_is_left() -> None:
     assert not folder.exists()
 
 
+def test_logs_are_kept_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JEVONS_SANDBOX_LOGS", str(tmp_path / "kept"))
+    with scratch() as (folder, _slot):
+        (folder / "logs").mkdir()
+        (folder / "logs" / "fleet.log").write_text("hello")
+    assert (tmp_path / "kept" / folder.name / "fleet.log").read_text() == "hello"
+
+
 def test_a_process_without_the_mark_is_left_alone(tmp_path: Path) -> None:
     with scratch() as (folder, _slot), subprocess.Popen(["sleep", "600"], env={**os.environ, MARK: f"{folder}-another"}) as other:
         assert other.pid not in marked(str(folder))
