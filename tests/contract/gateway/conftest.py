@@ -139,6 +139,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         laboratory.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def model() -> Callable[..., Model]:
     return model_of

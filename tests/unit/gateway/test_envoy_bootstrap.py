@@ -1,0 +1,59 @@
+"""Envoy's configuration says what was decided: explicit limits everywhere, nothing falls back to a wrong pod, errors in OpenAI's form."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from jevons.gateway.access_log import ACCESS_LOG_FORMAT
+from jevons.gateway.envoy.bootstrap import EnvoySettings, bootstrap
+from jevons.gateway.envoy.policy import local_replies
+
+
+@pytest.fixture
+def configuration():
+    return bootstrap(EnvoySettings(Path("/state"), (Path("/state/picker-0.sock"), Path("/state/picker-1.sock")), port=8080))
+
+
+def http(configuration):
+    return configuration["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+def test_every_cluster_sets_its_circuit_breakers(configuration):
+    for cluster in configuration["static_resources"]["clusters"]:
+        assert cluster["circuit_breakers"]["thresholds"][0]["max_requests"] >= 100_000
+
+
+def test_a_host_that_is_not_there_is_never_replaced(configuration):
+    (policy,) = configuration["static_resources"]["clusters"][0]["load_balancing_policy"]["policies"]
+    fallback = policy["typed_extension_config"]["typed_config"]["fallback_policy"]["policies"][0]["typed_extension_config"]["typed_config"]
+    assert (fallback["fallback_policy"], fallback["subset_selectors"]) == ("NO_FALLBACK", [{"keys": ["never"]}])
+
+
+def test_held_requests_may_idle_and_headers_may_not_trickle(configuration):
+    route = http(configuration)["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
+    assert (http(configuration)["stream_idle_timeout"], route["timeout"], route["idle_timeout"]) == ("0s", "0s", "0s")
+    assert http(configuration)["request_headers_timeout"] == "5s"
+
+
+def test_the_picker_is_asked_with_the_body_and_a_failure_is_never_a_free_pass(configuration):
+    ext_proc = http(configuration)["http_filters"][0]["typed_config"]
+    assert ext_proc["processing_mode"]["request_body_mode"] == "BUFFERED"
+    assert ext_proc["processing_mode"]["response_header_mode"] == "SKIP"
+    assert ext_proc["failure_mode_allow"] is False
+    assert ext_proc["message_timeout"] == "10s"
+
+
+def test_the_access_log_has_every_field_that_accounting_reads(configuration):
+    logged = http(configuration)["access_log"][0]["typed_config"]["log_format"]["json_format"]
+    assert set(ACCESS_LOG_FORMAT) <= set(logged)
+
+
+def test_the_admin_interface_is_no_port(configuration):
+    assert "socket_address" not in json.dumps(configuration["admin"])
+
+
+def test_envoys_own_errors_are_in_openai_form():
+    for mapper in local_replies()["mappers"]:
+        body = json.loads(mapper["body_format_override"]["text_format_source"]["inline_string"])
+        assert set(body["error"]) == {"message", "type", "param", "code"}
