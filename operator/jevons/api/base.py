@@ -1,7 +1,7 @@
 """How a model here behaves: frozen, camelCase outside, nothing unknown accepted, and rules that are one thing in CEL and in Python.
 
 A `Rule` carries the CEL text that the API server runs and the Python that says the same, with the same message; the model's `RULES` go to both. A
-field that is JSON null counts as not given, as the API server has it; a null among a list's entries is refused.
+field that is JSON null counts as not given, as the API server has it, and so does a map's entry; a null among a list's entries is refused.
 """
 
 from __future__ import annotations

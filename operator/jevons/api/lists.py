@@ -55,6 +55,10 @@ class Distinct:
         return entries
 
 
+def _without_nulls(entries: Any) -> Any:
+    return {key: value for key, value in entries.items() if value is not None} if isinstance(entries, dict) else entries
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """A map whose keys match `pattern` (plain parts that RE2 and Python read alike) and have at most `max_length` characters."""
@@ -63,8 +67,9 @@ class Keys:
     max_length: int
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Refuse the first key that does not fit."""
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
+        """Drop entries that are null, as the API server does before it looks at keys; then refuse the first key that does not fit."""
+        checked = core_schema.no_info_after_validator_function(self._check, handler(source))
+        return core_schema.no_info_before_validator_function(_without_nulls, checked)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """The same as a CEL rule."""

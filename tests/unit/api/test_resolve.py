@@ -74,6 +74,13 @@ def test_a_null_where_there_is_a_default_means_not_given() -> None:
     assert resolve_deployment(deployment(objectives=None, variants=variant(promotion=None))).best.promotion == Promotion.AUTO
 
 
+def test_a_null_label_is_no_label() -> None:
+    """Found by the differential test: the API server drops it before it looks at the key."""
+    obj = {"apiVersion": "jevons.dev/v1alpha1", "kind": "AcceleratorClass", "metadata": {"name": "l4"}}
+    resolved = resolve_accelerator({**obj, "spec": {"nodeSelector": {"a b": None, "zone": "x"}}})
+    assert resolved.node_selector == {"zone": "x"}
+
+
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
