@@ -22,6 +22,8 @@ ERROR_BYTES = 65_536
 ANSWER_TOKENS = 200.0
 BYTES_PER_TOKEN = 4.0
 
+_OURS = ("Accept-Encoding", "User-Agent")
+"""Headers that the HTTP client would add by itself; a compressed stream could be neither counted nor told apart."""
 _LOST = (aiohttp.ClientError, TimeoutError, OSError)
 _DROPPED = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "upgrade", "expect", "proxy-connection", "accept-encoding"}
@@ -62,7 +64,9 @@ class Relay:
         """True when the answer was passed on, whole or not; False when this pod gave nothing. A client that left is the caller's exception."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
         try:
-            answer = await self.session.post(url, data=body, headers=forwarded(headers), timeout=timeout, allow_redirects=False)
+            answer = await self.session.post(
+                url, data=body, headers=forwarded(headers), skip_auto_headers=_OURS, timeout=timeout, allow_redirects=False
+            )
         except _LOST:
             return False
         async with answer:

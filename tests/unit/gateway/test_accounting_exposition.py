@@ -1,0 +1,126 @@
+"""The metrics page against the contract of docs/designs/0001-the-house.md, and what a record settles."""
+
+from dataclasses import replace
+
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from jevons.gateway.access_log import Record
+from jevons.gateway.accounting import Accounting
+from jevons.gateway.exposition import GatewayCollector
+from jevons.gateway.inflight import TAILER, Inflight
+from jevons.gateway.sessions import SessionTable
+from jevons.gateway.settling import Settling
+from jevons.gateway.table import Model, Table, Variant
+
+JEVONS = {
+    "id": "r1",
+    "ns": "a",
+    "deployment": "m",
+    "variant": "small",
+    "klass": "chat",
+    "reason": "simple",
+    "team": 'bl"ue\n',
+    "bin": 3,
+    "arrived_ms": 1_000_000.0,
+    "cold": True,
+    "wait_ms": 35_000.0,
+    "picked": "10.0.0.1:8000",
+    "work": 240.0,
+    "session": f"{77:016x}",
+    "reserved_usd": 0.004,
+    "est_raw": 50.0,
+}
+LLM = {"events": 20, "first_ms": 1_036_000.0, "last_ms": 1_037_000.0, "prompt_tokens": 40, "completion_tokens": 20, "finish": "stop", "done": True}
+ROW = {
+    "id": "x",
+    "start": "1000.0",
+    "code": 200,
+    "flags": None,
+    "details": "via_upstream",
+    "duration": 37_000,
+    "upstream": "10.0.0.1:8000",
+    "attempts": 1,
+}
+
+
+@pytest.fixture
+def record():
+    made = Record.parse(orjson.dumps({**ROW, "jevons": JEVONS, "llm": LLM}))
+    assert made is not None
+    return made
+
+
+@pytest.fixture
+def page(tmp_path):
+    books = Accounting()
+    registry = CollectorRegistry()
+    registry.register(GatewayCollector(lambda: books.totals, tmp_path / "held.json", lambda: 12.5, clock=lambda: 100.0))
+
+    def samples() -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+        found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+        for family in text_string_to_metric_families(generate_latest(registry).decode()):
+            for sample in family.samples:
+                found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+        return found
+
+    samples.books = books
+    samples.held = tmp_path / "held.json"
+    return samples
+
+
+def labels(**more):
+    return tuple(sorted({"namespace": "a", "deployment": "m", **more}.items()))
+
+
+def test_names_and_labels_are_the_contract_s(page, record):
+    page.books.count(record)
+    got = page()
+    served = {"class": "chat", "variant": "small"}
+    assert got["jevons_gateway_arrivals_total"] == {labels(**{"class": "chat"}): 1}
+    assert got["jevons_gateway_requests_total"] == {labels(**served, reason="simple", code="200", team='bl"ue\n'): 1}
+    assert got["jevons_gateway_input_tokens_total"] == {labels(**served): 40}
+    assert got["jevons_gateway_output_tokens_total"] == {labels(**served): 20}
+    assert got["jevons_gateway_useful_total"] == {labels(**served): 1}
+    assert got["jevons_gateway_score_total"] == {labels(**{"class": "chat"}, bin="03"): 1}
+    assert got["jevons_gateway_cold_starts_total"] == {labels(variant="small"): 1}
+    assert got["jevons_gateway_wait_seconds_sum"] == {labels(variant="small"): 35}
+    assert got["jevons_gateway_ttft_seconds_bucket"][labels(**served, cold="true", le="60.0")] == 1
+    assert got["jevons_gateway_ttft_seconds_bucket"][labels(**served, cold="true", le="30.0")] == 0
+    assert got["jevons_gateway_itl_seconds_sum"][labels(**served, cold="true")] == pytest.approx(1 / 19)
+    assert got["jevons_gateway_table_age_seconds"] == {(): 12.5}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [(b'{"at": 95.0, "held": {"a/m": {"small": 3}}}', 3), (b'{"at": 80.0, "held": {"a/m": {"small": 3}}}', None)]
+)
+def test_what_the_room_holds_is_believed_for_ten_seconds(page, content, expected):
+    assert "jevons_gateway_held" not in page()
+    page.held.write_bytes(content)
+    assert page().get("jevons_gateway_held", {}).get(labels(variant="small")) == expected
+
+
+@pytest.fixture
+def settling(tmp_path):
+    variant = Variant("small", usd_per_1k=0.05)
+    table = Table({"a/m": Model("a", "m", "m", (variant,))})
+    return Settling(Inflight(tmp_path / "inflight.bin", TAILER), SessionTable(tmp_path / "sessions.bin", TAILER), lambda: table)
+
+
+def test_a_finished_request_gives_back_its_work_and_pays_what_it_cost(settling, record, tmp_path):
+    picker = Inflight(tmp_path / "inflight.bin", 0)
+    picker.add(record.picked, 240.0, 1_000.0)
+    SessionTable(tmp_path / "sessions.bin", 0).note(77, 1_000.0, usd=0.004, calls=1)
+    settling(record, True)
+    assert picker.outstanding([record.picked], 1_037.0) == [0.0]
+    assert settling.sessions.read(77, 1_037.0, 3600.0).usd == pytest.approx(0.05 * 60 / 1000)
+    assert settling.tokens.learned["a/m@small"].count == 1
+
+
+def test_a_request_that_left_through_the_room_gives_back_what_its_first_pick_had_taken(settling, record):
+    settling(replace(record, details="internal_redirect", code=307, upstream="127.0.0.1:9814", attempts=3), False)
+    assert settling.sessions.read(77, 1_037.0, 3600.0).usd == pytest.approx(-0.004)
+    assert settling.inflight.outliers([record.picked], 1_037.5) == [True]
+    assert settling.tokens.learned == {}
