@@ -7,12 +7,12 @@ from dataclasses import replace
 from decimal import Decimal
 
 from core_plant import Plant, assistant
-from core_worlds import A100, KEY, LARGE, NOW, SMALL, blind, demand, deployment, held, pod, state, variant_state, world
+from core_worlds import A100, KEY, LARGE, NOW, SMALL, blind, demand, deployment, held, pod, spent, state, variant_state, world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jevons.core.decide import decide
-from jevons.core.ledger import Account, Ledger
+from jevons.core.ledger import Ledger
 from jevons.core.memory import DeploymentMemory, Memory, VariantMemory
 from jevons.core.metering import accrue
 from jevons.core.observed import Known, Unknown
@@ -31,11 +31,6 @@ def fleet(large: int, small: int, *, running: float = 3.0, util: float = 0.5):
         "large": variant_state(*[pod(f"l{i}", running=running, util=util) for i in range(large)]),
         "small": variant_state(*[pod(f"s{i}", running=running, util=util) for i in range(small)]),
     }
-
-
-def spent(usd: float) -> Ledger:
-    """An account that spent this much in the present day."""
-    return Ledger({KEY: Account(as_of_s=NOW, usd=Decimal(f"{usd:.2f}"))})
 
 
 def hourly(decision, key=KEY):

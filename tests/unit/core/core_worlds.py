@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+from jevons.core.ledger import Account, Ledger, Mark
 from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import (
     ClassDemand,
@@ -86,3 +87,9 @@ def world(*states: DeploymentState, now: float = NOW, **changes: object) -> Snap
         router=CURVE,
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def spent(usd: str | float | Decimal, key: Key = KEY) -> Ledger:
+    """A ledger that knows of this much spent since midnight."""
+    amount = Decimal(str(usd)).quantize(Decimal("0.01"))
+    return Ledger({key: Account(as_of_s=NOW, usd=amount, marks=(Mark(int((NOW - 36_000.0) // 900), Decimal(0), 0.0, 0.0),))})
