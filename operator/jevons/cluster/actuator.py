@@ -7,7 +7,7 @@ next one. One object's trouble stays its own: it is logged, counted and told in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,15 @@ class Outcome:
     """Leadership ended in the middle; nothing more was sent."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What the jobs of one round share."""
+
+    outcome: Outcome
+    orphans: Mapping[str, Sequence[WorkloadRecord]]
+    now_s: float
+
+
 class Actuator:
     """The only writer of replicas, children and status."""
 
@@ -54,10 +63,13 @@ class Actuator:
         outcome = Outcome()
         gate = asyncio.Semaphore(AT_ONCE)
         jobs: list[Coroutine[Any, Any, None]] = []
-        for key, decided in decision.deployments.items():
-            record, state = self._world.deployments.get(key.namespace, key.name), view.deployments.get(key)
-            if record is not None and state is not None and record.meta.uid == state.spec.uid:
-                jobs.append(self._isolated(gate, outcome, str(key), self._deployment(record, state, decided, outcome, now_s)))
+        found = [
+            (self._world.deployments.get(key.namespace, key.name), view.deployments.get(key), each) for key, each in decision.deployments.items()
+        ]
+        alive = [(record, state, each) for record, state, each in found if record and state and record.meta.uid == state.spec.uid]
+        work = _Round(outcome, workloads.orphans(self._world, [record for record, _, _ in alive]), now_s)
+        for record, state, decided in sorted(alive, key=lambda entry: not _starts(entry[2])):
+            jobs.append(self._isolated(gate, outcome, str(decided.key), self._deployment(record, state, decided, work)))
         for name, record, wanted, kind, collection in self._admin_statuses(decision, view, now_s):
             jobs.append(self._isolated(gate, outcome, name, self._status(kind, collection, record, wanted, outcome)))
         await asyncio.gather(*jobs)
@@ -74,19 +86,20 @@ class Actuator:
                 outcome.failures[reason] = outcome.failures.get(reason, 0) + 1
                 log.warning("not carried out", object=name, error=str(error))
 
-    async def _deployment(self, record: CustomRecord, state: DeploymentState, decided: DeploymentDecision, outcome: Outcome, now_s: float) -> None:
+    async def _deployment(self, record: CustomRecord, state: DeploymentState, decided: DeploymentDecision, work: _Round) -> None:
+        """Children, replicas, status, events of one object. Events go with a change of the status: a restart tells nothing twice."""
         problem: ApiError | None = None
         if not state.invalid and state.spec.scaling.mode is ScalingMode.ENFORCE:
             try:
                 await self._children(record, state)
                 for target in sorted(decided.replicas, key=lambda target: -((target.desired or 0) - (target.current or 0))):
-                    outcome.scaled += await self._scale(record, state, target)
-                await workloads.prune(self._api, self._world, record)
+                    work.outcome.scaled += await self._scale(record, state, target)
+                await workloads.prune(self._api, self._world, work.orphans.get(record.meta.uid, ()))
             except ApiError as error:
                 problem = error
-        wanted = status.deployment_status(record, state, decided, now_s)
-        await self._status(INFERENCE_DEPLOYMENTS, self._world.deployments, record, wanted, outcome)
-        if decided.events:
+        wanted = status.deployment_status(record, state, decided, work.now_s)
+        await self._status(INFERENCE_DEPLOYMENTS, self._world.deployments, record, wanted, work.outcome)
+        if decided.events and wanted is not None:
             await self._events.post(decided.key, record.meta.uid, decided.events)
         if problem is not None:
             raise problem
@@ -160,3 +173,8 @@ class Actuator:
             if wanted is not None:
                 found.append((name, record, wanted, INFERENCE_BUDGETS, self._world.budgets))
         return found
+
+
+def _starts(decided: DeploymentDecision) -> bool:
+    """Something is started from zero: somebody may be waiting, so it goes first."""
+    return any(target.desired and not target.current for target in decided.replicas)

@@ -8,7 +8,7 @@ InferenceDeployment goes, its children go by ownerReference, without us.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -107,13 +107,21 @@ def _as_applied(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**entry, "operation": "Apply", "fieldsV1": fields}
 
 
-async def prune(api: Api, world: World, owner: CustomRecord) -> None:
-    """Drain, then delete, the children whose variant is no longer a template of the spec. Raises ApiError."""
+def orphans(world: World, owners: Iterable[CustomRecord]) -> dict[str, list[WorkloadRecord]]:
+    """Children whose variant is no longer a template of its owner's spec, by the owner's UID; one look at all children per pass."""
+    kept = {owner.meta.uid: {child_name(owner.meta.name, variant) for variant in templates(owner)} for owner in owners}
+    found: dict[str, list[WorkloadRecord]] = {}
+    for known in world.workloads.get((CHILDREN.api_version, CHILDREN.kind), ()):
+        owner = known.meta.owner_uid
+        if owner in kept and known.meta.name not in kept[owner] and not known.meta.deleting:
+            found.setdefault(owner, []).append(known)
+    return found
+
+
+async def prune(api: Api, world: World, children: Iterable[WorkloadRecord]) -> None:
+    """Drain, then delete, children that `orphans` found. Raises ApiError."""
     collection = world.workloads[CHILDREN.api_version, CHILDREN.kind]
-    kept = {child_name(owner.meta.name, variant) for variant in templates(owner)}
-    for known in list(collection):
-        if known.meta.owner_uid != owner.meta.uid or known.meta.name in kept or known.meta.deleting:
-            continue
+    for known in children:
         if known.replicas:
             await set_replicas(api, CHILDREN, collection, known, 0)
         elif not any(_of(pod.meta.labels, known) for pod in world.pods if pod.meta.namespace == known.meta.namespace):

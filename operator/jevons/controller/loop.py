@@ -117,6 +117,8 @@ class Loop:
         self._started_at_s = self._clock.now()
         self._memory, self._ledger = saved.memory, saved.ledger
         self._reading: Metrics | None = None
+        self._saving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._saving.set_result(None)
         self._down_since_s: float | None = None
         self._back_since_s: float | None = None
 
@@ -132,7 +134,8 @@ class Loop:
                 await self._bell.wait(last_pass_at=self._clock.monotonic(), within_s=self._timing.period_s + 6.0)
         finally:
             polling.cancel()
-            await self._save(now=True)
+            await asyncio.gather(self._saving, return_exceptions=True)
+            await self.save(now=True)
 
     async def _poll(self) -> None:
         """Read Prometheus each period, and ask for a pass on each reading."""
@@ -158,6 +161,8 @@ class Loop:
         try:
             with self._metrics.pass_seconds.time():
                 await self.one_pass()
+            if self._saving.done():
+                self._saving = asyncio.create_task(self.save(), name="checkpoints")
         except Exception:
             self._metrics.decision_errors.inc()
             log.exception("pass failed")
@@ -166,7 +171,7 @@ class Loop:
         self._metrics.passes.inc()
 
     async def one_pass(self) -> Outcome:
-        """Observe, decide, act, remember."""
+        """Observe, decide, act."""
         now_s = self._clock.now()
         snapshot, view = self._observe(now_s)
         decision = decide(snapshot, now_s)
@@ -181,7 +186,6 @@ class Loop:
             log.warning("acting did not end in time", deadline_s=ACT_DEADLINE_S)
         self._metrics.decision_errors.inc(sum(outcome.failures.values()))
         self._audit.record(decision)
-        await self._save()
         return outcome
 
     def _observe(self, now_s: float) -> tuple[Snapshot, View]:
@@ -205,7 +209,8 @@ class Loop:
         )
         return snapshot, view
 
-    async def _save(self, *, now: bool = False) -> None:
+    async def save(self, *, now: bool = False) -> None:
+        """Store what changed, beside the loop: a wake-up does not wait for it."""
         try:
             await self._checkpoints.save(self._memory, self._ledger, now=now)
         except (ApiError, NotLeadingError) as error:

@@ -73,6 +73,7 @@ class Leader:
                 await self.lister.resync()
             self.loop._reading = await self.signals.read()
             outcome = await self.loop.one_pass()
+            await self.loop.save()
         return outcome
 
     async def replicas(self, name: str) -> int | None:
