@@ -7,9 +7,7 @@ from decimal import Decimal
 import pytest
 
 from jevons.api import profiles
-from jevons.api.conditions import instant, merged
 from jevons.api.quantities import bytes_from, duration_s_from, instant_from
-from jevons.core.snapshot import Condition
 
 
 @pytest.mark.parametrize(
@@ -26,22 +24,6 @@ def test_a_quantity_is_bytes(text, size) -> None:
 
 def test_an_instant_is_utc() -> None:
     assert instant_from("2026-01-01T00:00:00Z").timestamp() == 1767225600.0
-    assert instant(0) == "1970-01-01T00:00:00Z"
-
-
-def test_an_unchanged_status_keeps_its_transition_time() -> None:
-    ready = Condition("Ready", "True", "Serving", "1 of 1 variants serve")
-    first = merged(None, [ready], observed_generation=1, now_s=0)
-    again = merged(first, [Condition("Ready", "True", "Serving", "2 of 2 variants serve")], observed_generation=2, now_s=60)
-    changed = merged(again, [Condition("Ready", "False", "Asleep")], observed_generation=2, now_s=120)
-    assert [one["lastTransitionTime"] for one in (*first, *again, *changed)] == [instant(0), instant(0), instant(120)]
-    assert again[0]["message"] == "2 of 2 variants serve"
-    assert again[0]["observedGeneration"] == 2
-
-
-def test_a_condition_nobody_wants_any_more_is_gone() -> None:
-    before = merged(None, [Condition("Accepted", "True", "Valid"), Condition("Ready", "True", "Serving")], observed_generation=1, now_s=0)
-    assert [one["type"] for one in merged(before, [Condition("Ready", "True", "Serving")], observed_generation=1, now_s=1)] == ["Ready"]
 
 
 def test_the_profile_table_is_in_seconds() -> None:
