@@ -118,7 +118,7 @@ def _failed(spec: Deployment, message: str, now: float) -> DeploymentDecision:
     name = spec.best.name if spec.variants else ""
     plan = RoutingPlan(name, name, Rung.NONE, 0.0, None, routes, ())
     found = conditions.broken(message)
-    cost = CostView(None, {}, ZERO, None, None, now, now, spec.budget.amount_usd if spec.budget is not None else None)
+    cost = CostView(None, {}, ZERO, None, None, now, now, None)
     return DeploymentDecision(
         spec.key, publish.digest(spec.uid, replicas, plan, found), replicas, plan, found, cost, "InternalError", message, Explanation()
     )

@@ -19,6 +19,8 @@ from jevons.core.spec import DEFAULT_CLASS, Deployment, Objectives, Variant
 
 STALE_MARGIN_S = 5.0
 """Added to two scrape intervals before a sample counts as old."""
+NEVER_SEEN = {"NoData", "NotExposed"}
+"""A class without a reading that never had one has no requests to lose: the engines' own readings guard what bypasses the gateway."""
 OVERDUE = (1.5, 4.0)
 """A pod that is not ready counts whole until 1.5 times the startup time and no longer at all from 4 times on."""
 
@@ -155,8 +157,10 @@ def class_loads(
         old = memory.trends.get(demand.name)
         rate = reading(demand.arrivals_per_s, now, max_age_s)
         if rate is None:
-            unknown = demand.arrivals_per_s.reason if isinstance(demand.arrivals_per_s, Unknown) else "Stale"
+            reason = demand.arrivals_per_s.reason if isinstance(demand.arrivals_per_s, Unknown) else "Stale"
             trend = old
+            if old is not None or reason not in NEVER_SEEN:
+                unknown = reason
         else:
             trend = forecast.updated(old, rate, now)
         if trend is not None:

@@ -61,7 +61,12 @@ def accrue(ledger: Ledger, snapshot: Snapshot, now: float) -> Ledger:
     tariff = Tariff(snapshot.accelerators, now)
     accounts: dict[Key, Account] = {}
     for key, state in snapshot.deployments.items():
-        accounts[key] = _accrued(ledger.accounts.get(key), state, tariff, shared.get(key, ()), now)
+        old = ledger.accounts.get(key)
+        try:
+            accounts[key] = _accrued(old, state, tariff, shared.get(key, ()), now)
+        except (ArithmeticError, AttributeError, TypeError, ValueError):
+            # a broken object: its own decision reports it; its account stays and bills the stretch when it is whole again
+            accounts[key] = old if old is not None else Account(as_of_s=now)
     for key, account in ledger.accounts.items():
         if key not in accounts and now - account.as_of_s < FORGET_S:
             accounts[key] = account if account.closed else _closed(account, tariff, now)

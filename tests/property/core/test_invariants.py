@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jevons.core.decide import decide
 from jevons.core.ledger import Ledger
-from jevons.core.memory import DeploymentMemory, Memory, VariantMemory
+from jevons.core.memory import DeploymentMemory, Memory, Trend, VariantMemory
 from jevons.core.metering import accrue
 from jevons.core.observed import Known, Unknown
 from jevons.core.spec import BudgetSpec, Key, Period, Price, Priority, RequestClass, Rung, SharedBudget
@@ -82,7 +82,8 @@ def test_replicas_are_never_above_max(*, rate, large, small, waiting, maximum, m
 def test_nothing_goes_down_on_unknown(*, rate, seen, unseen, reason, metrics, started):
     pods = [*[pod(f"a{i}") for i in range(seen)], *[blind(f"b{i}", reason=reason) for i in range(unseen)]]
     asked = demand(0.0, arrivals_per_s=Unknown(rate)) if isinstance(rate, str) else demand(rate)
-    memory = Memory({KEY: DeploymentMemory({"small": VariantMemory(needs=((NOW - 590.0, 0),), work_at_s=NOW - 9000.0)})})
+    variants = {"small": VariantMemory(needs=((NOW - 590.0, 0),), work_at_s=NOW - 9000.0)}
+    memory = Memory({KEY: DeploymentMemory(variants, {"default": Trend(0.0, 0.0, NOW - 60.0)})})
     item = state(deployment(SMALL), {"small": variant_state(*pods)}, demand=(asked,), last_arrival_at_s=NOW - 9000.0)
     snapshot = world(item, memory=memory, started_at_s=NOW - started, metrics=Unknown(metrics) if metrics else Known(None, NOW))
     desired = decide(snapshot, NOW).deployments[KEY].replicas[0].desired

@@ -196,9 +196,10 @@ def test_a_target_with_a_problem_stops_that_variant_alone():
     assert condition(snapshot, "ResolvedRefs") == ("False", "ManagedByAutoscaler")
 
 
-def test_one_broken_deployment_never_stops_the_others():
+@pytest.mark.parametrize("breakage", [{"startup_s": "soon"}, {"accelerator_count": None}, {"profile": "fast"}], ids=str)
+def test_one_broken_deployment_never_stops_the_others(breakage):
     other = deployment(SMALL, key=replace(KEY, name="other"))
-    broken = replace(deployment(LARGE), variants=(replace(LARGE, startup_s="soon"),))
+    broken = replace(deployment(LARGE), variants=(replace(LARGE, **breakage),))
     decision = decide(
         world(state(broken, {"large": variant_state(pod("a"))}), state(other, {"small": variant_state(pod("b"))}, demand=(demand(14.0),))), NOW
     )
