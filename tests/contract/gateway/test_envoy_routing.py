@@ -69,10 +69,10 @@ async def test_a_dead_pod_costs_a_retry_and_no_error(lab, ports, model, http):
     assert {answer["choices"][0]["message"]["content"] for _, _, answer in answers} == {f"from {ports['one']}"}
 
 
-async def test_a_cold_model_is_answered_through_the_waiting_room(lab, ports, model, http):
+async def test_a_cold_model_is_answered_through_the_waiting_room_with_its_whole_body(lab, ports, model, http):
     lab.publish(model(large=[], small=[]))
-    waiting = asyncio.create_task(post(http, lab, hello()))
-    await asyncio.sleep(0.2)
+    waiting = asyncio.create_task(post(http, lab, hello(pad="x" * 1_000_000)))
+    await asyncio.sleep(0.3)
     assert not waiting.done()
     lab.publish(model(large=[ports["one"]], small=[]))
     (lab.dir / "ready-small").touch()
@@ -81,6 +81,7 @@ async def test_a_cold_model_is_answered_through_the_waiting_room(lab, ports, mod
     assert status == 200
     assert answer["choices"][0]["message"]["content"] == f"from {ports['one']}"
     assert int(headers["x-jevons-wait-ms"]) >= 200
+    assert len(answer["body"]["pad"]) == 1_000_000
     for name in ("ready-small", "ready-large"):
         (lab.dir / name).unlink()
 
