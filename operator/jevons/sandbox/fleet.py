@@ -42,6 +42,8 @@ from jevons.sandbox.nodes import ACCELERATOR_LABEL
 log = structlog.get_logger(__name__)
 
 TICK_S = 1.0
+RETRY_S = 1.0
+"""After an address could not be bound [s]."""
 
 
 class Fleet:
@@ -154,6 +156,7 @@ class Fleet:
                 try:
                     await self._settle(uid)
                 except OSError as error:
+                    asyncio.get_running_loop().call_later(RETRY_S, self._mark, uid)
                     log.warning("cannot serve", pod=self._views[uid].key if uid in self._views else uid, error=str(error))
             self._settled.set()
 

@@ -114,7 +114,7 @@ class LlamaPlayer:
         context = min(played.context_length, 8192) if played else 2048
         name = (played.model if played else None) or "smollm2-135m"
         command = [str(self._tools.server), "-m", str(self._tools.model), "--host", self.view.ip, "--port", str(self.view.port + INNER_PORT_OFFSET)]
-        command += ["-t", "1", "-tb", "1", "-np", str(SLOTS), "-c", str(SLOTS * context), "--metrics", "--alias", name, "-lv", "2"]
+        command += ["-t", "1", "-tb", "1", "-np", str(SLOTS), "-c", str(SLOTS * context), "--metrics", "--alias", name, "-lv", "1"]
         self._process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=5), auto_decompress=False)

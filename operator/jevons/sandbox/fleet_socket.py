@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 BACKLOG = 512
+MAX_BODY = 64 * 1024 * 1024
+"""Longer request bodies get 413 [bytes]."""
 
 
 class Listener:
@@ -24,7 +28,7 @@ class Listener:
         self.port = port
         self._handler = handler
         self._busy: set[web.RequestHandler] = set()
-        self._web = web.Server(self._handle, handler_cancellation=True, access_log=None, keepalive_timeout=75.0)
+        self._web = web.Server(self._handle, request_factory=_request, handler_cancellation=True, access_log=None, keepalive_timeout=75.0)
         self._server: asyncio.Server | None = None
 
     @property
@@ -64,3 +68,10 @@ class Listener:
         if self._server is not None:
             self._server.close()
             self._server = None
+
+
+def _request(
+    message: RawRequestMessage, payload: StreamReader, protocol: web.RequestHandler, writer: AbstractStreamWriter, task: asyncio.Task[None]
+) -> web.BaseRequest:
+    """The request that aiohttp would make, but with room for a long prompt."""
+    return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop(), client_max_size=MAX_BODY)

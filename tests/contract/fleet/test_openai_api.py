@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 
 import openai
 import pytest
@@ -91,6 +93,14 @@ async def test_a_malformed_request_gets_a_400_in_openai_form(play, http, body, s
     async with http.post(url(item, "/v1/chat/completions"), data=body) as response:
         assert response.status == 400
         assert says in (await response.json())["error"]["message"]
+
+
+async def test_a_prompt_of_megabytes_is_read(play, http):
+    item = pod(context_length="2000000", kv_tokens="2000000", prefix_hit="1", profile="llama-3.1-8b/bf16/b200_sxm/1/vllm")
+    await play(item)
+    body = io.BytesIO(json.dumps({"model": "m", "input": "word " * 400_000}).encode())
+    async with http.post(url(item, "/v1/embeddings"), data=body) as response:
+        assert (response.status, (await response.json())["usage"]["prompt_tokens"]) == (200, 500_000)
 
 
 async def test_a_client_that_goes_away_aborts_its_request(play, http, fleet):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from datetime import UTC, datetime, timedelta
 
@@ -79,6 +80,16 @@ async def test_what_runs_is_reset_when_the_pod_ends(play, http, fleet, how):
         with pytest.raises(aiohttp.ClientError):
             await response.read()
     await until(lambda: not fleet.players)
+
+
+async def test_an_address_in_use_is_taken_as_soon_as_it_is_free(play, http, monkeypatch):
+    monkeypatch.setattr("jevons.sandbox.fleet.RETRY_S", 0.02)
+    item = pod()
+    with socket.create_server((item["status"]["podIP"], 8000)):
+        await play(item)
+    async with asyncio.timeout(5):
+        while await refuses(http, item):  # noqa: ASYNC110 - a socket has no event for it
+            await asyncio.sleep(0.02)
 
 
 async def test_a_new_pod_may_have_the_address_of_one_that_is_ending(play, http, fleet):
