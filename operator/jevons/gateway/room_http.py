@@ -76,7 +76,7 @@ class Room:
             self.holder.leave(waiter)
 
     async def _held(self, request: web.Request, waiter: Waiter, verdict: asyncio.Future[Verdict], returned: int) -> web.StreamResponse:
-        body = await request.read()
+        body = await read_body(request, self.limits.body_bytes)
         streams = wants_stream(body)
         if not streams:
             body = b""
@@ -177,6 +177,18 @@ def identity_of(request: web.Request) -> str:
     return request.headers.get("x-jevons-ticket", "") or request.headers.get("x-request-id", "")
 
 
+async def read_body(request: web.Request, most: int) -> bytes:
+    """The body, which nobody else keeps (`request.read` would, for as long as the request waits). Refusal 413 over `most` bytes."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in request.content.iter_any():
+        size += len(piece)
+        if size > most:
+            raise Refusal(413, "request_too_large", f"The request body has more than {most} bytes.")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
 async def told_within(verdict: asyncio.Future[Verdict], seconds: float) -> Verdict | None:
     """The verdict, or None when there is none after `seconds`."""
     await asyncio.wait({verdict}, timeout=max(0.0, seconds))
@@ -212,6 +224,6 @@ def milliseconds(headers: Mapping[str, str], name: str, otherwise: float) -> flo
 
 def application(room: Room) -> web.Application:
     """The room as an aiohttp application; run it with `handler_cancellation` so that a client that leaves frees its place."""
-    app = web.Application(client_max_size=room.limits.body_bytes)
+    app = web.Application()
     app.router.add_route("*", "/{path:.*}", room.handle)
     return app

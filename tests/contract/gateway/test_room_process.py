@@ -94,7 +94,7 @@ async def test_who_comes_while_a_new_process_takes_over_waits_in_the_backlog_and
 
 async def test_the_room_s_bounds_hold_in_bytes_and_in_number(tmp_path, listener, http):
     publish(tmp_path)
-    async with room(tmp_path, listener, "--max-held", "2", "--max-bytes", "20000"):
+    async with room(tmp_path, listener, "--max-held", "2", "--max-bytes", "40000"):
         status, headers, body = await ask(http, listener, stream=True, padding="x" * 30_000)
         assert (status, json.loads(body)["error"]["code"]) == (429, "overloaded")
         assert int(headers["retry-after"]) <= 120

@@ -53,7 +53,7 @@ def fair(served):
     return True
 
 
-@given(waiters=st.lists(people, max_size=30), max_count=st.integers(1, 10), max_bytes=st.integers(1, 50_000), model_max=st.integers(1, 10))
+@given(waiters=st.lists(people, max_size=30), max_count=st.integers(1, 10), max_bytes=st.integers(1, 200_000), model_max=st.integers(1, 10))
 def test_no_bound_is_ever_passed_and_nobody_is_refused_below_them(waiters, max_count, max_bytes, model_max):
     queue = RoomQueue(max_count=max_count, max_bytes=max_bytes)
     held, kept = 0, 0
