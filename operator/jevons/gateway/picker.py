@@ -11,6 +11,7 @@ wait goes to the waiting room.
 from __future__ import annotations
 
 import time
+import traceback
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -84,7 +85,8 @@ class Picker:
         except Refusal:
             raise
         except Exception as error:
-            log.exception("request not decided", error=type(error).__name__)
+            where = traceback.extract_tb(error.__traceback__)[-1]  # not the message: it may quote the prompt
+            log.error("request not decided", error=type(error).__name__, where=f"{where.filename}:{where.lineno}")  # noqa: TRY400
             raise Refusal(500, "internal_error", "The gateway could not decide on this request.") from None
         self._report(decision, arrival, now)
         built_at = self.decider.table.built_at

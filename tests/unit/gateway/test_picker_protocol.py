@@ -1,0 +1,119 @@
+"""One conversation with Envoy, message by message."""
+
+import pytest
+from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
+
+from jevons.gateway.inflight import Inflight
+from jevons.gateway.level import DemandLevel
+from jevons.gateway.picker import Picker
+from jevons.gateway.sessions import SessionTable
+from jevons.gateway.steps.classify import NoScorer
+from jevons.gateway.steps.decide import Decider
+from jevons.gateway.table import Model, Pod, RequestClass, Table, Variant
+
+NOW = 1_800_000_000.0
+BODY = b'{"model": "m", "messages": [{"role": "user", "content": "hi"}]}'
+
+
+class Stream:
+    def __init__(self, *messages):
+        self.messages = list(messages)
+        self.written = []
+
+    async def read(self):
+        return self.messages.pop(0) if self.messages else None
+
+    async def write(self, message):
+        self.written.append(message)
+
+
+def headers(end=False, **more):
+    message = pb.HttpHeaders(end_of_stream=end)
+    for key, value in {":path": "/v1/chat/completions", ":method": "POST", **more}.items():
+        message.headers.headers.add(key=key, raw_value=value.encode())
+    return pb.ProcessingRequest(request_headers=message)
+
+
+def body(raw=BODY):
+    return pb.ProcessingRequest(request_body=pb.HttpBody(body=raw, end_of_stream=True))
+
+
+@pytest.fixture
+def wishes():
+    return []
+
+
+@pytest.fixture
+def picker(tmp_path, wishes):
+    small = Variant("small", state="Ready", quality=0.7, pods=(Pod("p", "10.0.0.1:8000"),))
+    large = Variant("large", state="Asleep", quality=1.0)
+    classes = (RequestClass("default", min_quality=0.5, min_score=(("small", 0.9),)),)
+    table = Table({"n/m": Model("n", "m", "m", (large, small), classes, best="large", wake="small")}, {"m": "n/m"}, "127.0.0.1:9814", 1, NOW)
+    decider = Decider(NoScorer(), Inflight(tmp_path / "i", 0), SessionTable(tmp_path / "s", 0), table)
+    return Picker(decider, DemandLevel(NOW - 60), b"secret", wished=lambda: wishes.append(1), clock=lambda: NOW)
+
+
+async def test_the_stream_ends_after_the_answer_to_the_body(picker):
+    stream = Stream(headers(), body(), body())
+    await picker.process(None, stream)
+    assert [message.WhichOneof("response") for message in stream.written] == ["request_headers", "request_body"]
+    assert len(stream.messages) == 1
+    answer = stream.written[1]
+    endpoints = answer.dynamic_metadata["envoy.lb"]["x-gateway-destination-endpoint"]
+    told = {one.header.key: one.header.raw_value.decode() for one in answer.request_body.response.header_mutation.set_headers}
+    assert endpoints == told["x-gateway-destination-endpoint"] == "10.0.0.1:8000,127.0.0.1:9814"
+    assert int(told["content-length"]) == len(answer.request_body.response.body_mutation.body)
+
+
+async def test_a_wish_for_a_sleeping_variant_is_reported_at_once_and_only_once(picker, wishes):
+    for _ in range(3):
+        await picker.process(None, Stream(headers(), body()))
+    assert wishes == [1]
+    said = picker.level.level(NOW)["n/m"]
+    assert said["held"] == [{"variant": "large", "count": 1, "oldest": NOW}]
+    assert said["arrivals"]["default"]["perSecond"] == pytest.approx(3 / 60)
+    assert picker.level.level(NOW + 60)["n/m"]["held"] == []
+
+
+async def test_a_refusal_is_an_immediate_answer(picker):
+    stream = Stream(headers(), body(b"{"))
+    await picker.process(None, stream)
+    refused = stream.written[-1]
+    assert refused.immediate_response.status.code == 400
+    assert refused.dynamic_metadata["jevons"]["refused"] is True
+
+
+async def test_an_unforeseen_fault_is_500_and_says_nothing_of_the_request(picker, monkeypatch, capsys):
+    def broken(*_):
+        raise RuntimeError("secret prompt")
+
+    monkeypatch.setattr(picker.decider.scorer, "score", broken, raising=False)
+    stream = Stream(headers(), body())
+    await picker.process(None, stream)
+    assert stream.written[-1].immediate_response.status.code == 500
+    assert b"secret prompt" not in stream.written[-1].immediate_response.body
+    printed = capsys.readouterr()
+    assert "RuntimeError" in printed.out + printed.err
+    assert "secret prompt" not in printed.out + printed.err
+
+
+async def test_a_client_that_leaves_before_its_body_is_no_fault(picker):
+    stream = Stream(headers())
+    await picker.process(None, stream)
+    assert len(stream.written) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({":method": "GET", ":path": "/v1/models"}, 200),
+        ({":method": "GET", ":path": "/v1/models/m@small"}, 200),
+        ({":method": "GET", ":path": "/v1/models/nobody"}, 404),
+        ({":method": "GET", ":path": "/v1/else"}, 404),
+        ({":method": "GET"}, 400),
+    ],
+)
+async def test_requests_without_a_body_are_answered_here(picker, asked, status):
+    stream = Stream(headers(end=True, **asked))
+    await picker.process(None, stream)
+    assert stream.written[0].immediate_response.status.code in (status, 0 if status == 200 else status)
