@@ -84,7 +84,7 @@ class Picker:
             decision = self.decider.decide(request, arrival, now)
         except Refusal:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the top of one request: the others go on
             where = traceback.extract_tb(error.__traceback__)[-1]  # not the message: it may quote the prompt
             log.error("request not decided", error=type(error).__name__, where=f"{where.filename}:{where.lineno}")  # noqa: TRY400
             raise Refusal(500, "internal_error", "The gateway could not decide on this request.") from None
