@@ -37,11 +37,11 @@ def _alternatives(funded: Funded) -> tuple[tuple[str, str, str], ...]:
     rows = [chosen]
     if funded.full is not funded.plan:
         rows.append((f"without budget pressure: {_shape(funded.full)}", f"{funded.full.usd_per_h:.4g} USD/h", "costs more than the budget carries"))
-    current = ", ".join(f"{item.facts.current} {item.facts.spec.name}" for item in funded.plan.variants)
-    cost = sum(item.facts.current * (item.facts.usd_per_h or 0.0) for item in funded.plan.variants)
-    if any(item.replicas != item.facts.current for item in funded.plan.variants):
-        why = next(item.reason for item in funded.plan.variants if item.replicas != item.facts.current)
-        rows.append((f"no change: {current}", f"{cost:.4g} USD/h", why))
+    moved = next((item.reason for item in funded.plan.variants if item.replicas != item.facts.current), None)
+    if moved is not None:
+        current = ", ".join(f"{item.facts.current} {item.facts.spec.name}" for item in funded.plan.variants)
+        cost = sum(item.facts.current * (item.facts.usd_per_h or 0.0) for item in funded.plan.variants)
+        rows.append((f"no change: {current}", f"{cost:.4g} USD/h", moved))
     return tuple(rows)
 
 

@@ -77,7 +77,7 @@ def _accrued(account: Account | None, state: DeploymentState, tariff: Tariff, bu
     fresh = account is None
     if account is None:
         account = Account(as_of_s=now)
-    pods, scheduled = _metered(state)
+    pods, scheduled = _metered(state, account.pods)
     bill: Bill = {}
     earliest_s = account.as_of_s if account.pods and not account.closed else now
     for uid, pod in pods.items():
@@ -134,18 +134,20 @@ def _closed(account: Account, tariff: Tariff, now: float) -> Account:
     )
 
 
-def _metered(state: DeploymentState) -> tuple[dict[str, MeteredPod], dict[str, float]]:
-    """The pods that hold a node, by uid, and when they got it."""
+def _metered(state: DeploymentState, before: Mapping[str, MeteredPod]) -> tuple[dict[str, MeteredPod], dict[str, float]]:
+    """The pods that hold a node, by uid (what was metered before is the same object, which makes comparing cheap), and when they got it."""
     pods: dict[str, MeteredPod] = {}
     scheduled: dict[str, float] = {}
     for variant in state.spec.variants:
         seen = state.variants.get(variant.name)
         if seen is None:
             continue
-        plain = MeteredPod(variant.name, variant.accelerator_class, variant.accelerator_count, spot=False)
+        name, accelerator, count = variant.name, variant.accelerator_class, variant.accelerator_count
         for pod in seen.pods:
             if pod.scheduled_at_s is not None:
-                pods[pod.uid] = plain if not pod.spot else replace(plain, spot=True)
+                old = before.get(pod.uid)
+                same = old is not None and (old.variant, old.accelerator, old.count, old.spot) == (name, accelerator, count, pod.spot)
+                pods[pod.uid] = old if same and old is not None else MeteredPod(name, accelerator, count, pod.spot)
                 scheduled[pod.uid] = pod.scheduled_at_s
     return pods, scheduled
 
