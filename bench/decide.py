@@ -1,8 +1,8 @@
 """Decisions per second at five variants, beside the rule everybody compares with (the HPA's ceil(current * value / target)) on the same snapshot.
 
-Run: `python bench/decide.py [--json FILE]`. Processor time of one core, no solver. 200 deployments in steady traffic with memory and ledger carried from
-carried from pass to pass (what an operator does), and the same under a budget that has to press and cap. Target: 5,000/s. The cyclic garbage
-collector is off while the clock runs (decisions have no cycles); `--gc` leaves it on, which costs about a quarter.
+Run: `python bench/decide.py [--json FILE]`. Processor time of one core, no solver. 200 deployments in steady traffic, with memory and ledger carried
+from pass to pass (what an operator does), and the same under a budget that has to press and cap. Target: 5,000/s. The cyclic garbage collector is
+off while the clock runs (decisions have no cycles); `--gc` leaves it on, which costs about a quarter.
 """
 
 from __future__ import annotations

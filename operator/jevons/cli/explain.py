@@ -1,7 +1,7 @@
 """`jevons explain`: why a deployment has what it has, from the operator's own record of decisions.
 
-The operator writes a line whenever a decision changes (`--data-dir`, `decisions.jsonl`); this prints the last one of a deployment: what was read and how
-old it was, the plans that were weighed with their costs, and the bounds that bind. It reads a file and asks nobody.
+The operator writes a line whenever a decision changes (`--data-dir`, `decisions.jsonl`). This prints the last one of a deployment: what was read and
+how old it was, the plans that were weighed with their costs, and the bounds that bind. It reads a file and asks nobody.
 """
 
 from __future__ import annotations
