@@ -1,0 +1,142 @@
+"""The demand port as gateways use it: level messages in, leadership out, strangers refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+import grpc.aio
+import orjson
+import pytest
+import pytest_asyncio
+
+from jevons.cluster.connect import ApiError
+from jevons.controller.demand import METHOD, DemandServer
+from jevons.core.spec import Key
+
+KEY = Key("team-a", "assistant")
+
+
+class Port:
+    def __init__(self, authenticate=None):
+        self.leads, self.wakes = False, asyncio.Queue()
+        self.server = DemandServer(on_wake=lambda: self.wakes.put_nowait(True), leading=lambda: self.leads, authenticate=authenticate)
+        self.channel = None
+
+    async def open(self):
+        port = await self.server.start("127.0.0.1:0")
+        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.use_local_subchannel_pool", 1)])
+
+    def call(self, token=None):
+        report = self.channel.stream_stream(METHOD, request_serializer=orjson.dumps, response_deserializer=orjson.loads)
+        return report(metadata=[("authorization", f"Bearer {token}")] if token else [])
+
+    async def heard(self, check):
+        async with asyncio.timeout(5):
+            while True:
+                demand = self.server.current()
+                if check(demand):
+                    return demand
+                await asyncio.sleep(0.01)
+
+    async def close(self):
+        await self.channel.close()
+        await self.server.stop()
+
+
+def message(source="gw-0/picker-1", held=(), arrivals=None):
+    entry = {
+        "held": [{"variant": "small", "count": count, "oldest": oldest} for count, oldest in held],
+        "arrivals": arrivals or {},
+        "lastArrival": 5.0,
+    }
+    return {"source": source, "at": 1.0, "full": True, "deployments": {str(KEY): entry}}
+
+
+@pytest_asyncio.fixture
+async def port() -> AsyncIterator[Port]:
+    made = Port()
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def test_leadership_is_told_on_connect_and_on_change(port):
+    call = port.call()
+    await call.write(message())
+    assert await call.read() == {"leader": False}
+    port.leads = True
+    port.server.leadership_changed()
+    assert await call.read() == {"leader": True}
+    call.cancel()
+
+
+async def test_the_first_held_request_wakes_and_the_next_does_not(port):
+    call = port.call()
+    await call.write(message())
+    await port.heard(lambda demand: KEY in demand)
+    assert port.wakes.empty()
+    await call.write(message(held=[(2, 3.0)]))
+    await asyncio.wait_for(port.wakes.get(), 5)
+    await call.write(message(held=[(3, 3.0)]))
+    await port.heard(lambda demand: demand[KEY].held and demand[KEY].held[0].count == 3)
+    assert port.wakes.empty()
+    call.cancel()
+
+
+async def test_sources_add_up_and_a_closed_stream_counts_no_more(port):
+    arrivals = [
+        {"chat": {"perSecond": rate, "inputTokens": tokens, "outputTokens": 10.0, "scores": [1.0] * 20}}
+        for rate, tokens in ((1.0, 100.0), (3.0, 200.0))
+    ]
+    calls = [port.call(), port.call()]
+    for number, call in enumerate(calls):
+        await call.write(message(f"gw/{number}", held=[(1, 2.0 + number)], arrivals=arrivals[number]))
+    demand = (await port.heard(lambda demand: KEY in demand and demand[KEY].held[0].count == 2))[KEY]
+    chat = demand.classes[0]
+    assert (chat.arrivals_per_s.value, chat.input_tokens.value, chat.scores[0]) == (4.0, 175.0, 2.0)
+    assert demand.held[0].oldest_at_s == 2.0
+    calls[0].cancel()
+    await port.heard(lambda demand: demand[KEY].held[0].count == 1)
+    calls[1].cancel()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"source": "x"},
+        {"source": "x", "deployments": {"no-slash": {}}},
+        {"source": "x", "deployments": {"a/b": {"held": [{"variant": "v", "count": -1, "oldest": 1}]}}},
+        {"source": "x", "deployments": {"a/b": {"arrivals": {"c": {"perSecond": "NaN"}}}}},
+        {"source": "x", "deployments": {"a/b": {"arrivals": {"c": {"perSecond": 1, "scores": [1, 2]}}}}},
+        [],
+    ],
+)
+async def test_a_message_that_cannot_be_read_is_dropped_and_the_stream_lives(port, broken):
+    call = port.call()
+    await call.write(broken)
+    await call.write(message(held=[(1, 1.0)]))
+    await port.heard(lambda demand: KEY in demand)
+    assert port.server.dropped == 1
+    call.cancel()
+
+
+@pytest.mark.parametrize(("token", "code"), [(None, "UNAUTHENTICATED"), ("stolen", "UNAUTHENTICATED"), ("unsure", "UNAVAILABLE"), ("good", "OK")])
+async def test_only_a_reviewed_token_gets_in(token, code):
+    async def review(given):
+        if given == "unsure":
+            raise ApiError(0, "Unreachable", "nobody there")
+        return "system:serviceaccount:jevons-system:gateway" if given == "good" else None
+
+    port = Port(authenticate=review)
+    await port.open()
+    call = port.call(token)
+    if code == "OK":
+        await call.write(message())
+        assert await call.read() == {"leader": False}
+        call.cancel()
+    else:
+        assert (await call.code()).name == code
+        assert port.server.current() == {}
+    await port.close()

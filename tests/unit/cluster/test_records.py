@@ -1,0 +1,60 @@
+"""Records are total: whatever stands in an object, they say something."""
+
+from __future__ import annotations
+
+from jevons.cluster import records, selectors
+
+SCALE = {"f:spec": {"f:replicas": {}}}
+
+
+def test_a_ready_pod_with_its_accelerators():
+    item = {
+        "metadata": {"name": "p", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"nodeName": "n", "containers": [{"resources": {"limits": {"nvidia.com/gpu": "4", "cpu": "2"}}}, {}]},
+        "status": {
+            "phase": "Running",
+            "conditions": [
+                {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:05Z"},
+                {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:04:00Z"},
+            ],
+        },
+    }
+    pod = records.pod(item)
+    assert pod.requests == {"nvidia.com/gpu": 4}
+    assert (pod.scheduled_at_s - pod.meta.created_at_s, pod.ready_at_s - pod.meta.created_at_s) == (5.0, 240.0)
+    assert not pod.failed
+
+
+def test_a_crash_looping_pod_is_no_capacity():
+    status = {"phase": "Running", "containerStatuses": [{"state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}
+    assert records.pod({"metadata": {}, "status": status}).failed
+
+
+def test_an_empty_object_has_a_record_of_every_kind():
+    for extract in (records.pod, records.node, records.workload, records.autoscaler, records.custom):
+        assert extract({}).meta.name == ""
+        assert extract({"metadata": None, "spec": None, "status": None}).meta.version == 0
+
+
+def test_our_scaler_owns_the_replicas_even_when_it_shares_them():
+    managed = [{"manager": "kubectl", "time": "2026-01-02T00:00:00Z", "fieldsV1": SCALE}, {"manager": "jevons-scaler", "fieldsV1": SCALE}]
+    assert records.replicas_writer(managed) == "jevons-scaler"
+
+
+def test_a_write_through_scale_is_later_than_an_apply_although_it_has_no_time():
+    applied = {"manager": "kubectl-client-side-apply", "time": "2026-01-02T00:00:00Z", "fieldsV1": SCALE}
+    assert records.replicas_writer([applied, {"manager": "kubectl", "subresource": "scale", "fieldsV1": SCALE}]) == "kubectl"
+
+
+def test_selectors_match_as_the_server_does():
+    item = {"spec": {"selector": {"matchLabels": {"app": "x"}, "matchExpressions": [{"key": "tier", "operator": "In", "values": ["a", "b"]}]}}}
+    terms = selectors.parse(records.workload(item).selector)
+    assert selectors.matches(terms, {"app": "x", "tier": "b"})
+    assert not selectors.matches(terms, {"app": "x", "tier": "c"})
+    assert not selectors.matches(selectors.parse("!app"), {"app": "x"})
+    assert selectors.matches(selectors.parse("tier notin (a),app!=y"), {"app": "x"})
+
+
+def test_a_selector_that_cannot_be_read_matches_nothing():
+    assert selectors.parse('app="} or vector(0) #') is None
+    assert selectors.parse("(((((") is None

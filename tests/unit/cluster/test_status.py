@@ -1,0 +1,105 @@
+"""When status is written, and when it is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from jevons.cluster import plan, records, status
+from jevons.core.snapshot import (
+    ClassRoute,
+    Condition,
+    CostView,
+    DeploymentDecision,
+    DeploymentState,
+    Explanation,
+    ReplicaTarget,
+    RoutingPlan,
+    TargetState,
+    VariantRoute,
+    VariantState,
+)
+from jevons.core.spec import Deployment, Key, Rung, Variant
+
+KEY = Key("a", "b")
+SPEC = Deployment(KEY, "u", 1, 0.0, "b", (Variant("large", "m", "h100"),))
+STATE = DeploymentState(SPEC, {"large": VariantState(TargetState(exists=True, replicas=1))})
+COST = CostView(Decimal(2), {"large": Decimal(2)}, Decimal(10), Decimal(100), None, 0.0, 1.0, Decimal(1000))
+ROUTE = RoutingPlan(
+    best="large",
+    wake="large",
+    rung=Rung.NONE,
+    pressure=0.0,
+    blocked_until_s=None,
+    variants=(VariantRoute("large", "Ready", "app=x", 8000, 0.01, 240.0),),
+    classes=(ClassRoute("default", (("large", 0.5),)),),
+)
+DECISION = DeploymentDecision(
+    KEY, "id", (ReplicaTarget("large", 1, 1, "Steady"),), ROUTE, (Condition("Ready", "True", "Ready", "1 ready"),), COST, "Steady", "", Explanation()
+)
+
+
+@pytest.fixture
+def stored():
+    """The object after the first write at t=1000."""
+    first = status.deployment_status(record({}), STATE, DECISION, 1000.0)
+    return record(first)
+
+
+def record(body):
+    return records.custom({"metadata": {"namespace": "a", "name": "b", "uid": "u", "generation": 1}, "status": body})
+
+
+def test_the_same_decision_is_written_once(stored):
+    assert status.deployment_status(stored, STATE, DECISION, 1010.0) is None
+
+
+def test_a_message_alone_is_not_written(stored):
+    moved = replace(DECISION, conditions=(Condition("Ready", "True", "Ready", "still 1 ready"),))
+    assert status.deployment_status(stored, STATE, moved, 1010.0) is None
+
+
+def test_a_condition_keeps_its_time_while_its_status_stays(stored):
+    other = replace(DECISION, conditions=(Condition("Ready", "True", "Degraded", ""),))
+    written = status.deployment_status(stored, STATE, other, 2000.0)
+    assert written["conditions"][0]["lastTransitionTime"] == status.instant(1000.0)
+
+
+def test_money_waits_ten_minutes_or_one_percent(stored):
+    cents = replace(DECISION, cost=replace(COST, period_spend_usd=Decimal(11)))
+    dollars = replace(DECISION, cost=replace(COST, period_spend_usd=Decimal(20)))
+    assert status.deployment_status(stored, STATE, cents, 1100.0) is None
+    assert status.deployment_status(stored, STATE, dollars, 1100.0)["cost"]["periodSpend"] == "20.0000"
+    assert status.deployment_status(stored, STATE, cents, 1601.0)["cost"]["periodSpend"] == "11.0000"
+
+
+def test_a_state_is_published_at_once_and_a_hundredth_of_pressure_not(stored):
+    asleep = replace(DECISION, routing=replace(ROUTE, variants=(replace(ROUTE.variants[0], state="Asleep"),)))
+    assert status.deployment_status(stored, STATE, asleep, 1001.0)["routing"]["variants"][0]["state"] == "Asleep"
+    assert status.deployment_status(stored, STATE, replace(DECISION, routing=replace(ROUTE, pressure=0.01)), 1001.0) is None
+    assert status.deployment_status(stored, STATE, replace(DECISION, routing=replace(ROUTE, pressure=0.2)), 1001.0)["routing"]["pressure"] == "0.2"
+
+
+def test_the_end_of_a_block_is_a_deletion_in_the_patch(stored):
+    blocked = record(
+        status.deployment_status(stored, STATE, replace(DECISION, routing=replace(ROUTE, rung=Rung.BLOCK, blocked_until_s=5000.0)), 1001.0)
+    )
+    written = status.deployment_status(blocked, STATE, DECISION, 1002.0)
+    assert written["routing"]["blockedUntil"] is None
+
+
+def test_an_object_that_became_unreadable_keeps_its_routing(stored):
+    broken = replace(
+        DECISION, routing=replace(ROUTE, variants=()), conditions=(Condition("Accepted", "False", "InvalidSpec", "min 4 is above max 2"),)
+    )
+    written = status.deployment_status(stored, replace(STATE, invalid="min 4 is above max 2"), broken, 1001.0)
+    assert written["routing"] == stored.body["status"]["routing"]
+
+
+def test_no_float_and_no_null_inside_lists():
+    published = plan.published(replace(ROUTE, variants=(replace(ROUTE.variants[0], usd_per_1k_tokens=None),)))
+    merged = plan.mergeable(published)
+    assert "usdPer1kTokens" not in merged["variants"][0]
+    assert merged["pressure"] == "0"
