@@ -30,7 +30,7 @@ FITTING = (
 )
 """Strings of which each field takes some."""
 POISON: tuple[Any, ...] = (
-    *(None, True, False, 0, -1, 1, 7, 101, 65536, 10**12, 10**19, -(10**19), 1.5, -0.5, 1e300),
+    *(None, True, False, 0, -1, 1, 7, 101, 65536, 1.0, 4.0, -0.0, 10**12, 10**19, -(10**19), 1.5, -0.5, 1e300),
     *("", "0", "0.00", "0.000001", "-1", "NaN", "1e309", "1O0", "1e3", "0.1m", "+1", "0x10", "1_000", "2.0", "0.99999"),
     *("0s", "1ms", "60ms", "59m59s1000ms", "1h", "0h30m", "24h", "168h", "-5m", "999999h", "99999h99999h", "2 weeks", "Auto", "auto", "Off", "on"),
     *("2023-02-29T00:00:00Z", "2026-01-01T00:00:60Z", "2200-01-01T00:00:00Z", "0000-01-01T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01"),
@@ -97,7 +97,7 @@ def objects(draw: st.DrawFn) -> tuple[Kind, dict[str, Any]]:
             one_workload(variant, number, draw(st.integers(0, 9)))
     for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2, 3]))):
         mutate(root, draw)
-    name = draw(st.sampled_from(["assistant", "assistant", "assistant", "a" * 63, "a" * 64]))
+    name = draw(st.sampled_from([*["assistant"] * 18, "a" * 63, "a" * 64]))
     return kind, {"apiVersion": API_VERSION, "kind": kind.kind, "metadata": {"name": name}, **root}
 
 
@@ -186,7 +186,7 @@ async def compare(count: int, server: Any, namespace: str) -> None:
     said = [text for (kind, obj), verdict in zip(pairs, verdicts, strict=True) if (text := disagreement(kind, obj, verdict))]
     assert not said, f"{len(said)} disagreements\n" + "\n".join(said[:5])
     assert len(pairs) >= count * 0.9
-    assert 0.1 < both_ways / len(pairs) < 0.9
+    assert 0 < both_ways < len(pairs)
 
 
 async def test_the_api_server_and_pydantic_agree(server, namespace) -> None:
