@@ -32,8 +32,8 @@ MODELS: Mapping[Kind, type[Model]] = {
 }
 
 
-def _column(name: str, path: str, kind: str = "string", *, wide: bool = False) -> Schema:
-    return {"name": name, "type": kind, "jsonPath": path, **({"priority": 1} if wide else {})}
+def _column(name: str, path: str, kind: str = "string") -> Schema:
+    return {"name": name, "type": kind, "jsonPath": path}
 
 
 def _condition(name: str, field: str) -> str:

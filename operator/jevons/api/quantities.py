@@ -164,11 +164,6 @@ def duration_s_from(text: str) -> Decimal:
     return sum((Decimal(number) * _UNIT_S[unit] for number, unit in parts), Decimal(0))
 
 
-def money_from(text: str) -> Decimal:
-    """US dollars of a money string."""
-    return Decimal(text)
-
-
 def bytes_from(text: str) -> Decimal:
     """Bytes of a memory quantity. Example: `80Gi` -> 85899345920 (test_quantities.py)."""
     number = text.rstrip("MGTi")
