@@ -58,6 +58,15 @@ def broken(message: str) -> tuple[Condition, ...]:
     )
 
 
+def refused(message: str) -> tuple[Condition, ...]:
+    """For an object of which not even the variants could be read."""
+    return (
+        Condition("Accepted", "False", "InvalidSpec", message),
+        Condition("Ready", "False", "InvalidSpec", message),
+        *(Condition(name, "Unknown", "InvalidSpec", message) for name in TYPES if name not in {"Accepted", "Ready"}),
+    )
+
+
 def accepted(facts: Facts) -> Condition:
     """Whether the object can be acted on at all."""
     state = facts.state

@@ -17,7 +17,7 @@ from jevons.core.funding import Funded
 from jevons.core.ledger import Account, Ledger
 from jevons.core.memory import DeploymentMemory, Memory
 from jevons.core.metering import accrue
-from jevons.core.money import ZERO
+from jevons.core.money import ZERO, accelerator_usd_per_h
 from jevons.core.snapshot import (
     BudgetDecision,
     Condition,
@@ -67,10 +67,14 @@ def _begun(snapshot: Snapshot, ledger: Ledger, failures: dict[Key, str], now: fl
     for shared in snapshot.shared_budgets:
         for key in shared.members:
             periods.setdefault(key, []).append(shared.budget.period)
+    prices = {name: accelerator_usd_per_h(accelerator, now) for name, accelerator in snapshot.accelerators.items()}
     funded: dict[Key, Funded] = {}
     for key, state in snapshot.deployments.items():
+        if not state.spec.variants:
+            failures[key] = state.invalid or "spec.variants: there is none; at least 1 is needed"
+            continue
         try:
-            facts = gather(snapshot, state, snapshot.memory.deployments.get(key, NOTHING), now)
+            facts = gather(snapshot, state, snapshot.memory.deployments.get(key, NOTHING), prices, now)
             own = [state.spec.budget.period] if state.spec.budget is not None else []
             begun = funding.begin(facts, ledger.accounts.get(key, Account(as_of_s=now)), snapshot.router, mean_tau_s([*own, *periods.get(key, [])]))
             funding.own_pace(begun, snapshot.router)
@@ -117,11 +121,10 @@ def _failed(spec: Deployment, message: str, now: float) -> DeploymentDecision:
     routes = tuple(VariantRoute(variant.name, "Unavailable", "", variant.port, startup_s=variant.startup_s) for variant in spec.variants)
     name = spec.best.name if spec.variants else ""
     plan = RoutingPlan(name, name, Rung.NONE, 0.0, None, routes, ())
-    found = conditions.broken(message)
+    found = conditions.broken(message) if spec.variants else conditions.refused(message)
+    reason = "InternalError" if spec.variants else "InvalidSpec"
     cost = CostView(None, {}, ZERO, None, None, now, now, None)
-    return DeploymentDecision(
-        spec.key, publish.digest(spec.uid, replicas, plan, found), replicas, plan, found, cost, "InternalError", message, Explanation()
-    )
+    return DeploymentDecision(spec.key, publish.digest(spec.uid, replicas, plan, found), replicas, plan, found, cost, reason, message, Explanation())
 
 
 def _budget_view(shared: SharedBudget, pace: Pace | None, funded: Mapping[Key, Funded], ledger: Ledger, now: float) -> BudgetDecision:

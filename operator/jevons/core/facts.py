@@ -80,8 +80,8 @@ class Facts:
     class_names: tuple[str, ...]
 
 
-def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, now: float) -> Facts:
-    """The facts of one deployment at `now`; `memory` is what the last pass left."""
+def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, prices: Mapping[str, Decimal | None], now: float) -> Facts:
+    """The facts of one deployment at `now`; `memory` is what the last pass left, `prices` the classes' on-demand USD/h now."""
     spec, max_age_s = state.spec, stale_after_s(snapshot)
     horizon_s = max((variant.startup_s for variant in spec.variants), default=0.0)
     loads, trends, unknown_demand = class_loads(state, memory, now, max_age_s, horizon_s)
@@ -91,7 +91,10 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
     gaps = memory.gaps
     if memory.last_arrival_at_s is not None and last is not None and last > memory.last_arrival_at_s:
         gaps = idle.with_gap(gaps, last - memory.last_arrival_at_s)
-    variants = tuple(_variant(snapshot, state, memory, variant, now) for variant in spec.variants)
+    variants = tuple(
+        _variant(snapshot, state, memory, variant, price=prices.get(variant.accelerator_class), now=now, max_age_s=max_age_s)
+        for variant in spec.variants
+    )
     return Facts(
         state=state,
         spec=spec,
@@ -152,12 +155,13 @@ def _fixed(snapshot: Snapshot, state: DeploymentState, variant: Variant, target:
     return next((reason for reason in reasons if reason), "")
 
 
-def _variant(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, variant: Variant, now: float) -> VariantFacts:
+def _variant(
+    snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, variant: Variant, *, price: Decimal | None, now: float, max_age_s: float
+) -> VariantFacts:
     seen_state = state.variants.get(variant.name)
     target = seen_state.target if seen_state is not None else MISSING
-    seen = pods_of(variant, seen_state, now, stale_after_s(snapshot))
-    held = sum(item.count for item in state.held if item.variant == variant.name and item.count > 0)
-    price = accelerator_usd_per_h(snapshot.accelerators.get(variant.accelerator_class), now)
+    seen = pods_of(variant, seen_state, now, max_age_s)
+    held = sum(item.count for item in state.held if item.variant == variant.name and item.count > 0) if state.held else 0
     learned = _learned(memory.variants.get(variant.name, VariantMemory()), variant, seen, current=target.replicas or 0, held=held, now=now)
     return VariantFacts(
         spec=variant,

@@ -39,6 +39,12 @@ def test_a_taken_name_and_an_invalid_spec_stop_that_object_alone():
         assert {target.desired for target in decided(snapshot).replicas} == {None}
 
 
+def test_an_object_that_could_not_be_read_at_all_is_refused():
+    nothing = state(replace(deployment(), variants=()), {}, invalid="spec.variants: missing")
+    assert said(world(nothing), "Accepted") == ("False", "InvalidSpec")
+    assert decided(world(nothing)).reason == "InvalidSpec"
+
+
 def test_an_unknown_accelerator_class_is_named():
     snapshot = world(state(deployment(), BOTH), accelerators={})
     assert said(snapshot, "ResolvedRefs") == ("False", "AcceleratorClassNotFound")
