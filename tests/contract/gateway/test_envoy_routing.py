@@ -23,6 +23,7 @@ def ports(lab):
 async def http():
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         yield session
+    await asyncio.sleep(0)  # let the transports close before the loop does
 
 
 def hello(model="assistant", **more):
