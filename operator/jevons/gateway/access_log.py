@@ -95,8 +95,11 @@ class Record:
 
     @property
     def aborted(self) -> bool:
-        """Whether the answer ended before its end: client gone (DC, DR), upstream lost (UC, UR, UPE), stream cut (SI, UT, DT, LR)."""
-        return bool(self.flags) and not _ABORTS.isdisjoint(self.flags.split(","))
+        """Whether the answer ended before its end: client gone (DC, DR), upstream lost (UC, UR, UPE), stream cut (SI, UT, DT, LR).
+
+        A client that hangs up on `[DONE]`, as most do, has had everything, although Envoy flags it.
+        """
+        return bool(self.flags) and not self.done and not _ABORTS.isdisjoint(self.flags.split(","))
 
     @classmethod
     def parse(cls, line: bytes) -> Record | None:

@@ -73,7 +73,13 @@ def test_a_length_that_the_client_asked_for_is_complete():
 
 @pytest.mark.parametrize("flags", ["DC", "UC", "DPE", "UH,DC"])
 def test_an_answer_that_broke_off_is_not_useful(flags):
-    assert not useful(record(llm=STREAM, flags=flags))
+    assert not useful(record(llm=STREAM | {"done": None}, flags=flags))
+
+
+def test_a_client_that_hangs_up_on_done_has_had_its_whole_answer():
+    hung_up = record(llm=STREAM, flags="DC")
+    assert useful(hung_up)
+    assert Accounting().tokens(hung_up) == (41, 11)
 
 
 def test_a_policy_below_the_promised_quality_is_not_useful():
