@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from decimal import Decimal
 
@@ -93,8 +94,13 @@ TestBudgets.settings = settings(max_examples=6, stateful_step_count=20, deadline
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(7200)
+@pytest.mark.timeout(43_200)
 class TestBudgetsAtLength(Budgets.TestCase):
-    """The same, 10,000 examples of up to 200 steps."""
+    """The same, 10,000 examples of up to 200 steps (hours); JEVONS_SLOW_EXAMPLES asks for fewer."""
 
-    settings = settings(max_examples=10_000, stateful_step_count=200, deadline=None, suppress_health_check=list(HealthCheck))
+    settings = settings(
+        max_examples=int(os.environ.get("JEVONS_SLOW_EXAMPLES", "10000")),
+        stateful_step_count=200,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )

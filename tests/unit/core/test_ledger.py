@@ -164,3 +164,15 @@ def test_a_model_that_wakes_after_hours_of_rest_pays_from_its_wake_in_the_right_
     assert account.usd == Decimal("3.67") / 120
     assert account.estimated_at_s is None
     assert account.spent_since(BUCKET + 9000.0) == account.usd
+
+
+def test_checkpoints_are_written_when_something_would_be_lost_and_not_each_pass():
+    first = accrue(Ledger(), at(pod("a", scheduled_at_s=NOW)), NOW + 5.0)
+    soon, later = (accrue(first, at(pod("a", scheduled_at_s=NOW)), NOW + after_s) for after_s in (20.0, 80.0))
+    other = accrue(first, at(pod("b", scheduled_at_s=NOW)), NOW + 20.0)
+    assert [ledger.worth_saving(first, KEY) for ledger in (first, soon, later, other)] == [False, False, True, True]
+    assert first.worth_saving(Ledger(), KEY)
+    calm = Memory({KEY: DeploymentMemory({"small": VariantMemory(work_at_s=NOW)})})
+    trend = Memory({KEY: DeploymentMemory({"small": VariantMemory(work_at_s=NOW + 5.0)}, {"default": Trend(1.0, 0.0, NOW)})})
+    parked = Memory({KEY: DeploymentMemory({"small": VariantMemory(work_at_s=NOW, failed_starts=3, parked_until_s=NOW + 60.0)})})
+    assert [memory.worth_saving(calm, KEY) for memory in (calm, trend, parked)] == [False, False, True]
