@@ -46,6 +46,9 @@ class _LineState:
     """What has been seen of a variant since somebody began to wait for it."""
 
     others_ready: frozenset[str]
+    offer: str = ""
+    """Another variant that has woken meanwhile; `offered` waiters went to it in the last step."""
+    offered: int = 0
     starting: bool = False
     broken_since: float | None = None
     draining: asyncio.Task[None] | None = None
@@ -121,9 +124,13 @@ class Holder:
             self._tell(line, self.queue.count, Go(ready[0].name, changed=True) if ready else Fail(why))
             return
         woken = [one for one in ready if one.name not in state.others_ready]
-        if woken:
-            self._offer(line, woken[0].name)
         state.others_ready = frozenset(one.name for one in ready)
+        if woken:
+            state.offer, state.offered = woken[0].name, 0
+        other = next((one for one in ready if one.name == state.offer), None)
+        if other is not None:
+            state.offered = max(2 * state.offered, FIRST * len(other.usable_pods))
+            self._offer(line, other.name, state.offered)
 
     def _broken(self, state: _LineState, variant: Variant | None) -> str:
         """Why this variant will not start; empty while it may. A failure counts only when it was seen to happen: the word may be an old one."""
@@ -139,11 +146,12 @@ class Holder:
             return "does not exist any more"
         return "may not be started now: the budget is spent" if variant.state == "Capped" else "cannot serve now"
 
-    def _offer(self, line: Line, woken: str) -> None:
-        """Another variant woke: those not yet sent to the picker a second time may find it good enough."""
-        for waiter in self.queue.waiting(line):
+    def _offer(self, line: Line, woken: str, most: int) -> None:
+        """Another variant woke: `most` of those not yet sent to the picker a second time may find it good enough."""
+        fresh = [waiter for waiter in self.queue.waiting(line) if not waiter.settled]
+        for waiter in fresh[:most]:
             verdict = self._verdicts.get(id(waiter))
-            if not waiter.settled and verdict is not None and self.queue.leave(waiter):
+            if verdict is not None and self.queue.leave(waiter):
                 verdict.set_result(Go(woken, changed=True))
         self._tidy(line)
 

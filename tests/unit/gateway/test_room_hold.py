@@ -77,6 +77,16 @@ async def test_another_variant_that_wakes_lets_the_picker_choose_again_but_only_
     assert holder.queue.count == 1
 
 
+async def test_a_variant_that_woke_instead_gets_its_waiters_a_few_at_first_too(holder):
+    verdicts = [holder.join(waiter(), again=False) for _ in range(5 * FIRST)]
+    holder.update(table(large=1, small="Waking"))
+    assert sum(one.done() for one in verdicts) == FIRST
+    holder.tick()
+    assert sum(one.done() for one in verdicts) == 3 * FIRST
+    holder.update(table(large="Asleep", small="Waking"))
+    assert sum(one.done() for one in verdicts) == 3 * FIRST
+
+
 async def test_a_variant_that_was_ready_before_is_no_news(holder):
     holder.update(table(large=1, small="Waking"))
     verdict = holder.join(waiter(), again=False)
