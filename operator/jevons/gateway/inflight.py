@@ -45,6 +45,7 @@ class Inflight:
             self._map = mmap.mmap(handle, _TOTAL)
         finally:
             os.close(handle)
+        self._cells = memoryview(self._map).cast("d")
         cells: NDArray[np.float64] = np.frombuffer(self._map, dtype=np.float64)
         self._work = cells[:_WORK].reshape(ROWS, EPOCHS, SLOTS)
         self._stamps = cells[_WORK : _WORK + _STAMPS].reshape(ROWS, EPOCHS)
@@ -68,11 +69,10 @@ class Inflight:
 
     def outstanding(self, addresses: Sequence[str], now_s: float) -> list[float]:
         """Tokens of work on each pod, never negative (the tailer may be ahead of a picker's row by a moment)."""
-        slots = [slot_of(address) for address in addresses]
         oldest = now_s // EPOCH_S - (EPOCHS - 1)
-        live = self._stamps >= oldest
-        totals = np.where(live[:, :, None], self._work[:, :, slots], 0.0).sum(axis=(0, 1))
-        return [max(0.0, float(total)) for total in totals]
+        cells = self._cells
+        live = [number * SLOTS for number, stamp in enumerate(cells[_WORK : _WORK + _STAMPS]) if stamp >= oldest]
+        return [max(0.0, sum(cells[base + slot] for base in live)) for slot in map(slot_of, addresses)]
 
     def failed(self, address: str, at_s: float) -> None:
         """Say that a pod could not be reached or broke a request (the tailer alone)."""

@@ -41,14 +41,18 @@ class SessionTable:
             self._map = mmap.mmap(handle, ROWS * _ROW)
         finally:
             os.close(handle)
+        self._words = memoryview(self._map).cast("Q")
         self._row = row
 
     def read(self, session: int, now_s: float, keep_s: float) -> Session:
         """What is known of the session, as far as it was seen within `keep_s`."""
         quality, calls, usd = 0.0, 0, 0.0
-        for row in range(ROWS):
-            held, seen, best, money, _, count = _CELL.unpack_from(self._map, self._at(row, session))
-            if held == session and now_s - seen <= keep_s:
+        first = (session % SLOTS) * _CELL.size
+        for at in range(first, ROWS * _ROW, _ROW):
+            if self._words[at // 8] != session:
+                continue
+            _, seen, best, money, _, count = _CELL.unpack_from(self._map, at)
+            if now_s - seen <= keep_s:
                 quality, calls, usd = max(quality, best), calls + count, usd + money
         return Session(quality, calls, usd)
 

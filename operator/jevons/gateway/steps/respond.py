@@ -8,7 +8,6 @@ copies are removed or overwritten on every request.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from dataclasses import replace
 from typing import Any
@@ -146,8 +145,7 @@ def one_model(table: Table, name: str) -> bytes | None:
 
 
 def _sign(text: str, secret: bytes) -> str:
-    digest = hmac.new(secret, text.encode(), hashlib.sha256).digest()[:15]
-    return base64.urlsafe_b64encode(digest).decode()
+    return base64.urlsafe_b64encode(hmac.digest(secret, text.encode(), "sha256")[:15]).decode()
 
 
 def _header_value(text: str) -> str:
