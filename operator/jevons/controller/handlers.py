@@ -48,7 +48,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.connect_timeout = 5.0
     settings.watching.reconnect_backoff = 1.0
     settings.watching.chunk_size = 500
-    settings.process.ultimate_exiting_timeout = 10.0
+    settings.process.ultimate_exiting_timeout = None  # it would SIGKILL the whole process (measured), and kopf is a thread of ours
 
 
 def registry(login: Callable[[], Awaitable[Credentials]], deliver: Deliver, kinds: Iterable[Kind]) -> kopf.OperatorRegistry:

@@ -6,13 +6,18 @@ Its World is listed before each pass (`fresh=False` leaves it as it was), its wr
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from yarl import URL
 
 from jevons.cluster.actuator import Actuator, Outcome
 from jevons.cluster.checkpoints import Checkpoints
@@ -201,4 +206,68 @@ async def assistant(sandbox: Sandbox, namespace: str, accelerator: str) -> Calla
     price = {"effectiveFrom": "2020-01-01T00:00:00Z", "onDemand": "2"}
     known = {"apiVersion": "jevons.dev/v1alpha1", "kind": "AcceleratorClass", "metadata": {"name": accelerator}, "spec": {"prices": [price]}}
     await sandbox.apply(known)
+    apply.namespace = namespace
     return apply
+
+
+class FaultyLine:
+    """A proxy between an operator and the API server, over plain HTTP on loopback. `fault`: the HTTP status of every answer; None = forward."""
+
+    def __init__(self, kubeconfig: str) -> None:
+        self.fault: int | None = None
+        self.requests = 0
+        self.url = ""
+        self._kubeconfig = kubeconfig
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[FaultyLine]:
+        async with connect(self._kubeconfig) as api:
+            self._api = api
+            app = web.Application(client_max_size=16 * 1024 * 1024)
+            app.add_routes([web.route("*", "/{path:.*}", self._forward)])
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            try:
+                yield self
+            finally:
+                await runner.cleanup()
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        self.requests += 1
+        if self.fault is not None:
+            return web.json_response({"kind": "Status", "status": "Failure", "message": "injected", "code": self.fault}, status=self.fault)
+        client = self._api._client.rest_client
+        client.pool_manager = client.pool_manager or client._create_pool_manager()
+        headers = {name: value for name, value in request.headers.items() if name in {"Accept", "Content-Type", "Authorization"}}
+        url = self._api.server + request.raw_path
+        with contextlib.suppress(ConnectionError):  # the operator went away in the middle
+            return await self._relay(
+                request, client.pool_manager.request(request.method, URL(url, encoded=True), headers=headers, data=await request.read() or None)
+            )
+        return web.Response(status=499)
+
+    async def _relay(self, request: web.Request, asked: Any) -> web.StreamResponse:
+        async with asked as answer:
+            reply = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers.get("Content-Type", "application/json")})
+            await reply.prepare(request)
+            async for chunk in answer.content.iter_any():
+                if self.fault is not None:
+                    break
+                await reply.write(chunk)
+        return reply
+
+    def kubeconfig(self, folder: Path) -> Path:
+        """A kubeconfig that leads through this proxy."""
+        path = folder / "kubeconfig"
+        cluster, context = {"name": "p", "cluster": {"server": self.url}}, {"name": "p", "context": {"cluster": "p", "user": "p"}}
+        config = {"apiVersion": "v1", "kind": "Config", "clusters": [cluster], "users": [{"name": "p", "user": {}}], "contexts": [context]}
+        path.write_text(json.dumps({**config, "current-context": "p"}))
+        return path
+
+
+@pytest_asyncio.fixture
+async def line(sandbox: Sandbox) -> AsyncIterator[FaultyLine]:
+    async with FaultyLine(str(sandbox.kubeconfig)).open() as opened:
+        yield opened
