@@ -69,7 +69,11 @@ format: $(STAMP) ## rewrite the code in the house's format
 
 .PHONY: crds
 crds: $(STAMP) ## write crds/ and the jevons-crds chart from the models
-	$(BIN)/jevons crds --out crds --chart helm/jevons-crds
+	$(BIN)/jevons crds --out crds --chart helm/jevons-crds --docs docs/reference/api.md
+
+.PHONY: drift
+drift: $(STAMP) ## generated files are what their sources say
+	$(BIN)/jevons crds --out crds --chart helm/jevons-crds --docs docs/reference/api.md --check
 
 .PHONY: bench
 bench: tools ## the benchmarks, each with its baseline in the same run

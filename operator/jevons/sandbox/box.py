@@ -27,6 +27,7 @@ import yaml
 
 from jevons.sandbox import watchdog
 from jevons.sandbox.cluster import Cluster
+from jevons.sandbox.llamacpp import provision
 from jevons.sandbox.nodes import DEFAULT_NODES, SYSTEM_NAMESPACE, NodeSpec, first_objects
 from jevons.sandbox.processes import KubectlError, Program, SandboxError
 from jevons.sandbox.prometheus import Prometheus
@@ -78,22 +79,26 @@ class Sandbox:
         prometheus: bool = True,
         scrape_interval_s: float = 2.0,
         time_scale: float = 1.0,
+        real_engines: bool = False,
         progress: Callable[[str], None] = lambda _sentence: None,
     ) -> AsyncIterator[Sandbox]:
         """A sandbox for the time of an `async with`.
 
         nodes: fake nodes with GPUs. engines: whether the fleet process plays pods. prometheus: whether there is one. scrape_interval_s: of all jobs
-        [s]. time_scale: how much faster than the wall clock engines run. progress: told in a sentence what goes on. Raises NotReadyError with the log
-        of whatever did not start; everything that did is ended.
+        [s]. time_scale: how much faster than the wall clock engines run. real_engines: pods annotated `sandbox.jevons.dev/engine: llamacpp` get a
+        real llama.cpp server, built first when there is none. progress: told in a sentence what goes on. Raises NotReadyError with the log of
+        whatever did not start; everything that did is ended.
         """
         if tools is None:
             tools = await asyncio.to_thread(Tools.resolve, progress=progress)
+        if real_engines:
+            await asyncio.to_thread(provision, progress)
         with scratch() as (folder, slot):
             box = cls(folder, slot=slot, tools=tools, scrape_interval_s=scrape_interval_s)
             try:
                 await box.cluster.start(progress)
                 await box._furnish(nodes, progress)
-                await asyncio.gather(box._start_prometheus(prometheus, progress), box._start_fleet(engines, time_scale, progress))
+                await asyncio.gather(box._start_prometheus(prometheus, progress), box._start_fleet(engines, time_scale, progress, real=real_engines))
                 progress("ready")
                 yield box
             finally:
@@ -241,12 +246,12 @@ class Sandbox:
         )
         await self.prometheus.start()
 
-    async def _start_fleet(self, wanted: bool, time_scale: float, progress: Callable[[str], None]) -> None:
+    async def _start_fleet(self, wanted: bool, time_scale: float, progress: Callable[[str], None], *, real: bool) -> None:
         if not wanted:
             return
         progress("starting the fleet that plays the engines")
         command = [sys.executable, "-m", "jevons.sandbox.fleet", "--kubeconfig", str(self.kubeconfig), "--cidr", self.slot.pod_cidr]
-        command += ["--time-scale", f"{time_scale:g}"]
+        command += ["--time-scale", f"{time_scale:g}", "--engine", "llamacpp" if real else "simulated"]
         self.fleet = Program("fleet", command, folder=self.dir)
         await self.fleet.start()
 

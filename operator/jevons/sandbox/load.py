@@ -51,6 +51,8 @@ class Planned:
     stream: bool = True
     headers: Mapping[str, str] = field(default_factory=dict)
     prompt: Prompt | None = None
+    max_tokens: int | None = None
+    """The client's own limit, for an engine that is not told how long to answer (a real one)."""
 
 
 Workload = list[Planned]
@@ -80,7 +82,8 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Answered to the end, and not cut off."""
-        return self.status == 200 and self.error is None and self.finish_reason == "stop"
+        whole = self.finish_reason == "stop" or (self.finish_reason == "length" and self.planned.max_tokens is not None)
+        return self.status == 200 and self.error is None and whole
 
 
 def load_prompts(path: Path) -> list[Prompt]:
@@ -190,6 +193,8 @@ async def _ask(session: aiohttp.ClientSession, base_url: str, planned: Planned, 
     body: dict[str, object] = {"model": planned.model, "messages": planned.messages, "stream": planned.stream}
     if planned.stream:
         body["stream_options"] = {"include_usage": True}
+    if planned.max_tokens is not None:
+        body["max_tokens"] = planned.max_tokens
     headers = {"content-type": "application/json", OUTPUT_HEADER: str(planned.output_tokens), **planned.headers}
     try:
         async with session.post(f"{base_url}/v1/chat/completions", data=orjson.dumps(body), headers=headers) as response:
