@@ -47,18 +47,24 @@ class Lister:
 
     def __init__(self, api: Api, target_kinds: Sequence[Kind], namespaces: Sequence[str] = ()) -> None:
         self.world: World = empty(target_kinds)
+        self.found = 0
+        """Changes that the last resync brought."""
         self._api, self._namespaces = api, tuple(namespaces)
 
     async def resync(self) -> bool:
         """List every kind once and replace the copy. Kinds that could not be listed keep what they had; True when all could."""
-        complete = True
+        complete, before = True, self._changes()
         for kind, collection in self.world.kinds.items():
             try:
                 await self._list(kind, collection)
             except ApiError as error:
                 complete = False
                 log.warning("list failed", kind=kind.plural, status=error.status, reason=error.reason)
+        self.found = self._changes() - before
         return complete
+
+    def _changes(self) -> int:
+        return sum(collection.changes for collection in self.world.kinds.values())
 
     async def _list(self, kind: Kind, collection: Collection[Any]) -> None:
         items, versions = [], []

@@ -44,6 +44,8 @@ class Collection(Generic[R]):
     """Wall-clock second of the last list [s since the epoch]."""
     available: bool = True
     """False while an optional kind is absent from the cluster, or hidden from us."""
+    changes: int = 0
+    """Accepted so far, by lists and events."""
     _gone: dict[str, float] = field(default_factory=dict)
 
     def get(self, namespace: str, name: str) -> R | None:
@@ -64,9 +66,13 @@ class Collection(Generic[R]):
             known = self.get(record.meta.namespace, record.meta.name)
             if known is not None and known.meta.uid == record.meta.uid:
                 del self.records[record.meta.namespace, record.meta.name]
-                self.on_change(known, None)
+                self._changed(known, None)
             return
         self.put(record)
+
+    def _changed(self, old: R | None, new: R | None) -> None:
+        self.changes += 1
+        self.on_change(old, new)
 
     def replace(self, items: list[dict[str, Any]], version: int) -> None:
         """The whole kind as listed at `version`: what it lacks is gone, unless it is newer than the list itself."""
@@ -75,7 +81,7 @@ class Collection(Generic[R]):
             if name not in fresh and known.meta.version <= version:
                 del self.records[name]
                 self._gone[known.meta.uid] = time.monotonic()
-                self.on_change(known, None)
+                self._changed(known, None)
         for record in fresh.values():
             self.put(record)
         self.synced, self.listed_at_s = True, time.time()
@@ -92,7 +98,7 @@ class Collection(Generic[R]):
         if known is not None and (known == record or known.meta.version > record.meta.version):
             return
         self.records[name] = record
-        self.on_change(known, record)
+        self._changed(known, record)
 
 
 @dataclass(slots=True)

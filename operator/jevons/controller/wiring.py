@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import random
 import signal
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,9 @@ from jevons.controller.metrics import LastPass, OperatorMetrics
 from jevons.core.snapshot import SCORE_BINS, RouterCurve
 from jevons.signals.prometheus import Prometheus
 from jevons.signals.reader import PrometheusReader
+
+DEAF_S = 15.0
+"""How long the watches may be silent while lists find news."""
 
 log = structlog.get_logger(__name__)
 
@@ -81,6 +85,7 @@ class Operator:
         authenticate = None if options.insecure_demand else TokenReviewer(api).user
         self._demand = DemandServer(on_wake=lambda: self._bell.ring(urgent=True), leading=lambda: self._lease.leading, authenticate=authenticate)
         self._router = router_curve()
+        self._heard_at = time.monotonic()
         api.before_write = self._before_write
 
     def _before_write(self, method: str, path: str) -> None:
@@ -119,6 +124,7 @@ class Operator:
 
     def _deliver(self, kind: Kind, change: str | None, item: dict[str, Any]) -> None:
         """One event of kopf's thread, in ours."""
+        self._heard_at = time.monotonic()
         self._lister.world.kinds[kind].apply(change, item)
 
     async def _first_sync(self, stop: asyncio.Event) -> None:
@@ -130,9 +136,15 @@ class Operator:
                 await asyncio.wait_for(stop.wait(), backoff.next_s())
 
     async def _resync(self) -> None:
+        """List everything each `resync_s`; each DEAF_S while lists bring news that no watch told."""
+        wait_s = self._options.resync_s
         while True:
-            await asyncio.sleep(self._options.resync_s * random.uniform(0.9, 1.1))  # noqa: S311  spreads load
+            await asyncio.sleep(wait_s * random.uniform(0.9, 1.1))  # noqa: S311  spreads load
             await self._lister.resync()
+            deaf = self._lister.found > 0 and time.monotonic() - self._heard_at > DEAF_S
+            if deaf:
+                log.warning("the watches are silent; listing more often", found=self._lister.found)
+            wait_s = min(DEAF_S, self._options.resync_s) if deaf else self._options.resync_s
 
     async def _sessions(self) -> None:
         """Run one loop for each stretch of leadership."""

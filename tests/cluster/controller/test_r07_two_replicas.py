@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from jevons.cluster.connect import connect
+from jevons.cluster.connect import ApiError, connect
 from jevons.cluster.lease import LEASES
 
 pytestmark = pytest.mark.cluster
@@ -17,7 +17,12 @@ async def test_the_second_operator_takes_over(sandbox, eventually):
     async with connect(str(sandbox.kubeconfig)) as api:
 
         async def holder():
-            return (await api.get(LEASES.path("jevons-system", "jevons-operator")))["spec"]["holderIdentity"]
+            try:
+                return (await api.get(LEASES.path("jevons-system", "jevons-operator")))["spec"]["holderIdentity"]
+            except ApiError as error:
+                if error.not_found:
+                    return "nobody yet"
+                raise
 
         async with sandbox.operator(identity="one") as one:
             await eventually(lambda: _is(holder, "one"), within_s=30)

@@ -36,7 +36,7 @@ async def test_an_outage_of_the_api_server_is_waited_out(sandbox, line, assistan
         counts = {}
         for fault in (500, 429):
             line.fault, line.requests, began = fault, 0, time.monotonic()
-            await asyncio.sleep(5.0)
+            await asyncio.sleep(4.0)
             counts[fault] = line.requests / (time.monotonic() - began)
             assert process.returncode is None
         line.fault = None

@@ -63,3 +63,12 @@ def test_made_again_under_the_same_name_is_another_object():
     world.apply("ADDED", item("x", 9, uid="second"))
     world.apply("MODIFIED", item("x", 3, uid="first"))
     assert world.get("a", "x").meta.uid == "second"
+
+
+def test_changes_are_counted_whoever_brings_them():
+    world = pods()
+    world.replace([item("x", 1)], 5)
+    world.apply("MODIFIED", item("x", 6))
+    world.apply("MODIFIED", item("x", 6))
+    world.replace([], 9)
+    assert world.changes == 3
