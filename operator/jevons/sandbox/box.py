@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -21,15 +20,13 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from jevons.sandbox import watchdog
 from jevons.sandbox.cluster import Cluster
+from jevons.sandbox.kubectl import Kubectl
 from jevons.sandbox.llamacpp import provision
 from jevons.sandbox.nodes import DEFAULT_NODES, SYSTEM_NAMESPACE, NodeSpec, first_objects
-from jevons.sandbox.processes import KubectlError, Program, SandboxError
+from jevons.sandbox.processes import Program, SandboxError
 from jevons.sandbox.prometheus import Prometheus
 from jevons.sandbox.services import Gateway, Operator
 from jevons.sandbox.slots import PREFIX, Slot, take
@@ -38,7 +35,7 @@ from jevons.sandbox.tools import CHECKOUT, Tools
 DEMAND_AUDIENCE = "jevons-demand"
 
 
-class Sandbox:
+class Sandbox(Kubectl):
     """One running sandbox; made by `Sandbox.start`."""
 
     def __init__(self, folder: Path, *, slot: Slot, tools: Tools, scrape_interval_s: float) -> None:
@@ -55,6 +52,16 @@ class Sandbox:
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig."""
         return self.cluster.kubeconfig
+
+    @property
+    def kubectl_path(self) -> Path:
+        """The kubectl of the tools."""
+        return self.tools["kubectl"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The mark by which the watchdog finds what belongs to this sandbox."""
+        return {watchdog.MARK: str(self.dir)}
 
     @property
     def api_url(self) -> str:
@@ -105,45 +112,6 @@ class Sandbox:
                 for program in (box.prometheus, box.fleet):
                     if program is not None:
                         program.kill()
-
-    async def kubectl(self, *arguments: str, input: str | bytes | None = None, timeout_s: float = 60.0) -> str:  # noqa: A002 - subprocess' own word
-        """The real kubectl as administrator; returns its standard output. Raises KubectlError with its standard error."""
-        process = await asyncio.create_subprocess_exec(
-            str(self.tools["kubectl"]),
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig), watchdog.MARK: str(self.dir)},
-        )
-        text = input.encode() if isinstance(input, str) else input
-        try:
-            out, err = await asyncio.wait_for(process.communicate(text), timeout_s)
-        except TimeoutError:
-            raise KubectlError(f"kubectl {' '.join(arguments)}: no answer within {timeout_s:g} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.communicate()
-        if process.returncode != 0:
-            raise KubectlError(f"kubectl {' '.join(arguments)}: {err.decode(errors='replace').strip()}")
-        return out.decode()
-
-    async def apply(self, *objects: dict[str, Any], namespace: str | None = None) -> None:
-        """Server-side apply of objects, in order. Raises KubectlError."""
-        where = ("-n", namespace) if namespace else ()
-        await self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", *where, input=yaml.safe_dump_all(objects))
-
-    async def get(self, kind: str, name: str, *, namespace: str | None = None) -> dict[str, Any] | None:
-        """One object, None when there is none."""
-        where = ("-n", namespace) if namespace else ()
-        text = await self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found", *where)
-        return dict(json.loads(text)) if text else None
-
-    async def items(self, kind: str, *, namespace: str | None = None, selector: str | None = None) -> list[dict[str, Any]]:
-        """Objects of a kind, of all namespaces when none is named."""
-        arguments = ["get", kind, "-o", "json", *(("-n", namespace) if namespace else ("-A",)), *(("-l", selector) if selector else ())]
-        return list(json.loads(await self.kubectl(*arguments))["items"])
 
     @contextlib.asynccontextmanager
     async def operator(

@@ -50,6 +50,14 @@ class ApiServer:
     headers: dict[str, str]
 
 
+def in_cluster() -> ApiServer:
+    """The API server as a pod with a ServiceAccount sees it. Raises OSError outside of a pod, KeyError without the service's variables."""
+    account = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    tls = ssl.create_default_context(cafile=str(account / "ca.crt"))
+    return ApiServer(f"https://{host}:{port}", tls, {"Authorization": f"Bearer {(account / 'token').read_text()}"})
+
+
 def read_kubeconfig(path: Path) -> ApiServer:
     """The current context of a kubeconfig with a client certificate or a token. Raises ValueError naming what is missing."""
     config = yaml.safe_load(path.read_text(encoding="utf-8"))

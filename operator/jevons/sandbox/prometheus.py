@@ -21,30 +21,35 @@ import yaml
 from jevons.sandbox.processes import Program, SandboxError
 
 _POD = "__meta_kubernetes_pod_"
+POD_LABELS = (
+    {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
+    {"source_labels": [f"{_POD}name"], "target_label": "pod"},
+    {"source_labels": [f"{_POD}node_name"], "target_label": "node"},
+)
+"""Relabelling that says whose samples they are."""
 
 
-def configuration(*, kubeconfig: Path, targets: Path, scrape_interval_s: float) -> str:
-    """prometheus.yml. kubeconfig: how to reach the API server; targets: folder of file_sd files; scrape_interval_s: for every job."""
-    interval = f"{round(scrape_interval_s * 1000)}ms"
+def pods_job(discovery: dict[str, Any]) -> dict[str, Any]:
+    """The scrape job that finds pods by annotation. `discovery`: how the API server is reached (`kubeconfig_file`; empty in a pod of the cluster)."""
     pods = [
         {"source_labels": [f"{_POD}annotation_prometheus_io_scrape"], "regex": "true", "action": "keep"},
         {"source_labels": [f"{_POD}phase"], "regex": "Succeeded|Failed", "action": "drop"},
         {"source_labels": [f"{_POD}ip", f"{_POD}annotation_prometheus_io_port"], "separator": ":", "regex": "(.+:[0-9]+)", "action": "keep"},
         {"source_labels": [f"{_POD}ip", f"{_POD}annotation_prometheus_io_port"], "separator": ":", "target_label": "__address__"},
         {"source_labels": [f"{_POD}annotation_prometheus_io_path"], "regex": "(/.*)", "target_label": "__metrics_path__"},
-        {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-        {"source_labels": [f"{_POD}name"], "target_label": "pod"},
-        {"source_labels": [f"{_POD}node_name"], "target_label": "node"},
+        *POD_LABELS,
     ]
+    return {"job_name": "pods", "kubernetes_sd_configs": [{"role": "pod", **discovery}], "relabel_configs": pods}
+
+
+def configuration(*, kubeconfig: Path, targets: Path, scrape_interval_s: float) -> str:
+    """prometheus.yml. kubeconfig: how to reach the API server; targets: folder of file_sd files; scrape_interval_s: for every job."""
+    interval = f"{round(scrape_interval_s * 1000)}ms"
     return yaml.safe_dump(
         {
             "global": {"scrape_interval": interval, "scrape_timeout": interval, "evaluation_interval": interval},
             "scrape_configs": [
-                {
-                    "job_name": "pods",
-                    "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": str(kubeconfig)}],
-                    "relabel_configs": pods,
-                },
+                pods_job({"kubeconfig_file": str(kubeconfig)}),
                 {
                     "job_name": "processes",
                     "honor_labels": True,

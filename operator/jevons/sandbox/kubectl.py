@@ -1,0 +1,72 @@
+"""The real kubectl against one cluster, embedded or kind. What is read back are plain objects, so nothing depends on a client library."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jevons.sandbox.processes import KubectlError
+
+
+class Kubectl:
+    """A cluster as its administrator sees it. Not tied to an event loop."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig."""
+        raise NotImplementedError
+
+    @property
+    def kubectl_path(self) -> Path:
+        """The program."""
+        raise NotImplementedError
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What is added to the environment of its programs."""
+        return {}
+
+    async def kubectl(self, *arguments: str, input: str | bytes | None = None, timeout_s: float = 60.0) -> str:  # noqa: A002 - subprocess' own word
+        """The real kubectl as administrator; returns its standard output. Raises KubectlError with its standard error."""
+        process = await asyncio.create_subprocess_exec(
+            str(self.kubectl_path),
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "KUBECONFIG": str(self.kubeconfig), **self.environment},
+        )
+        text = input.encode() if isinstance(input, str) else input
+        try:
+            out, err = await asyncio.wait_for(process.communicate(text), timeout_s)
+        except TimeoutError:
+            raise KubectlError(f"kubectl {' '.join(arguments)}: no answer within {timeout_s:g} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+        if process.returncode != 0:
+            raise KubectlError(f"kubectl {' '.join(arguments)}: {err.decode(errors='replace').strip()}")
+        return out.decode()
+
+    async def apply(self, *objects: dict[str, Any], namespace: str | None = None) -> None:
+        """Server-side apply of objects, in order. Raises KubectlError."""
+        where = ("-n", namespace) if namespace else ()
+        await self.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", *where, input=yaml.safe_dump_all(objects))
+
+    async def get(self, kind: str, name: str, *, namespace: str | None = None) -> dict[str, Any] | None:
+        """One object, None when there is none."""
+        where = ("-n", namespace) if namespace else ()
+        text = await self.kubectl("get", kind, name, "-o", "json", "--ignore-not-found", *where)
+        return dict(json.loads(text)) if text else None
+
+    async def items(self, kind: str, *, namespace: str | None = None, selector: str | None = None) -> list[dict[str, Any]]:
+        """Objects of a kind, of all namespaces when none is named."""
+        arguments = ["get", kind, "-o", "json", *(("-n", namespace) if namespace else ("-A",)), *(("-l", selector) if selector else ())]
+        return list(json.loads(await self.kubectl(*arguments))["items"])
