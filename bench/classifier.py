@@ -1,6 +1,7 @@
 """How long does one score take? p50 and p99 at several lengths, one thread, beside the limits of the design (0.4 ms at 400 words, 0.6 ms at any).
 
-`python bench/classifier.py [--json FILE]`; exits 1 when a limit is passed.
+`python bench/classifier.py [--json FILE]`; exits 1 when a limit is passed by the CPU time of a score (the wall clock also counts
+what else the machine does).
 """
 
 import argparse
@@ -26,10 +27,11 @@ def main() -> int:
     for words, limit in LIMITS_MS.items():
         text = " ".join(f"{WORDS[n % len(WORDS)]}{n % 97}" for n in range(words))
         rows.append({"words": words, **latency(classifier, text), "limit_p99_ms": limit})
-        print(f"{words:>8} words  p50 {rows[-1]['p50_ms']:.3f} ms  p99 {rows[-1]['p99_ms']:.3f} ms  limit {limit} ms")
+        clocks = f"p50 {rows[-1]['p50_ms']:.3f} ms  p99 {rows[-1]['p99_ms']:.3f} ms (CPU {rows[-1]['cpu_p99_ms']:.3f} ms)"
+        print(f"{words:>8} words  {clocks}  limit {limit} ms")
     if wanted.json:
         wanted.json.write_text(json.dumps({"rows": rows}, indent=2) + "\n")
-    return int(any(row["p99_ms"] > row["limit_p99_ms"] for row in rows))
+    return int(any(row["cpu_p99_ms"] > row["limit_p99_ms"] for row in rows))
 
 
 if __name__ == "__main__":

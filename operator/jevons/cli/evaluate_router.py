@@ -55,5 +55,8 @@ def as_lines(report: dict[str, Any]) -> list[str]:
     ]
     if "cost_saved" in planned:
         lines.append(f"cost saved at that point: {planned['cost_saved']:.1%} of always-large (assumes the given cost ratio)")
-    lines += [f"score of {size}: p50 {row['p50_ms']:.3f} ms, p99 {row['p99_ms']:.3f} ms" for size, row in report.get("latency", {}).items()]
+    lines += [
+        f"score of {size}: p50 {row['p50_ms']:.3f} ms, p99 {row['p99_ms']:.3f} ms (CPU {row['cpu_p99_ms']:.3f} ms)"
+        for size, row in report.get("latency", {}).items()
+    ]
     return lines
