@@ -106,7 +106,7 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
         memory=memory,
         unknown_demand=unknown_demand,
         metrics_down=metrics_down,
-        no_down=metrics_down or _no_down(snapshot, now) or (f"Demand{unknown_demand}" if unknown_demand else ""),
+        no_down=metrics_down or _no_down(snapshot, state, now) or (f"Demand{unknown_demand}" if unknown_demand else ""),
         fallback=_fallback(snapshot, spec, metrics_down, now),
         held=held,
         last_arrival_at_s=last,
@@ -124,12 +124,22 @@ def _metrics_down(snapshot: Snapshot, now: float, max_age_s: float) -> str:
     return "MetricsUnavailable" if now - snapshot.metrics.at_s > max_age_s else ""
 
 
-def _no_down(snapshot: Snapshot, now: float) -> str:
-    if now - snapshot.started_at_s < AFTER_START_S:
+def _no_down(snapshot: Snapshot, state: DeploymentState, now: float) -> str:
+    if now - snapshot.started_at_s < AFTER_START_S and _inherited(state, snapshot.started_at_s):
         return "JustStarted"
     if snapshot.metrics_back_since_s is not None and now - snapshot.metrics_back_since_s < AFTER_OUTAGE_S:
         return "MetricsJustBack"
     return ""
+
+
+def _inherited(state: DeploymentState, started_at_s: float) -> bool:
+    """Whether something runs that this operator did not start: a pod from before it led, or replicas whose pods nobody has seen yet."""
+    for variant in state.variants.values():
+        if not variant.pods and variant.target.replicas:
+            return True
+        if any(pod.created_at_s < started_at_s for pod in variant.pods):
+            return True
+    return False
 
 
 def _fallback(snapshot: Snapshot, spec: Deployment, metrics_down: str, now: float) -> bool:

@@ -171,7 +171,7 @@ class Snapshot:
     metrics_back_since_s: float | None = None
     """When Prometheus came back after an outage; scale-downs wait 300 s from here."""
     started_at_s: float = 0.0
-    """When this operator process began to lead; scale-downs wait 180 s from here."""
+    """When this operator process began to lead; what it found running goes down 180 s from here at the earliest."""
     scrape_interval_s: float = 15.0
     router: RouterCurve | None = None
     memory: Memory = Memory()

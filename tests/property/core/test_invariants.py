@@ -93,6 +93,22 @@ def test_nothing_goes_down_on_unknown(*, rate, seen, unseen, reason, metrics, st
 
 
 @QUICK
+@given(rate=RATES, ages=st.lists(st.floats(0.0, 400.0), min_size=1, max_size=5), since=st.floats(0.0, 179.0), usd=st.floats(0, 90))
+def test_after_a_restart_what_was_inherited_stays_and_the_rest_is_decided_as_ever(rate, ages, since, usd):
+    pods = [replace(pod(f"p{i}"), created_at_s=NOW - age, ready_at_s=NOW - 9000.0) for i, age in enumerate(ages)]
+    variants = {"small": VariantMemory(needs=((NOW - 590.0, 0),), work_at_s=NOW - 9000.0)}
+    memory = Memory({KEY: DeploymentMemory(variants, {"default": Trend(rate, 0.0, NOW - 60.0)})})
+    item = state(deployment(SMALL), {"small": variant_state(*pods)}, demand=(demand(rate),), last_arrival_at_s=NOW - 9000.0)
+    ever = world(item, memory=memory, ledger=spent(usd))
+    made, usual = (decide(each, NOW).deployments[KEY] for each in (replace(ever, started_at_s=NOW - since), ever))
+    if any(age > since for age in ages):
+        assert made.replicas[0].desired >= len(pods)
+        assert made.replicas[0].desired >= usual.replicas[0].desired
+    else:
+        assert made == usual
+
+
+@QUICK
 @given(
     bad=st.sampled_from([Decimal("NaN"), Decimal("sNaN"), Decimal(0), Decimal(-3), Decimal("Infinity"), None]),
     rate=RATES,

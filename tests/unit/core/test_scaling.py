@@ -11,7 +11,7 @@ from jevons.core.decide import decide
 from jevons.core.memory import DeploymentMemory, Memory, VariantMemory
 from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import PodSignals
-from jevons.core.spec import ScalingMode, ScalingSpec
+from jevons.core.spec import Key, ScalingMode, ScalingSpec
 
 ONE = deployment(SMALL)
 WORKED = Memory({KEY: DeploymentMemory({"small": VariantMemory(work_at_s=NOW - 400.0), "large": VariantMemory(work_at_s=NOW - 400.0)})})
@@ -96,6 +96,29 @@ def test_no_data_is_never_zero():
         item = state(ONE, {"small": variant_state(blind("a"), blind("b"), blind("c"))}, demand=(demand(0.0),), last_arrival_at_s=NOW - 9000.0)
         snapshot = replace(world(item, memory=WORKED), metrics=lost.metrics, started_at_s=lost.started_at_s)
         assert desired(snapshot)["small"] == 3
+
+
+@pytest.mark.parametrize(
+    ("created_s", "left"),
+    [((-3600.0,), 1), ((-61.0,), 1), ((-61.0, -30.0), 2), ((-59.0,), 0), ((-59.0, -30.0), 0), ((), 1)],
+    ids=["long before", "just before", "one of two", "after", "both after", "not seen yet"],
+)
+def test_a_restart_protects_what_was_inherited_and_not_what_this_operator_started(created_s, left):
+    pods = [replace(pod(f"p{since}"), created_at_s=NOW + since, ready_at_s=NOW - 9000.0) for since in created_s]
+    item = state(ONE, {"small": variant_state(*pods, replicas=len(pods) or 1)}, demand=(demand(0.0),), last_arrival_at_s=NOW - 9000.0)
+    assert desired(world(item, memory=WORKED, started_at_s=NOW - 60.0))["small"] == left
+    assert desired(world(item, memory=WORKED, started_at_s=NOW - 181.0))["small"] == 0
+
+
+def test_what_one_deployment_inherited_does_not_hold_another():
+    idle = {"demand": (demand(0.0),), "last_arrival_at_s": NOW - 9000.0}
+    new = replace(pod("new"), created_at_s=NOW - 30.0, ready_at_s=NOW - 9000.0)
+    other = Key("team-a", "zoo")
+    states = (state(ONE, {"small": variant_state(pod("old"))}, **idle), state(deployment(SMALL, key=other), {"small": variant_state(new)}, **idle))
+    memory = Memory({KEY: WORKED.deployments[KEY], other: WORKED.deployments[KEY]})
+    made = decide(world(*states, memory=memory, started_at_s=NOW - 60.0), NOW).deployments
+    assert (made[KEY].replicas[0].desired, made[KEY].replicas[0].reason) == (1, "JustStarted")
+    assert made[other].replicas[0].desired == 0
 
 
 def test_unseen_ready_pods_count_as_fully_used():
