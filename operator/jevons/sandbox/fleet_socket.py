@@ -28,6 +28,8 @@ class Listener:
         self.port = port
         self._handler = handler
         self._busy: set[web.RequestHandler] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._web = web.Server(self._handle, request_factory=_request, handler_cancellation=True, access_log=None, keepalive_timeout=75.0)
         self._server: asyncio.Server | None = None
 
@@ -50,6 +52,10 @@ class Listener:
             else:
                 connection.force_close()
 
+    async def idle(self) -> None:
+        """Wait until no answer is under way."""
+        await self._idle.wait()
+
     def abort(self) -> None:
         """Stop at once: every connection is reset, and what was being answered is cancelled."""
         self._close()
@@ -59,10 +65,13 @@ class Listener:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self._busy.add(request.protocol)
+        self._idle.clear()
         try:
             return await self._handler(request)
         finally:
             self._busy.discard(request.protocol)
+            if not self._busy:
+                self._idle.set()
 
     def _close(self) -> None:
         if self._server is not None:
