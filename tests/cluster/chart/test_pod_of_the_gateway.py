@@ -51,8 +51,10 @@ async def test_envoy_serves_on_what_its_sidecar_wrote(sandbox, release):
             async with aiohttp.ClientSession() as client:
                 assert await _answers(client, f"http://127.0.0.1:{port}/healthz") == 200
                 assert await _answers(client, f"http://127.0.0.1:{metrics}/metrics") == 200
-                async with client.post(f"http://127.0.0.1:{port}/v1/chat/completions", json={"model": "none", "messages": []}) as answer:
-                    assert (answer.status, (await answer.json())["error"]["code"]) == (404, "model_not_found")
+                ask = {"model": "none", "messages": [{"role": "user", "content": "hello"}]}
+                async with client.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=ask) as answer:
+                    found = await answer.json()
+                assert (answer.status, found["error"]["code"]) == (404, "model_not_found"), found
         finally:
             await proxy.stop()
             await jevons.stop()
