@@ -94,3 +94,17 @@ class OperatorMetrics(Collector):
             if decided.cost.budget_usd is not None:
                 amount.add_metric(labels, float(decided.cost.budget_usd))
         yield from (cost, seconds, amount, spend, rung)
+        yield from _shared(decision)
+
+
+def _shared(decision: Decision) -> Iterator[Metric]:
+    """InferenceBudgets, by name."""
+    amount = GaugeMetricFamily("jevons_shared_budget_usd", "Amount of the InferenceBudget", labels=["budget"])
+    spend = GaugeMetricFamily("jevons_shared_budget_spend_usd", "What all it selects spent in the period", labels=["budget"])
+    rung = GaugeMetricFamily("jevons_shared_budget_rung", "0 None, 1 Alert, 2 Degrade, 3 Cap, 4 Block", labels=["budget"])
+    for name, decided in decision.budgets.items():
+        if decided.amount_usd.is_finite():
+            amount.add_metric([name], float(decided.amount_usd))
+        spend.add_metric([name], float(decided.spend_usd))
+        rung.add_metric([name], decided.rung.level)
+    yield from (amount, spend, rung)

@@ -133,13 +133,14 @@ def _budget_view(shared: SharedBudget, pace: Pace | None, funded: Mapping[Key, F
         problem = Condition(
             "WithinBudget", "Unknown", "InvalidSpec", "amount or timeZone cannot be read; the budget binds nobody until it is corrected"
         )
-        return BudgetDecision(shared.name, ZERO, None, Rung.NONE, now, now, (problem,))
+        return BudgetDecision(shared.name, shared.budget.amount_usd, ZERO, None, Rung.NONE, now, now, (problem,))
     rung = max((funded[key].rung for key in shared.members if key in funded), key=lambda rung: rung.level, default=Rung.NONE)
     if not funding.alerting(pace) and rung.level < Rung.DEGRADE.level:
         rung = Rung.NONE
     at = pace.standing
     return BudgetDecision(
         name=shared.name,
+        amount_usd=shared.budget.amount_usd,
         spend_usd=funding.shared_spend(shared, ledger, at.start_s),
         forecast_usd=Decimal(f"{pace.forecast_usd:.6f}"),
         rung=rung,

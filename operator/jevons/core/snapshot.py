@@ -304,6 +304,7 @@ class BudgetDecision:
     """One InferenceBudget's money and rung, for its status."""
 
     name: str
+    amount_usd: Decimal
     spend_usd: Decimal
     forecast_usd: Decimal | None
     rung: Rung

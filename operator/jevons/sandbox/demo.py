@@ -38,10 +38,10 @@ ASSISTANT, SMALL = "assistant", "small-int4"
 TEAM_BUDGET = "team-a"
 MANIFESTS = ("accelerators.yaml", "team-budget.yaml", "assistant.yaml", "zoo.yaml")
 NODES = (
-    NodeSpec("a100-1", accelerator="a100-80gb"),
-    NodeSpec("a100-2", accelerator="a100-80gb"),
-    NodeSpec("a100-3", accelerator="a100-80gb"),
-    NodeSpec("l40s-1", accelerator="l40s"),
+    NodeSpec("a100-1", accelerator="a100-80gb", gpus=16),
+    NodeSpec("h100-1", accelerator="h100-80gb", gpus=8),
+    NodeSpec("l40s-1", accelerator="l40s", gpus=4),
+    NodeSpec("l4-1", accelerator="l4", gpus=4),
 )
 CONV_COMPRESSION, CONV_EVERY = 2.5, 3
 """Seven minutes of the trace in 170 s, every third request: about four a second."""
@@ -146,6 +146,7 @@ def measured(counts: Counts, watch: Watch, *, seconds: float) -> Measured:
         commented=sum(one.comments > 0 for one in outcomes),
         reasons=Counter(one.reason or one.error or "-" for one in outcomes),
         statuses=Counter(one.status for one in outcomes),
+        by_model=last.by_model,
         replicas=watch.changes,
     )
 

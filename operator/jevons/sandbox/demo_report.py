@@ -67,6 +67,8 @@ class Measured:
     """Streams that were kept alive by comments while they waited."""
     reasons: Mapping[str, int] = field(default_factory=dict)
     statuses: Mapping[int, int] = field(default_factory=dict)
+    by_model: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Deployment -> (requests, useful answers) by the gateway's accounting."""
     replicas: Mapping[str, Sequence[tuple[float, int]]] = field(default_factory=dict)
     """Variant -> (second of the run, ready replicas), one entry per change."""
 
@@ -149,6 +151,7 @@ def as_json(measured: Measured, baseline: Baseline) -> dict[str, Any]:
             "spent_usd": round(float(measured.spent_usd), 4),
             "kept": measured.spent_usd <= measured.budget_usd,
         },
+        "by_model": {name: {"requests": requests, "useful": useful} for name, (requests, useful) in sorted(measured.by_model.items())},
         "reasons": dict(sorted(measured.reasons.items())),
         "statuses": {str(code): count for code, count in sorted(measured.statuses.items())},
         "replicas": {name: [[round(at, 1), count] for at, count in series] for name, series in measured.replicas.items()},

@@ -32,6 +32,8 @@ class Reading:
     requests: int = 0
     useful: int = 0
     cold_starts: int = 0
+    by_model: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Deployment -> (requests, useful answers)."""
     usd: Decimal = Decimal(0)
     gpu_seconds: float = 0.0
     budget_usd: Decimal = Decimal(0)
@@ -57,6 +59,16 @@ def total(series: Series, name: str, **labels: str) -> float:
     return sum(value for (found, have), value in series.items() if found == name and labels.items() <= dict(have).items())
 
 
+def by_deployment(series: Series, name: str) -> dict[str, int]:
+    """A counter of the gateway summed by deployment."""
+    found: dict[str, int] = {}
+    for (metric, labels), value in series.items():
+        if metric == name:
+            deployment = dict(labels)["deployment"]
+            found[deployment] = found.get(deployment, 0) + int(value)
+    return found
+
+
 def by_variant(series: Series, state: str) -> dict[tuple[str, str], int]:
     """`jevons_replicas` in one state, by (deployment, variant)."""
     found = {}
@@ -69,8 +81,10 @@ def by_variant(series: Series, state: str) -> dict[tuple[str, str], int]:
 
 def reading(operator: Series, gateway: Series, *, at_s: float, budget: str) -> Reading:
     """A reading from the two processes' samples; `budget` is the InferenceBudget whose money is shown."""
+    useful = by_deployment(gateway, "jevons_gateway_useful_total")
     return Reading(
         at_s=at_s,
+        by_model={name: (count, useful.get(name, 0)) for name, count in by_deployment(gateway, "jevons_gateway_requests_total").items()},
         ready=by_variant(operator, "ready"),
         desired=by_variant(operator, "desired"),
         held=int(total(gateway, "jevons_gateway_held")),
@@ -79,8 +93,8 @@ def reading(operator: Series, gateway: Series, *, at_s: float, budget: str) -> R
         cold_starts=int(total(gateway, "jevons_gateway_cold_starts_total")),
         usd=Decimal(str(total(operator, "jevons_cost_usd_total"))),
         gpu_seconds=total(operator, "jevons_gpu_seconds_total"),
-        budget_usd=Decimal(str(total(operator, "jevons_budget_usd", budget=budget))),
-        spent_usd=Decimal(str(total(operator, "jevons_budget_spend_usd", budget=budget))),
+        budget_usd=Decimal(str(total(operator, "jevons_shared_budget_usd", budget=budget))),
+        spent_usd=Decimal(str(total(operator, "jevons_shared_budget_spend_usd", budget=budget))),
     )
 
 
