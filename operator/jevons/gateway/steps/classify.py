@@ -1,6 +1,7 @@
 """Step 5: how sure are we that a cheaper variant answers this as well as the best one?
 
-The classifier sees the first and last 8 KB of the prompt and a few features of the request; its score is calibrated, 1 = surely simple.
+The classifier sees the user's own words (first and last 8 KB of the last user turn: it was trained on bare questions, and a long system prompt
+would drown them) and a few features of the request; its score is calibrated, 1 = surely simple.
 When it cannot be loaded every request counts as hard: that costs money and never quality.
 """
 
@@ -45,7 +46,7 @@ class PromptScorer:
         self._classifier = classifier
 
     def score(self, request: Request) -> float:
-        """The classifier's word on the edges of the prompt."""
+        """The classifier's word on the edges of the question."""
         features = RequestFeatures(
             tools=len(request.body.get("tools") or ()),
             images=request.images,

@@ -17,7 +17,7 @@ from jevons.gateway.errors import Refusal, invalid
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_NAME_CHARACTERS = 320
 EDGE_BYTES = 8_192
-"""The classifier reads so much of a prompt's beginning and of its end."""
+"""The classifier reads so much of a question's beginning and of its end."""
 
 ENDPOINTS = {
     "/v1/chat/completions": "chat",
@@ -37,7 +37,10 @@ _LIMIT_FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as the steps see it. `headers` are lower-case. `text` is all text of the prompt; `needs` are capabilities a variant must have."""
+    """A request as the steps see it. `headers` are lower-case. `needs` are capabilities a variant must have.
+
+    `text` is all text of the prompt. `question` is the part of it in the user's own words: the last user turn; empty when there is none.
+    """
 
     kind: str
     body: dict[str, Any]
@@ -45,6 +48,7 @@ class Request:
     model: str = ""
     stream: bool = False
     text: str = ""
+    question: str = ""
     messages: int = 1
     images: int = 0
     needs: frozenset[str] = frozenset()
@@ -56,8 +60,9 @@ class Request:
 
     @property
     def edges(self) -> str:
-        """The first and last 8 KB of the prompt."""
-        return self.text if len(self.text) <= 2 * EDGE_BYTES else f"{self.text[:EDGE_BYTES]}\n{self.text[-EDGE_BYTES:]}"
+        """The first and last 8 KB of the question; of all text when there is no user turn."""
+        asked = self.question or self.text
+        return asked if len(asked) <= 2 * EDGE_BYTES else f"{asked[:EDGE_BYTES]}\n{asked[-EDGE_BYTES:]}"
 
 
 def parse(path: str, headers: Mapping[str, str], raw: bytes) -> Request:
@@ -92,6 +97,7 @@ def _request(kind: str, headers: Mapping[str, str], body: dict[str, Any]) -> Req
         model=model,
         stream=bool(_typed(body, "stream", bool)),
         text="\n".join(part for part in parts if part),
+        question=_question(kind, body),
         messages=len(body.get("messages") or ()) or 1,
         images=_images(body),
         needs=_needs(body),
@@ -142,6 +148,27 @@ def _texts(kind: str, body: Mapping[str, Any]) -> Iterator[str]:
         yield from _content(body.get("instructions"))
     if body.get("tools"):
         yield orjson.dumps(body["tools"]).decode()
+
+
+def _question(kind: str, body: Mapping[str, Any]) -> str:
+    """The last user turn that has words of its own: a turn of nothing but tool results or pictures is passed over. Empty when there is none."""
+    turns = body.get("input" if kind == "responses" else "messages")
+    if isinstance(turns, str):
+        return turns
+    turns = turns if isinstance(turns, list) and kind != "completions" else []
+    for turn in reversed(turns):
+        if isinstance(turn, dict) and turn.get("role") == "user":
+            words = "\n".join(part for part in _content(_own(turn.get("content"))) if part)
+            if words.strip():
+                return words
+    return ""
+
+
+def _own(content: object) -> object:
+    """Content without the results of tools, which the messages API puts into the user's turn."""
+    if not isinstance(content, list):
+        return content
+    return [part for part in content if not (isinstance(part, dict) and part.get("type") == "tool_result")]
 
 
 def _content(content: object) -> Iterator[str]:
