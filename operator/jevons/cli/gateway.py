@@ -24,6 +24,9 @@ def command(  # noqa: PLR0917 - typer makes options of them
     metrics_port: Annotated[int, typer.Option(envvar=f"{_ENV}METRICS_PORT", help="Prometheus metrics")] = 9813,
     metrics_host: Annotated[str, typer.Option(envvar=f"{_ENV}METRICS_HOST", help="address the metrics are served on")] = "127.0.0.1",
     room_address: Annotated[str, typer.Option(envvar=f"{_ENV}ROOM_ADDRESS", help="where Envoy reaches the waiting room")] = "127.0.0.1:9814",
+    room_grace: Annotated[
+        float, typer.Option(envvar=f"{_ENV}ROOM_GRACE", min=0, max=60, help="seconds before a held stream gets 200 and comments")
+    ] = 10.0,
     token_file: Annotated[Path | None, typer.Option(envvar=f"{_ENV}TOKEN_FILE", help="bearer token for the demand stream")] = None,
     watch_namespace: Annotated[list[str] | None, typer.Option(envvar=f"{_ENV}WATCH_NAMESPACE", help="only these namespaces; repeat")] = None,
     controller_name: Annotated[str, typer.Option(envvar=f"{_ENV}CONTROLLER_NAME", help="which InferenceDeployments are ours")] = "jevons",
@@ -41,6 +44,7 @@ def command(  # noqa: PLR0917 - typer makes options of them
         envoy=envoy,
         listen=listen,
         room_address=room_address,
+        room_grace_s=room_grace,
         metrics_port=metrics_port,
         metrics_host=metrics_host,
         pickers=pickers,

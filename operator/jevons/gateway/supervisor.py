@@ -43,6 +43,7 @@ class GatewayOptions:
     envoy: Path | None
     listen: str = "127.0.0.1:8080"
     room_address: str = "127.0.0.1:9814"
+    room_grace_s: float = 10.0
     metrics_port: int = 9813
     metrics_host: str = "127.0.0.1"
     pickers: int = 2
@@ -112,7 +113,9 @@ class Supervisor:
         reports = self._reports()
         for index in range(options.pickers):
             self._spawn(f"picker-{index}", *_python("serve_picker"), "--state-dir", str(state), "--index", str(index), *reports)
-        self._spawn("room", *_python("room"), "--state-dir", str(state), "--address", self.room, *reports)
+        self._spawn(
+            "room", *_python("room"), "--state-dir", str(state), "--address", self.room, "--grace", f"{self.options.room_grace_s:g}", *reports
+        )
         for index in range(options.pickers):
             await until(lambda index=index: _accepts(str(socket_of(state, index))))  # type: ignore[misc]
         await until(lambda: _listens(self.room))
