@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from jevons.classifier.features import RequestFeatures, Vector, vectorise
+from jevons.classifier.features import RequestFeatures, Vector, read_request, vectorise
 
 FOLDS = 5
 """Fold 0 is the test side; the others fit and, each in turn unseen, calibrate."""
@@ -52,48 +53,45 @@ def fold_of(prompt: str) -> int:
 
 
 def read(path: Path) -> Dataset:
-    """Rows of a CSV or CSV.gz with the columns prompt, small_correct, large_correct (0 or 1).
+    """Rows of a CSV or CSV.gz with the columns small_correct and large_correct (0 or 1), and `prompt` (text) or `request` (OpenAI-style JSON body).
 
-    Optional columns tools, images, turns, max_tokens (whole numbers) and json_answer (0 or 1). ValueError names file, row and column.
+    Only a body says what a request has beside its words (tools, images, turns, max_tokens, response_format). ValueError names file, row and column.
     """
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        missing = {"prompt", "small_correct", "large_correct"} - set(reader.fieldnames or ())
-        if missing:
-            raise ValueError(f"{path}: no column {', '.join(sorted(missing))}; it has {', '.join(reader.fieldnames or ())}")
-        rows = list(reader)
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines)
+            columns = set(reader.fieldnames or ())
+            rows = list(reader)
+    except (csv.Error, EOFError, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a readable CSV: {error}") from error
+    missing = {"small_correct", "large_correct"} - columns | (set() if columns & {"prompt", "request"} else {"prompt"})
+    if missing:
+        raise ValueError(f"{path}: no column {', '.join(sorted(missing))}; it has {', '.join(sorted(columns))}")
     if len(rows) < MIN_ROWS:
         raise ValueError(f"{path}: {len(rows)} rows, at least {MIN_ROWS} are needed to fit and calibrate")
-    return from_rows(path, rows)
-
-
-def from_rows(path: Path, rows: Sequence[dict[str, str]]) -> Dataset:
-    """Vectors and labels of parsed rows."""
-
-    def whole(index: int, column: str, *, absent: int | None = None, most: int = 1_000_000) -> int:
-        text = rows[index].get(column)
-        if absent is not None and not text:
-            return absent
-        if text is None or not text.isdecimal() or int(text) > most:
-            raise ValueError(f"{path}: row {index + 1}: {column} is {text!r}, expected a whole number from 0 to {most}")
-        return int(text)
-
-    vectors = tuple(
-        vectorise(
-            row["prompt"],
-            RequestFeatures(
-                tools=whole(i, "tools", absent=0),
-                images=whole(i, "images", absent=0),
-                turns=whole(i, "turns", absent=1),
-                max_tokens=whole(i, "max_tokens", absent=0) or None,
-                json_answer=whole(i, "json_answer", absent=0, most=1) == 1,
-            ),
-        )
-        for i, row in enumerate(rows)
-    )
+    requests = [_request(row, f"{path}: row {number}") for number, row in enumerate(rows, 1)]
     return Dataset(
-        vectors,
-        np.array([whole(i, "small_correct", most=1) for i in range(len(rows))]),
-        np.array([whole(i, "large_correct", most=1) for i in range(len(rows))]),
-        np.array([fold_of(row["prompt"]) for row in rows]),
+        tuple(vectorise(text, features) for text, features in requests),
+        _labels(path, rows, "small_correct"),
+        _labels(path, rows, "large_correct"),
+        np.array([fold_of(text) for text, _ in requests]),
     )
+
+
+def _request(row: dict[str, str], where: str) -> tuple[str, RequestFeatures]:
+    if "request" not in row:
+        return row["prompt"], RequestFeatures()
+    try:
+        body = json.loads(row["request"])
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{where}: request is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise ValueError(f"{where}: request is {type(body).__name__}, expected a JSON object")  # noqa: TRY004 - one error for bad rows
+    return read_request(body)
+
+
+def _labels(path: Path, rows: Sequence[dict[str, str]], column: str) -> NDArray[np.int64]:
+    for number, row in enumerate(rows, 1):
+        if row[column] not in {"0", "1"}:
+            raise ValueError(f"{path}: row {number}: {column} is {row[column]!r}, expected 0 or 1")
+    return np.array([int(row[column]) for row in rows])

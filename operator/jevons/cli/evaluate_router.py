@@ -10,7 +10,7 @@ import typer
 
 
 def command(
-    data: Annotated[Path, typer.Option(help="CSV or CSV.gz: prompt, small_correct, large_correct", exists=True, dir_okay=False)],
+    data: Annotated[Path, typer.Option(help="CSV or CSV.gz: prompt or request, small_correct, large_correct", exists=True, dir_okay=False)],
     weights: Annotated[Path | None, typer.Option(help="an .npz made by `jevons train` (default: the shipped weights)")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the figures here")] = None,
     small_cost: Annotated[

@@ -16,7 +16,7 @@ from jevons.cli.evaluate_router import as_lines
 
 
 def command(
-    data: Annotated[Path, typer.Option(help="CSV or CSV.gz: prompt, small_correct, large_correct", exists=True, dir_okay=False)],
+    data: Annotated[Path, typer.Option(help="CSV or CSV.gz: prompt or request, small_correct, large_correct", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(help="folder for NAME.npz, NAME.json and NAME.md")],
     name: Annotated[str, typer.Option(help="of the three files")] = "default",
     source: Annotated[str, typer.Option(help="where the data come from and under what licence, for the card")] = "",

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from jevons.classifier import Classifier, RequestFeatures
 from jevons.classifier.dataset import fold_of, read
 from jevons.classifier.evaluate import evaluate, frontier, order_of, planned_threshold
+from jevons.classifier.features import DENSE
 from jevons.classifier.model import Curve
 from jevons.cli.main import build
 
@@ -141,3 +142,32 @@ def test_bad_labels_are_named(tmp_path, text, message):
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(ValueError, match=message):
         read(tmp_path / "bad.csv")
+
+
+def test_labelled_requests_bring_their_features(tmp_path):
+    with (tmp_path / "requests.csv").open("w", newline="") as lines:
+        out = csv.writer(lines)
+        out.writerow(["request", "small_correct", "large_correct"])
+        for number in range(200):
+            out.writerow([json.dumps({"messages": [{"role": "user", "content": f"sum {number}"}], "tools": [{}]}), 1, 1])
+    vectors = read(tmp_path / "requests.csv").vectors
+    assert {vector.dense[DENSE.index("tools")] for vector in vectors} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"), [("{", "row 1: request is not JSON"), ("[]", "row 1: request is list"), ("[" * 100_000, "row 1: request is not JSON")]
+)
+def test_a_request_that_is_none_is_named(tmp_path, request_, message):
+    (tmp_path / "bad.csv").write_text("request,small_correct,large_correct\n" + f'"{request_}",1,1\n' * 200)
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / "bad.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("cut.csv.gz", b"\x1f\x8b\x08"), ("none.csv.gz", b"prompt"), ("huge.csv", b"prompt\n" + b"x" * 200_000), ("odd.csv", b"\xff")],
+)
+def test_a_file_that_is_no_csv_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=name):
+        read(tmp_path / name)
