@@ -63,9 +63,9 @@ def missing() -> str | None:
 
 
 def configuration(workers: int | None = None) -> dict[str, Any]:
-    """kind-config.yaml, cut down to that many workers."""
+    """kind-config.yaml, cut down to that many workers, at least one."""
     found: dict[str, Any] = yaml.safe_load(CONFIG.read_text())
-    chosen = [node for node in found["nodes"] if node["role"] == "worker"][:workers]
+    chosen = [node for node in found["nodes"] if node["role"] == "worker"][: None if workers is None else max(1, workers)]
     found["nodes"] = [node for node in found["nodes"] if node["role"] != "worker"] + chosen
     return found
 
@@ -236,7 +236,9 @@ class Kind(Kubectl):
     async def _furnish(self) -> None:
         """Load the images, start Prometheus and the exporters."""
         with self._timed("loading the images into the nodes"):
-            await self._run(str(_kind_path()), "load", "docker-image", IMAGE, ENVOY_IMAGE, PROMETHEUS_IMAGE, "--name", self.name)
+            workers = ",".join(node["metadata"]["name"] for node in await self.items("nodes", selector=GPUS_LABEL))
+            chosen = ("--name", self.name, "--nodes", workers)
+            await self._run(str(_kind_path()), "load", "docker-image", IMAGE, ENVOY_IMAGE, PROMETHEUS_IMAGE, *chosen)
         with self._timed("Prometheus and exporters"):
             objects = [one for one in yaml.safe_load_all((files("jevons.sandbox") / "kind.yaml").read_text(encoding="utf-8")) if one]
             settings = {"prometheus.yml": prometheus_configuration()}
