@@ -27,10 +27,11 @@ def die_with_parent() -> None:
 
 @dataclass(slots=True)
 class Child:
-    """One program. What it prints goes to standard error: standard output belongs to the supervisor."""
+    """One program. What it prints goes to standard error: standard output belongs to the supervisor. `pass_fds`: descriptors it inherits."""
 
     name: str
     command: Sequence[str]
+    pass_fds: Sequence[int] = ()
     process: asyncio.subprocess.Process | None = None
     restarts: int = 0
     _stopping: bool = field(default=False, init=False)
@@ -40,7 +41,7 @@ class Child:
         backoff = BACKOFF_S[0]
         while True:
             started = time.monotonic()
-            self.process = await asyncio.create_subprocess_exec(*self.command, stdout=sys.stderr, preexec_fn=die_with_parent)
+            self.process = await asyncio.create_subprocess_exec(*self.command, stdout=sys.stderr, preexec_fn=die_with_parent, pass_fds=self.pass_fds)
             code = await self.process.wait()
             if self._stopping:
                 return

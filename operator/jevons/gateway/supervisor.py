@@ -2,9 +2,10 @@
 
     agent (writes table.json, eds.json), pickers, room -> Envoy -> ready
 
-A child that dies is started again; none of the others notices more than a retry. SIGTERM drains: Envoy takes no new connections, finishes
-the requests in flight (30 s at most), and only then the others end, the agent last, so that the last answers are accounted for. With
-`envoy` None Envoy runs elsewhere (its own container) on the configuration written here.
+A child that dies is started again; none of the others notices more than a retry. The waiting room's listening socket belongs to the supervisor
+and outlives the process that accepts from it: those who waited in a room that was killed come again at once and are held by the next one.
+SIGTERM drains: Envoy takes no new connections, finishes the requests in flight (30 s at most), and only then the others end, the agent last,
+so that the last answers are accounted for. With `envoy` None Envoy runs elsewhere (its own container) on the configuration written here.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import structlog
 from jevons.gateway import inflight
 from jevons.gateway.envoy.bootstrap import EnvoySettings, write_bootstrap
 from jevons.gateway.processes import Child
+from jevons.gateway.room import BACKLOG
 from jevons.gateway.serve_picker import socket_of
 
 DRAIN_S = 30.0
@@ -70,7 +72,8 @@ class Supervisor:
         host, _, port = with_port(options.listen).rpartition(":")
         sockets = tuple(socket_of(options.state_dir, index) for index in range(options.pickers))
         self.settings = EnvoySettings(options.state_dir, sockets, host=host or "0.0.0.0", port=int(port))
-        self.room = with_port(options.room_address)
+        self.room = options.room_address
+        self._room_socket: socket.socket | None = None
         self.metrics = with_port(f"{options.metrics_host}:{options.metrics_port}")
         self._tasks: list[asyncio.Task[None]] = []
         self._children: list[Child] = []
@@ -95,7 +98,9 @@ class Supervisor:
             await self._end()
 
     def prepare(self) -> None:
-        """The state folder: secret, Envoy's configuration, nothing in flight."""
+        """The waiting room's socket; the state folder: secret, Envoy's configuration, nothing in flight."""
+        self._room_socket = listening(self.room)
+        self.room = f"{self.room.rpartition(':')[0]}:{self._room_socket.getsockname()[1]}"
         state = self.options.state_dir
         state.mkdir(parents=True, exist_ok=True)
         secret = state / "secret"
@@ -118,7 +123,6 @@ class Supervisor:
         )
         for index in range(options.pickers):
             await until(lambda index=index: _accepts(str(socket_of(state, index))))  # type: ignore[misc]
-        await until(lambda: _listens(self.room))
         await until(lambda: _listens(self.metrics))
         await until(lambda: _exists(state / "table.json"))
         ports = {"room": int(self.room.rpartition(":")[2]), "metrics": int(self.metrics.rpartition(":")[2]), "http": self.settings.port}
@@ -143,8 +147,8 @@ class Supervisor:
         words += ["--operator-dns", options.operator_dns] if options.operator_dns else []
         return words + (["--token-file", str(options.token_file)] if options.token_file else [])
 
-    def _spawn(self, name: str, *command: str) -> None:
-        child = Child(name, command)
+    def _spawn(self, name: str, *command: str, pass_fds: tuple[int, ...] = ()) -> None:
+        child = Child(name, command, pass_fds)
         self._children.append(child)
         self._tasks.append(asyncio.create_task(child.run(), name=name))
 
@@ -154,6 +158,8 @@ class Supervisor:
         if "envoy" in named:
             await self._drain()
             await named.pop("envoy").stop(5.0)
+        if self._room_socket is not None:
+            self._room_socket.close()  # from here on a room that ends is not waited for
         agent = named.pop("agent", None)
         await asyncio.gather(*(child.stop(10.0) for child in named.values()))
         if agent is not None:
@@ -196,6 +202,14 @@ def with_port(address: str) -> str:
     with socket.socket() as probe:
         probe.bind((host.strip("[]") or "127.0.0.1", 0))
         return f"{host}:{probe.getsockname()[1]}"
+
+
+def listening(address: str) -> socket.socket:
+    """A listening TCP socket at `host:port` (port 0: a free one)."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, int(port)), family=family, backlog=BACKLOG)
 
 
 async def until(holds: Callable[[], Awaitable[bool]], every_s: float = 0.02) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -79,6 +80,7 @@ def test_it_serves_on_the_last_table_heals_its_children_and_drains(gateway):
     before = children(process.pid)
     assert set(before) == {"agent", "serve_picker", "room", "envoy"}
     os.kill(before["room"], signal.SIGKILL)
+    socket.create_connection(("127.0.0.1", ports["room"]), timeout=5).close()  # nobody is refused meanwhile
     end = time.monotonic() + 20
     while children(process.pid).get("room") in (None, before["room"]):
         assert time.monotonic() < end

@@ -172,6 +172,16 @@ async def test_fifty_held_requests_are_all_answered_although_a_picker_is_killed(
     assert all(b"upstream" not in body and (b"[DONE]" in body or b'"stop"' in body) for _, _, body in answers)
 
 
+async def test_a_room_that_is_killed_loses_nobody_whose_status_was_not_sent(lab, waiting, pod, asleep, http):
+    asking = [asyncio.create_task(post(http, lab, hello())) for _ in range(20)]
+    await waiting.held(20)
+    lab.kill("real-room")
+    waiting.begin()
+    await waiting.held(20)
+    asleep(pod)
+    assert [status for status, _, _ in await asyncio.gather(*asking)] == [200] * 20
+
+
 async def test_a_client_that_leaves_frees_its_place(lab, waiting, asleep, http):
     asking = [asyncio.create_task(post(http, lab, hello(stream=stream))) for stream in (True, False)]
     await waiting.held(2)

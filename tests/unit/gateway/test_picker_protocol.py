@@ -61,7 +61,7 @@ async def test_the_stream_ends_after_the_answer_to_the_body(picker):
     answer = stream.written[1]
     endpoints = answer.dynamic_metadata["envoy.lb"]["x-gateway-destination-endpoint"]
     told = {one.header.key: one.header.raw_value.decode() for one in answer.request_body.response.header_mutation.set_headers}
-    assert endpoints == told["x-gateway-destination-endpoint"] == "10.0.0.1:8000,127.0.0.1:9814"
+    assert endpoints == told["x-gateway-destination-endpoint"] == "10.0.0.1:8000,127.0.0.1:9814,127.0.0.1:9814"
     assert int(told["content-length"]) == len(answer.request_body.response.body_mutation.body)
 
 

@@ -54,9 +54,9 @@ def decide(decider, asked=None, number=0, **headers):
     return decider.decide(asked, Arrival(f"id-{number}", NOW * 1000), NOW)
 
 
-def test_the_list_is_two_pods_and_the_room(decider):
+def test_the_list_is_two_pods_and_the_room_which_may_be_started_again_meanwhile(decider):
     assert sorted(decide(decider).endpoints[:2]) == ["10.0.0.1:8000", "10.0.0.2:8000"]
-    assert decide(decider).endpoints[2] == "127.0.0.1:9814"
+    assert decide(decider).endpoints[2:] == ("127.0.0.1:9814", "127.0.0.1:9814")
 
 
 def test_work_goes_to_the_pod_with_least_outstanding(decider):
@@ -114,12 +114,15 @@ def test_a_session_ends_at_its_calls_and_at_its_money(decider):
 
 def test_a_cold_model_goes_to_the_room_alone_with_what_the_room_needs(decider):
     decision = decide(decider, request(model="assistant@small"))
-    assert decision.endpoints == ("127.0.0.1:9814",)
+    assert decision.endpoints == ("127.0.0.1:9814", "127.0.0.1:9814")
     headers = respond.headers_for(decision, Arrival("id", NOW * 1000), request(), b"secret")
     assert (headers["x-jevons-model"], headers["x-jevons-wake"]) == ("team-a/assistant", "small")
+    assert (headers["x-jevons-priority"], headers["x-jevons-tier"]) == ("Normal", "Interactive")
+    flex = respond.headers_for(decision, Arrival("id", NOW * 1000), request(flex=True), b"secret")
+    assert (flex["x-jevons-priority"], flex["x-jevons-tier"]) == ("Normal", "Flex")
     assert float(headers["x-jevons-deadline-ms"]) == (NOW + 600) * 1000
     metadata = respond.metadata_for(decision, Arrival("id", NOW * 1000), request())
-    assert metadata["envoy.lb"][respond.DESTINATION] == headers[respond.DESTINATION] == "127.0.0.1:9814"
+    assert metadata["envoy.lb"][respond.DESTINATION] == headers[respond.DESTINATION] == "127.0.0.1:9814,127.0.0.1:9814"
     assert (metadata["jevons"]["cold"], metadata["jevons"]["picked"], metadata["jevons"]["work"]) == (True, "", 0.0)
 
 

@@ -24,6 +24,8 @@ from jevons.gateway.tokens import IMAGE_TOKENS, MESSAGE_TOKENS, TokenEstimator, 
 QUALITY_HEADER = "x-jevons-quality"
 MAX_WAIT_HEADER = "x-jevons-max-wait"
 BLOCKED_RETRY_S = 120
+ROOM_TRIES = 2
+"""The room ends every list, twice: when it is killed while it holds a request, Envoy's retry finds the one that was started in its place."""
 SAMPLED_PODS = 32
 """Of more pods so many are looked at, chosen by chance: the idlest of 32 is about as idle as the idlest of all."""
 
@@ -39,7 +41,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Where one request goes and why. `endpoints`: `ip:port` in the order to try, the waiting room last. `work`: tokens counted on the first."""
+    """Where one request goes and why. `endpoints`: `ip:port` in the order to try, the room last and twice. `work`: tokens counted on the first."""
 
     model: Model
     klass: RequestClass
@@ -152,7 +154,7 @@ class Decider:
             klass=klass,
             choice=choice,
             score=score,
-            endpoints=(*pods, self.table.room) if self.table.room else tuple(pods),
+            endpoints=(*pods, *([self.table.room] * ROOM_TRIES if self.table.room else [])),
             raw_tokens=raw,
             input_tokens=tokens_in,
             output_tokens=tokens_out,

@@ -21,7 +21,15 @@ from jevons.gateway.table import Table
 
 DESTINATION = "x-gateway-destination-endpoint"
 TICKET = "x-jevons-ticket"
-ROOM_HEADERS = ("x-jevons-model", "x-jevons-wake", "x-jevons-deadline-ms", "x-jevons-arrived-ms", "x-jevons-priority", "x-jevons-team")
+ROOM_HEADERS = (
+    "x-jevons-model",
+    "x-jevons-wake",
+    "x-jevons-deadline-ms",
+    "x-jevons-arrived-ms",
+    "x-jevons-priority",
+    "x-jevons-tier",
+    "x-jevons-team",
+)
 INTERNAL_HEADERS = (
     DESTINATION,
     "x-gateway-destination-endpoint-subset",
@@ -63,9 +71,15 @@ def headers_for(decision: Decision, arrival: Arrival, request: Request, secret: 
         "x-jevons-wake": decision.choice.variant.name,
         "x-jevons-deadline-ms": f"{decision.deadline_ms:.0f}",
         "x-jevons-arrived-ms": f"{arrival.at_ms:.0f}",
-        "x-jevons-priority": "Low" if request.flex else decision.klass.priority,
+        "x-jevons-priority": decision.klass.priority,
+        "x-jevons-tier": tier_of(decision, request),
         "x-jevons-team": _header_value(decision.team),
     }
+
+
+def tier_of(decision: Decision, request: Request) -> str:
+    """Interactive | Flex | Batch: the class', unless the client said `service_tier: flex`. The room serves interactive requests first."""
+    return "Flex" if request.flex and decision.klass.tier == "Interactive" else decision.klass.tier
 
 
 def metadata_for(decision: Decision, arrival: Arrival, request: Request, *, table_age_s: float = 0.0) -> dict[str, dict[str, Any]]:
@@ -92,7 +106,7 @@ def metadata_for(decision: Decision, arrival: Arrival, request: Request, *, tabl
         "est_in": round(decision.input_tokens, 1),
         "est_out": round(decision.output_tokens, 1),
         "limit": "client" if request.max_output is not None else "class" if decision.output_limit is not None else "none",
-        "tier": "Flex" if request.flex else klass.tier,
+        "tier": tier_of(decision, request),
         "ttft_ms_objective": klass.ttft_ms,
         "itl_ms_objective": klass.itl_ms,
         "quality": choice.quality_ok,
