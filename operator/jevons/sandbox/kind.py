@@ -5,8 +5,9 @@
         await cluster.apply(*engine_pods(found), namespace="team-a")
 
 Kubelets and containers are real, GPUs are a patch of the nodes' status, and each engine is a pod that runs the fleet's engine (fleet_pod.py). Images
-are built from the checkout's Dockerfile and from the binaries of tools.py and side-loaded, so only the base image (`BASE_IMAGE`) and the node image
-(`KIND_NODE_IMAGE`) come from elsewhere. This machine talks to the cluster through port mappings on 127.0.0.1 alone.
+are built from the checkout's Dockerfile and side-loaded; Envoy and Prometheus are their makers' images or, where those cannot be pulled, the binaries
+of tools.py. So only the base image (`BASE_IMAGE`) and the node image (`KIND_NODE_IMAGE`) have to come from elsewhere.
+This machine talks to the cluster through port mappings on 127.0.0.1 alone.
 """
 
 from __future__ import annotations
@@ -221,17 +222,26 @@ class Kind(Kubectl):
             await self.kubectl("patch", "node", node["metadata"]["name"], "--subresource=status", "--type=merge", "-p", json.dumps(patch))
 
     async def _build(self) -> None:
-        """Jevons from the checkout; Envoy and Prometheus from the binaries of tools.py on the same base."""
+        """Jevons from the checkout; Envoy and Prometheus from their makers, or on the same base from the binaries of tools.py."""
         base = os.environ.get("BASE_IMAGE", DEFAULT_BASE_IMAGE)
         index = ("--build-arg", "PIP_INDEX_URL") if "PIP_INDEX_URL" in os.environ else ()
+        envoy = yaml.safe_load((CHECKOUT / "helm" / "jevons" / "values.yaml").read_text())["gateway"]["envoy"]
         with self._timed("images"):
             await self._run("docker", "build", "-q", "-t", IMAGE, "--build-arg", f"BASE_IMAGE={base}", *index, str(CHECKOUT), timeout_s=20 * MINUTES)
-            for tag, program in ((ENVOY_IMAGE, "envoy"), (PROMETHEUS_IMAGE, "prometheus")):
-                context = self.dir / program
-                context.mkdir()
-                shutil.copy(self.tools[program], context / program)
-                (context / "Dockerfile").write_text(f"FROM {base}\nCOPY {program} /usr/local/bin/\n")
-                await self._run("docker", "build", "-q", "-t", tag, str(context))
+            await self._program_image(ENVOY_IMAGE, "envoy", f"{envoy['repository']}:{envoy['tag']}", base)
+            await self._program_image(PROMETHEUS_IMAGE, "prometheus", f"prom/prometheus:v{self.tools.version('prometheus')}", base)
+
+    async def _program_image(self, tag: str, program: str, official: str, base: str) -> None:
+        try:
+            await self._run("docker", "pull", "-q", official, timeout_s=3 * MINUTES)
+            await self._run("docker", "tag", official, tag)
+        except SandboxError as error:
+            self._progress(f"{official} cannot be pulled, so {program} comes from {self.tools[program]} ({str(error).splitlines()[-1][:120]})")
+            context = self.dir / program
+            context.mkdir()
+            shutil.copy(self.tools[program], context / program)
+            (context / "Dockerfile").write_text(f"FROM {base}\nCOPY {program} /usr/local/bin/\n")
+            await self._run("docker", "build", "-q", "-t", tag, str(context))
 
     async def _furnish(self) -> None:
         """Load the images, start Prometheus and the exporters."""
