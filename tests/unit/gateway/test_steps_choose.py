@@ -132,3 +132,45 @@ def test_a_failed_variant_may_be_tried_again_and_an_unavailable_one_is_503():
 def test_a_ready_pod_makes_a_variant_ready_whatever_the_operator_said_last():
     stale = model(variant("large", 1.0), variant("small", 0.7, state="Asleep"))
     assert told(stale, ask(0.9)) == ("small", "simple")
+
+
+def kept(model_, ask_, busy=()):
+    return choose(model_, ask_, lambda one: one.name in busy).quality_ok
+
+
+def klass(expected=0.96, least=None):
+    return RequestClass("chat", min_score=(("small", 0.6),), min_quality=least, expected_quality=expected)
+
+
+@pytest.mark.parametrize("score", [0.1, 0.9])
+def test_a_plan_that_the_budget_presses_below_its_promise_keeps_it_for_nobody(score):
+    assert kept(model(), ask(score, klass=klass(0.96)))
+    assert not kept(model(), ask(score, klass=klass(0.93)))
+    assert kept(model(min_quality=0.9), ask(score, klass=klass(0.93)))
+    assert not kept(model(min_quality=0.9), ask(score, klass=klass(0.93, least=0.95)))
+
+
+def test_a_plan_at_its_promise_keeps_it_although_it_was_rounded():
+    assert kept(model(), ask(klass=klass(0.949)))
+
+
+def test_what_the_client_named_or_asked_for_itself_is_what_it_was_promised():
+    assert kept(model(), ask(klass=klass(0.5), explicit="small"))
+    assert kept(model(), ask(0.9, klass=klass(0.9), quality=0.6))
+    assert kept(model(), ask(klass=klass(0.9), quality=1.0))
+
+
+def test_without_routing_the_best_keeps_the_promise():
+    assert kept(model(mode="Off"), ask(klass=klass(0.5)))
+
+
+def test_an_answer_forced_below_the_plan_needs_the_permission_of_the_class():
+    cold = model(variant("large", 1.0, up=False, state="Asleep"), variant("small", 0.7))
+    close = ask(0.55, klass=klass())  # a close call may be answered, and is not what was promised
+    assert told(cold, close) == ("small", "large-cold")
+    assert not kept(cold, close)
+    assert kept(cold, ask(0.1, klass=klass(least=0.65)))
+    assert not kept(model(), close, busy={"large"})
+    capped = model(variant("large", 1.0, up=False, state="Capped"), variant("small", 0.7))
+    assert told(capped, ask(0.1, klass=klass())) == ("small", "budget")
+    assert not kept(capped, ask(0.1, klass=klass()))

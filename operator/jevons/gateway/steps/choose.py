@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jevons.gateway.errors import Refusal, invalid
 from jevons.gateway.steps.limits import too_long
@@ -17,6 +17,9 @@ from jevons.gateway.table import Model, RequestClass, Variant
 
 BORDERLINE = 0.10
 """A score so much below a threshold is a matter of taste: it may go to the cheaper variant when the better one is busy or asleep."""
+
+ROUNDED = 0.005
+"""Plans are published rounded: an expected quality so much below its promise is the promise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,10 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`variant` answers, for `reason`. `cold`: it has no ready pod, the request waits for it. `wake`: also start this one (nobody waits for it)."""
+    """`variant` answers, for `reason`. `cold`: it has no ready pod, the request waits for it. `wake`: also start this one (nobody waits for it).
+
+    `quality_ok`: the answer has the quality that was promised (see `keeps_promise`); one that has not does not count as useful.
+    """
 
     variant: Variant
     reason: str
@@ -58,8 +64,25 @@ def choose(model: Model, ask: Ask, saturated: Callable[[Variant], bool]) -> Choi
         if better:
             wanted, reason = min(better, key=lambda one: (one.quality, -one.ready)), "sticky"
     if wanted.ready and not saturated(wanted):
-        return _chosen(ask, wanted, reason)
-    return _around(model, ask, able, wanted, reason=reason, saturated=saturated)
+        choice = Choice(wanted, reason)
+    else:
+        choice = _around(model, ask, able, wanted, reason=reason, saturated=saturated)
+    return choice if keeps_promise(model, ask, choice.variant, wanted) else replace(choice, quality_ok=False)
+
+
+def keeps_promise(model: Model, ask: Ask, variant: Variant, wanted: Variant) -> bool:
+    """Whether an answer of `variant`, where the plan `wanted` another or the same, has the quality that its class promises.
+
+    It has when the plan itself keeps minQuality (a plan that the budget pressed below it does not, whoever answers), and the request was not forced
+    below the plan without the class' permission. What the client asked for by `x-jevons-quality` it also has.
+    """
+    klass = ask.klass
+    if ask.quality is not None and variant.quality >= ask.quality:
+        return True
+    if variant.quality < wanted.quality and (klass.min_quality is None or variant.quality < klass.min_quality):
+        return False
+    promised = klass.min_quality if klass.min_quality is not None else model.min_quality
+    return model.mode != "Auto" or klass.expected_quality >= promised - ROUNDED
 
 
 def capable(model: Model, ask: Ask) -> list[Variant]:
@@ -112,12 +135,12 @@ def _around(model: Model, ask: Ask, able: list[Variant], wanted: Variant, *, rea
     wake = wanted if not wanted.ready and wanted.wakeable else None
     if wanted.ready:  # saturated: a free one that may answer, else queue where it belongs
         other = next(iter(lesser), None) or next(iter(better), None)
-        return _chosen(ask, other or wanted, why if other else reason)
+        return Choice(other or wanted, why if other else reason)
     other = next(iter(better), None) or next(iter(lesser), None)
     if other is not None:
-        return _chosen(ask, other, why, wake)
+        return Choice(other, why, wake=wake)
     if not wanted.wakeable and ready:  # stopped by the budget, or broken: an answer below the class' quality beats none
-        return Choice(ready[0], "budget" if wanted.state == "Capped" else why, quality_ok=ready[0].quality >= wanted.quality)
+        return Choice(ready[0], "budget" if wanted.state == "Capped" else why)
     return _placed(model, _to_wake(model, ask, able, wanted), why)
 
 
@@ -149,8 +172,3 @@ def _placed(model: Model, variant: Variant, reason: str) -> Choice:
     if variant.state == "Capped":
         raise Refusal(429, "budget_exceeded", f"The budget of {model.short!r} does not allow starting {variant.name!r} now.", retry_after_s=120)
     raise Refusal(503, "no_capacity", f"{variant.name!r} of {model.short!r} cannot serve now.", retry_after_s=30)
-
-
-def _chosen(ask: Ask, variant: Variant, reason: str, wake: Variant | None = None) -> Choice:
-    below = reason.endswith(("-cold", "-busy")) and ask.klass.min_quality is not None and variant.quality < ask.klass.min_quality
-    return Choice(variant, reason, wake=wake, quality_ok=not below)
