@@ -206,6 +206,7 @@ class Kind(Kubectl):
         with self._timed(f"cluster of {len(config['nodes'])} nodes"):
             if self.name in (await self._run(kind, "get", "clusters")).split():
                 await self._run(kind, "export", "kubeconfig", "--name", self.name)
+                await self.helm("uninstall", "jevons", "-n", SYSTEM_NAMESPACE, "--ignore-not-found", "--wait")  # its pods would keep their old image
             else:
                 given = self.dir / "kind.yaml"
                 given.write_text(yaml.safe_dump(config))
