@@ -118,9 +118,7 @@ class Supervisor:
         reports = self._reports()
         for index in range(options.pickers):
             self._spawn(f"picker-{index}", *_python("serve_picker"), "--state-dir", str(state), "--index", str(index), *reports)
-        self._spawn(
-            "room", *_python("room"), "--state-dir", str(state), "--address", self.room, "--grace", f"{self.options.room_grace_s:g}", *reports
-        )
+        self._spawn_room(*reports)
         for index in range(options.pickers):
             await until(lambda index=index: _accepts(str(socket_of(state, index))))  # type: ignore[misc]
         await until(lambda: _listens(self.metrics))
@@ -132,6 +130,13 @@ class Supervisor:
         self._spawn("envoy", str(options.envoy), "--config-path", str(state / "envoy.json"), *flags)
         await until(self._envoy_ready)
         return ports
+
+    def _spawn_room(self, *reports: str) -> None:
+        if self._room_socket is None:
+            raise RuntimeError("prepare() comes first")
+        handed_down = self._room_socket.fileno()
+        options = ["--state-dir", str(self.options.state_dir), "--listen-fd", str(handed_down), "--grace", f"{self.options.room_grace_s:g}"]
+        self._spawn("room", *_python("room"), *options, *reports, pass_fds=(handed_down,))
 
     def _agent(self) -> list[str]:
         options = self.options

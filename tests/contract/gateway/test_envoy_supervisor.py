@@ -1,5 +1,6 @@
 """`jevons gateway` as a whole, started while the API server is away: it serves on the last table, heals its children, and drains."""
 
+import concurrent.futures
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -40,10 +42,11 @@ def children(pid: int) -> dict[str, int]:
 def gateway(lab, model, tmp_path):
     """(process, url): a state folder with a table, and nobody who could renew it."""
     engine = lab.engine("lonely")
-    known = model(large=[engine])
-    room = "127.0.0.1:0"
+    known = model(large=[engine], small=[])
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        room = f"127.0.0.1:{probe.getsockname()[1]}"
     table = Table({known.key: known}, {"assistant": known.key}, room, 5, time.time() - 1000)
-    EndpointsFile(tmp_path / "eds.json").write(Table(models=table.models))
+    EndpointsFile(tmp_path / "eds.json").write(table)
     TableFile(tmp_path / "table.json").write(table)
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(DEAD_CLUSTER))
     command = [sys.executable, "-m", "jevons", "gateway", "--kubeconfig", str(tmp_path / "kubeconfig"), "--listen", "127.0.0.1:0", "--pickers", "1"]
@@ -61,10 +64,31 @@ def gateway(lab, model, tmp_path):
         lab.kill("lonely")
 
 
-def ask(url, **more):
+def until(holds, what):
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def ask(url, headers=None, **more):
     body = {"model": "assistant@large", "messages": [{"role": "user", "content": "hi"}], **more}
-    request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"})  # noqa: S310
+    sent = {"content-type": "application/json", **(headers or {})}
+    request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), sent)  # noqa: S310
     return urllib.request.urlopen(request, timeout=30)  # noqa: S310
+
+
+def refusal(url, body, headers):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        ask(url, headers, **body)
+    with refused.value as answer:
+        return answer.code, json.loads(answer.read())["error"]["code"]
+
+
+def held(process):
+    """How many requests wait, as the metrics will say."""
+    path = Path(process.args[process.args.index("--state-dir") + 1]) / "held.json"
+    return sum(count for variants in json.loads(path.read_bytes())["held"].values() for count in variants.values()) if path.exists() else 0
 
 
 def test_it_serves_on_the_last_table_heals_its_children_and_drains(gateway):
@@ -79,12 +103,12 @@ def test_it_serves_on_the_last_table_heals_its_children_and_drains(gateway):
 
     before = children(process.pid)
     assert set(before) == {"agent", "serve_picker", "room", "envoy"}
-    os.kill(before["room"], signal.SIGKILL)
-    socket.create_connection(("127.0.0.1", ports["room"]), timeout=5).close()  # nobody is refused meanwhile
-    end = time.monotonic() + 20
-    while children(process.pid).get("room") in (None, before["room"]):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waiting = pool.submit(refusal, url, {"model": "assistant@small"}, {"x-jevons-max-wait": "3"})
+        until(lambda: held(process) == 1, "a request waits")
+        os.kill(before["room"], signal.SIGKILL)
+        assert waiting.result(30) == (504, "wake_timeout")  # by the room that was started in its place
+    assert children(process.pid)["room"] != before["room"]
 
     with ask(url, stream=True, n_tokens=20, slow=50) as stream:
         first = stream.readline()
@@ -94,4 +118,4 @@ def test_it_serves_on_the_last_table_heals_its_children_and_drains(gateway):
     assert rest.endswith(b"data: [DONE]\n\n")
     assert process.wait(30) == 0
     counted = json.loads((Path(process.args[process.args.index("--state-dir") + 1]) / "accounting.json").read_bytes())
-    assert sum(row[-1] for row in counted["accounting"]["totals"]["counters"]["requests"]) == 2
+    assert sum(row[-1] for row in counted["accounting"]["totals"]["counters"]["requests"]) == 3
