@@ -94,6 +94,20 @@ async def test_the_operator_may_not_write_a_deployment_that_it_does_not_own(rele
     assert (await box.get("deployment", "llama", namespace=namespace))["spec"]["replicas"] == 1
 
 
+async def test_the_operator_may_mark_a_pod_but_not_change_what_it_runs(release):
+    box, namespace = release.box, release.namespace
+    await release.install("--set", "catalogue.enabled=false")
+    await box.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "engine-0"}, **POD}, namespace=namespace)
+    me = ("-n", namespace, "--as", f"system:serviceaccount:{namespace}:jevons-operator")
+    # kubectl reads before it patches, the operator does not: the right to read is the test's own
+    await box.kubectl("create", "role", "reads", "--verb=get", "--resource=pods", "-n", namespace)
+    await box.kubectl("create", "rolebinding", "reads", "--role=reads", f"--serviceaccount={namespace}:jevons-operator", "-n", namespace)
+    cost = '{"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-100"}}}'
+    await _refused(box, "patch", "pod", "engine-0", *me, "-p", '{"spec": {"containers": [{"name": "engine", "image": "other"}]}}')
+    await box.kubectl("patch", "pod", "engine-0", *me, "-p", cost)
+    assert (await box.get("pod", "engine-0", namespace=namespace))["spec"]["containers"][0]["image"] == "engine"
+
+
 async def _enforced(release) -> None:
     """The API server takes up a new policy within seconds: wait until it refuses what nobody may do."""
     nobodys = infd({"targetRef": {**TARGET["targetRef"], "kind": "DaemonSet"}})
