@@ -114,7 +114,8 @@ class Watcher:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
                 loop.call_soon_threadsafe(self._deliver, kind, change, item)
 
-        where = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
+        where: dict[str, Any] = {"namespaces": self._namespaces} if self._namespaces else {"clusterwide": True}
+        where["identity"] = "jevons"  # told to nobody; left out, kopf asks for the name of its user, and in a container there is none
         try:
             asyncio.run(kopf.operator(registry=registry(login, deliver, self._kinds), standalone=True, memo=None, stop_flag=self._stop, **where))
         except Exception as error:  # noqa: BLE001  kopf's own failures of any kind are waited out
