@@ -53,6 +53,7 @@ def pod_seen(pod: dict[str, Any]) -> dict[str, Any]:
     """What the table needs of a Pod object, as the reflector keeps it (a change of anything else wakes nobody)."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     conditions = {one.get("type"): one.get("status") for one in status.get("conditions") or []}
+    scheduled: dict[str, Any] = next((one for one in status.get("conditions") or [] if one.get("type") == "PodScheduled"), {})
     return {
         "namespace": metadata["namespace"],
         "name": metadata["name"],
@@ -60,6 +61,7 @@ def pod_seen(pod: dict[str, Any]) -> dict[str, Any]:
         "ip": status.get("podIP"),
         "ready": conditions.get("Ready") == "True" and status.get("phase") == "Running",
         "draining": "deletionTimestamp" in metadata,
+        "unschedulable": scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable",
     }
 
 

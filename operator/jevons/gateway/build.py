@@ -36,6 +36,8 @@ class PodSeen:
     ip: str | None
     ready: bool
     draining: bool = False
+    unschedulable: bool = False
+    """The scheduler finds no node for it."""
 
 
 def build_table(sources: Iterable[Source], pods: Sequence[PodSeen], *, room: str, generation: int, now: float) -> Table:
@@ -88,6 +90,7 @@ def _variant(deployment: spec.Deployment, variant: spec.Variant, plan: Mapping[s
     port = int(plan.get("port") or variant.port)
     matches = selector_matcher(selector)
     mine = tuple(Pod(pod.name, _address(pod.ip, port), pod.ready, pod.draining) for pod in pods if pod.ip and matches(pod.labels))
+    stuck = [pod for pod in pods if pod.unschedulable and not pod.draining and matches(pod.labels)]
     usd = _number(plan.get("usdPer1kTokens"), math.nan)
     shadow = "Shadow" if variant.promotion == spec.Promotion.SHADOW else "Asleep"
     return Variant(
@@ -104,7 +107,19 @@ def _variant(deployment: spec.Deployment, variant: spec.Variant, plan: Mapping[s
         startup_s=_number(plan.get("startupSeconds"), variant.startup_s),
         kv_tokens=variant.profile.kv_tokens if variant.profile else None,
         pods=mine,
+        obstacle=_obstacle(variant, str(plan.get("state")), len(stuck)),
     )
+
+
+def _obstacle(variant: spec.Variant, state: str, stuck: int) -> str:
+    if stuck:
+        wanted = (
+            f"a free {variant.accelerator_class}"
+            if variant.accelerator_count == 1
+            else f"{variant.accelerator_count} free {variant.accelerator_class}"
+        )
+        return f"no node has {wanted}"
+    return "its last start failed" if state == "Failed" else ""
 
 
 def _classes(deployment: spec.Deployment, plans: Mapping[Any, Mapping[str, Any]]) -> tuple[RequestClass, ...]:

@@ -162,6 +162,8 @@ class Room:
 
     def _comment(self, waiter: Waiter) -> bytes:
         variant = self.holder.seen(waiter.line)[1]
+        if variant is not None and variant.obstacle:
+            return f": waiting for {waiter.variant}: {variant.obstacle}\n\n".encode()
         left = (variant.startup_s if variant else 0.0) - (self._clock() - waiter.arrived)
         return f": waking {waiter.variant}, about {left:.0f} s\n\n".encode() if left >= 1 else f": waking {waiter.variant}, any moment\n\n".encode()
 
@@ -169,7 +171,9 @@ class Room:
         if isinstance(told, Fail):
             return Refusal(503, "no_capacity", f"{waiter.variant!r} {told.why}.", retry_after_s=60)
         waited = self._clock() - waiter.arrived
-        return Refusal(504, "wake_timeout", f"{waiter.variant!r} did not start within {waited:.0f} s.", retry_after_s=60)
+        variant = self.holder.seen(waiter.line)[1]
+        why = f": {variant.obstacle}" if variant is not None and variant.obstacle else ""
+        return Refusal(504, "wake_timeout", f"{waiter.variant!r} did not start within {waited:.0f} s{why}.", retry_after_s=60)
 
 
 def identity_of(request: web.Request) -> str:

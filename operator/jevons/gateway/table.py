@@ -57,6 +57,8 @@ class Variant:
     kv_tokens: int | None = None
     """Tokens one replica holds in its KV cache: more outstanding work than that queues. None = not known."""
     pods: tuple[Pod, ...] = ()
+    obstacle: str = ""
+    """What keeps it from starting, as words for a client who waits (`no node has a free l40s`); empty = nothing that is known."""
 
     @property
     def usable_pods(self) -> tuple[Pod, ...]:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -203,12 +204,17 @@ async def test_the_model_s_own_bound_is_429_with_a_time_to_come_back(lab, waitin
 
 
 async def test_time_running_out_is_504_before_the_status_was_sent_and_an_error_event_after(lab, waiting, asleep, http):
+    stuck = tuple(replace(one, obstacle="no node has a free l40s") for one in asleep.model.variants)
+    lab.publish(replace(asleep.model, variants=stuck))
     short, long = await asyncio.gather(
         post(http, lab, hello(), **{"x-jevons-max-wait": "1"}), post(http, lab, hello(stream=True), **{"x-jevons-max-wait": "1"})
     )
-    assert (short[0], json.loads(short[2])["error"]["code"]) == (504, "wake_timeout")
+    told = json.loads(short[2])["error"]
+    assert (short[0], told["code"]) == (504, "wake_timeout")
+    assert re.fullmatch(r"'small' did not start within \d+ s: no node has a free l40s\.", told["message"])
     assert 1 <= int(short[1]["retry-after"]) <= 120
     assert long[0] == 200
+    assert b": waiting for small: no node has a free l40s\n\n" in long[2]
     *_, error, done, _ = long[2].split(b"\n\n")
     assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "wake_timeout"
     assert done == b"data: [DONE]"

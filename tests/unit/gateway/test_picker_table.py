@@ -50,6 +50,16 @@ def pod(name, labels, *, namespace="team-a", ip="10.0.0.1", ready=True, draining
     return PodSeen(namespace, name, labels, ip, ready, draining)
 
 
+def test_a_pod_without_a_node_and_a_failed_start_are_obstacles_that_a_waiting_client_is_told():
+    tiny = {"app": "tiny"}
+    pods = [PodSeen("team-a", "t1", tiny, None, ready=False, unschedulable=True)]
+    small = build(Source(deployment(), ROUTING), pods=pods).models["team-a/assistant"].variant("small")
+    assert (small.ready, small.pods, small.obstacle) == (False, (), "no node has a free a100")
+    failed = {**ROUTING, "variants": [{**ROUTING["variants"][1], "state": "Failed"}]}
+    assert build(Source(deployment(), failed)).models["team-a/assistant"].variant("small").obstacle == "its last start failed"
+    assert build(Source(deployment(), ROUTING)).models["team-a/assistant"].variant("small").obstacle == ""
+
+
 def build(*sources, pods=()):
     return build_table(sources, pods, room="127.0.0.1:9814", generation=3, now=100.0)
 
