@@ -168,12 +168,18 @@ class Room:
         return f": waking {waiter.variant}, about {left:.0f} s\n\n".encode() if left >= 1 else f": waking {waiter.variant}, any moment\n\n".encode()
 
     def _refusal(self, waiter: Waiter, told: Verdict | None) -> Refusal:
+        """503 when it will not start; 504 when time ran out, with what is known of why and when to come back."""
+        model, variant = self.holder.seen(waiter.line)
+        name = f"{waiter.variant!r} of {(model.short if model else waiter.model)!r}"
         if isinstance(told, Fail):
-            return Refusal(503, "no_capacity", f"{waiter.variant!r} {told.why}.", retry_after_s=60)
+            return Refusal(503, "no_capacity", f"{name} {told.why}.", retry_after_s=60)
         waited = self._clock() - waiter.arrived
-        variant = self.holder.seen(waiter.line)[1]
-        why = f": {variant.obstacle}" if variant is not None and variant.obstacle else ""
-        return Refusal(504, "wake_timeout", f"{waiter.variant!r} did not start within {waited:.0f} s{why}.", retry_after_s=60)
+        why, retry = "", 60.0
+        if variant is not None and variant.obstacle:
+            why = f": {variant.obstacle}"
+        elif variant is not None and variant.startup_s > waited:
+            why, retry = f"; a start takes about {variant.startup_s:.0f} s", variant.startup_s - waited
+        return Refusal(504, "wake_timeout", f"{name} did not start within {waited:.0f} s{why}.", retry_after_s=retry)
 
 
 def identity_of(request: web.Request) -> str:

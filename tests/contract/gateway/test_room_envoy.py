@@ -207,11 +207,11 @@ async def test_time_running_out_is_504_before_the_status_was_sent_and_an_error_e
     stuck = tuple(replace(one, obstacle="no node has a free l40s") for one in asleep.model.variants)
     lab.publish(replace(asleep.model, variants=stuck))
     short, long = await asyncio.gather(
-        post(http, lab, hello(), **{"x-jevons-max-wait": "1"}), post(http, lab, hello(stream=True), **{"x-jevons-max-wait": "1"})
+        post(http, lab, hello(), **{"x-jevons-max-wait": "1"}), post(http, lab, hello(stream=True), **{"x-jevons-max-wait": "3"})
     )
     told = json.loads(short[2])["error"]
     assert (short[0], told["code"]) == (504, "wake_timeout")
-    assert re.fullmatch(r"'small' did not start within \d+ s: no node has a free l40s\.", told["message"])
+    assert re.fullmatch(r"'small' of 'assistant' did not start within \d+ s: no node has a free l40s\.", told["message"])
     assert 1 <= int(short[1]["retry-after"]) <= 120
     assert long[0] == 200
     assert b": waiting for small: no node has a free l40s\n\n" in long[2]
