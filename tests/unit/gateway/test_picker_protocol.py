@@ -24,7 +24,7 @@ class Stream:
         return self.messages.pop(0) if self.messages else None
 
     async def write(self, message):
-        self.written.append(message)
+        self.written.append(pb.ProcessingResponse.FromString(message))
 
 
 def headers(end=False, **more):
