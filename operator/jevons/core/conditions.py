@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from jevons.core import facts as facts_
 from jevons.core.budget import Pace
 from jevons.core.facts import Facts
@@ -31,6 +33,8 @@ REFERENCE_PROBLEMS = {
     "TargetClaimed",
     "AcceleratorClassNotFound",
 }
+said = lru_cache(maxsize=4096)(Condition)
+"""Most conditions say what they said in the last pass, and many what the next deployment's say."""
 
 
 def all_of(funded: Funded, snapshot: Snapshot) -> tuple[Condition, ...]:
@@ -71,15 +75,15 @@ def accepted(facts: Facts) -> Condition:
     """Whether the object can be acted on at all."""
     state = facts.state
     if state.invalid:
-        return Condition("Accepted", "False", "InvalidSpec", state.invalid)
+        return said("Accepted", "False", "InvalidSpec", state.invalid)
     if state.name_taken_by is not None:
-        return Condition(
+        return said(
             "Accepted",
             "False",
             "NameTaken",
             f"spec.model: {facts.spec.model!r} is held by {state.name_taken_by}, which is older; choose another ({facts.spec.key} always works)",
         )
-    return Condition("Accepted", "True", "Accepted", f"generation {facts.spec.generation} is in force")
+    return said("Accepted", "True", "Accepted", f"generation {facts.spec.generation} is in force")
 
 
 def resolved_refs(facts: Facts) -> Condition:
@@ -90,8 +94,8 @@ def resolved_refs(facts: Facts) -> Condition:
             detail = variant.target.message
             if reason == "AcceleratorClassNotFound":
                 detail = f"there is no AcceleratorClass named {variant.spec.accelerator_class!r}"
-            return Condition("ResolvedRefs", "False", reason, f"spec.variants[{variant.spec.name}]: {detail or reason}")
-    return Condition("ResolvedRefs", "True", "ResolvedRefs", f"{len(facts.variants)} variants resolved")
+            return said("ResolvedRefs", "False", reason, f"spec.variants[{variant.spec.name}]: {detail or reason}")
+    return said("ResolvedRefs", "True", "ResolvedRefs", f"{len(facts.variants)} variants resolved")
 
 
 def ready(facts: Facts, plan: Plan) -> Condition:
@@ -99,43 +103,41 @@ def ready(facts: Facts, plan: Plan) -> Condition:
     serving = [variant for variant in facts.variants if variant.seen.ready]
     if serving:
         counts = ", ".join(f"{variant.seen.ready} of {variant.spec.name}" for variant in serving)
-        return Condition("Ready", "True", "Serving", f"ready: {counts}")
+        return said("Ready", "True", "Serving", f"ready: {counts}")
     parked = [variant for variant in facts.variants if variant.parked]
     if parked:
         wait_s = max(0.0, (parked[0].memory.parked_until_s or 0.0) - facts.now)
         message = f"{parked[0].spec.name} did not become ready in {parked[0].memory.failed_starts} starts; next try in {wait_s:.0f} s"
-        return Condition("Ready", "False", "StartFailed", message)
+        return said("Ready", "False", "StartFailed", message)
     fixed = next((variant for variant in facts.variants if variant.fixed), None)
     if fixed is not None and not any(variant.usable for variant in facts.variants):
-        return Condition("Ready", "False", fixed.fixed, f"{fixed.spec.name} cannot be scaled: {fixed.fixed}")
+        return said("Ready", "False", fixed.fixed, f"{fixed.spec.name} cannot be scaled: {fixed.fixed}")
     starting = [item for item in plan.variants if item.replicas or item.facts.current]
     if starting:
         item = starting[0]
         since = item.facts.memory.start_at_s
         waited = f", {facts.now - since:.0f} s so far" if since is not None else ""
         message = f"{item.facts.spec.name} is starting, about {item.facts.spec.startup_s:.0f} s{waited}; {facts.held} requests wait"
-        return Condition("Ready", "False", "Waking", message)
+        return said("Ready", "False", "Waking", message)
     if any(item.reason == "BudgetCap" for item in plan.variants):
-        return Condition("Ready", "False", "BudgetCap", "the budget allows no replica")
-    return Condition("Ready", "True", "Asleep", f"asleep; a request wakes {plan.wake}")
+        return said("Ready", "False", "BudgetCap", "the budget allows no replica")
+    return said("Ready", "True", "Asleep", f"asleep; a request wakes {plan.wake}")
 
 
 def metrics_available(facts: Facts, snapshot: Snapshot) -> Condition:
     """Whether what we scale on can be seen."""
     if facts.metrics_down:
         detail = f"last answer {facts.now - snapshot.metrics.at_s:.0f} s ago" if isinstance(snapshot.metrics, Known) else snapshot.metrics.reason
-        return Condition("MetricsAvailable", "False", "SourceDown", f"Prometheus does not answer ({detail}); replicas are held")
+        return said("MetricsAvailable", "False", "SourceDown", f"Prometheus does not answer ({detail}); replicas are held")
     unseen = sum(variant.seen.unseen for variant in facts.variants)
     if unseen:
         total = sum(variant.seen.ready for variant in facts.variants)
-        return Condition(
-            "MetricsAvailable", "False", "PodsUnseen", f"{unseen} of {total} ready pods have no fresh reading; each counts as fully used"
-        )
+        return said("MetricsAvailable", "False", "PodsUnseen", f"{unseen} of {total} ready pods have no fresh reading; each counts as fully used")
     if facts.unknown_demand:
-        return Condition(
+        return said(
             "MetricsAvailable", "False", "DemandUnknown", f"arrivals at the gateway are not known ({facts.unknown_demand}); nothing goes down"
         )
-    return Condition("MetricsAvailable", "True", "MetricsAvailable", "all readings are fresh")
+    return said("MetricsAvailable", "True", "MetricsAvailable", "all readings are fresh")
 
 
 def objectives_met(facts: Facts, plan: Plan) -> Condition:
@@ -148,29 +150,29 @@ def objectives_met(facts: Facts, plan: Plan) -> Condition:
             objectives = facts.spec.objectives
             name, itl_ms, ttft_s = item.facts.spec.name, objectives.itl_s * 1000, objectives.ttft_s
             message = f"{name} misses {itl_ms:.0f} ms between tokens or {ttft_s:g} s to the first even with one request"
-            return Condition("ObjectivesMet", "False", "ObjectivesUnreachable", message)
+            return said("ObjectivesMet", "False", "ObjectivesUnreachable", message)
     if facts.metrics_down:
-        return Condition("ObjectivesMet", "Unknown", "MetricsUnavailable", "no readings to judge by")
+        return said("ObjectivesMet", "Unknown", "MetricsUnavailable", "no readings to judge by")
     short = [item for item in plan.variants if item.need > item.facts.seen.ready and (item.facts.current or item.replicas)]
     if short:
         item = short[0]
         name, seen = item.facts.spec.name, item.facts.seen
         message = f"{name} needs {item.need} ready replicas and has {seen.ready}; {seen.waiting:.0f} requests wait on it"
-        return Condition("ObjectivesMet", "False", "Scaling", message)
-    return Condition("ObjectivesMet", "True", "EnoughCapacity", "ready replicas cover the work seen")
+        return said("ObjectivesMet", "False", "Scaling", message)
+    return said("ObjectivesMet", "True", "EnoughCapacity", "ready replicas cover the work seen")
 
 
 def within_budget(funded: Funded) -> Condition:
     """Whether the money will last, and what is being done about it."""
     if not funded.paces:
-        return Condition("WithinBudget", "True", "NoBudget", "no budget applies")
+        return said("WithinBudget", "True", "NoBudget", "no budget applies")
     tight = max(funded.paces, key=lambda pace: pace.forecast_usd / pace.standing.amount if pace.standing.amount else float("inf"))
     at = tight.standing
     figures = f"{_usd(at.spent)} of {_usd(at.amount)} USD spent, {_usd(tight.forecast_usd)} expected by the period's end" + (
         f" ({at.name})" if at.name else ""
     )
     status, reason, detail = _money_verdict(funded, tight)
-    return Condition("WithinBudget", status, reason, f"{detail}. {figures}" if detail else figures)
+    return said("WithinBudget", status, reason, f"{detail}. {figures}" if detail else figures)
 
 
 def _money_verdict(funded: Funded, tight: Pace) -> tuple[str, str, str]:
@@ -205,30 +207,26 @@ def capacity_available(facts: Facts, snapshot: Snapshot) -> Condition:
         variant = stuck[0]
         wanted = f"{variant.spec.accelerator_count} x {variant.spec.accelerator_class}"
         message = f"{variant.seen.unschedulable} pods of {variant.spec.name} find no node with {wanted} free"
-        return Condition("CapacityAvailable", "False", "Unschedulable", message)
+        return said("CapacityAvailable", "False", "Unschedulable", message)
     frees = []
     for name in dict.fromkeys(variant.spec.accelerator_class for variant in facts.variants):
         inventory = snapshot.inventory.get(name)
         if not isinstance(inventory, Known):
-            return Condition(
-                "CapacityAvailable", "Unknown", "InventoryUnknown", f"the nodes of {name} cannot be seen; pods are scheduled and timed out"
-            )
+            return said("CapacityAvailable", "Unknown", "InventoryUnknown", f"the nodes of {name} cannot be seen; pods are scheduled and timed out")
         frees.append(f"{max(0, inventory.value.allocatable - inventory.value.allocated)} of {inventory.value.allocatable} {name} free")
-    return Condition("CapacityAvailable", "True", "CapacityAvailable", ", ".join(frees))
+    return said("CapacityAvailable", "True", "CapacityAvailable", ", ".join(frees))
 
 
 def router_calibrated(facts: Facts, curve: RouterCurve | None) -> Condition:
     """Whether routing by score rests on a measured curve and on scores seen here."""
     if facts.spec.routing.mode is RoutingMode.OFF or len(facts.variants) == 1:
-        return Condition("RouterCalibrated", "True", "NotNeeded", "nothing is routed by score")
+        return said("RouterCalibrated", "True", "NotNeeded", "nothing is routed by score")
     if curve is None:
-        return Condition("RouterCalibrated", "False", "NoCurve", "no classifier is loaded; shares follow the stated quality alone")
+        return said("RouterCalibrated", "False", "NoCurve", "no classifier is loaded; shares follow the stated quality alone")
     seen = sum(sum(load.scores) for load in facts.loads)
     if seen < 100:
-        return Condition(
-            "RouterCalibrated", "Unknown", "FewScores", f"{seen:.0f} scored requests so far; a flat prior is blended in until there are more"
-        )
-    return Condition("RouterCalibrated", "True", "Calibrated", f"thresholds from {seen:.0f} scored requests")
+        return said("RouterCalibrated", "Unknown", "FewScores", f"{seen:.0f} scored requests so far; a flat prior is blended in until there are more")
+    return said("RouterCalibrated", "True", "Calibrated", f"thresholds from {seen:.0f} scored requests")
 
 
 def scale_uncontested(facts: Facts) -> Condition:
@@ -237,14 +235,14 @@ def scale_uncontested(facts: Facts) -> Condition:
         target = variant.target
         if target.foreign_changes > 1:
             message = f"{target.foreign_writer or 'someone'} set the replicas of {variant.spec.name} {target.foreign_changes} times in 30 min"
-            return Condition("ScaleUncontested", "False", "ForeignScaling", message)
+            return said("ScaleUncontested", "False", "ForeignScaling", message)
         if variant.fixed == "ForeignScaling" or (
             target.foreign_change_at_s is not None and facts.now - target.foreign_change_at_s < facts_.FOREIGN_PAUSE_S
         ):
             left_s = facts_.FOREIGN_PAUSE_S - (facts.now - (target.foreign_change_at_s or facts.now))
             message = f"{target.foreign_writer or 'someone'} set the replicas of {variant.spec.name}; left alone for {left_s:.0f} s more"
-            return Condition("ScaleUncontested", "Unknown", "ForeignScaling", message)
-    return Condition("ScaleUncontested", "True", "Uncontested", "nobody else moves the replicas")
+            return said("ScaleUncontested", "Unknown", "ForeignScaling", message)
+    return said("ScaleUncontested", "True", "Uncontested", "nobody else moves the replicas")
 
 
 def of_budget(pace: Pace, rung: Rung) -> tuple[Condition, ...]:
@@ -252,10 +250,10 @@ def of_budget(pace: Pace, rung: Rung) -> tuple[Condition, ...]:
     at = pace.standing
     figures = f"{_usd(at.spent)} of {_usd(at.amount)} USD spent, {_usd(pace.forecast_usd)} expected by the period's end"
     if at.available <= 0:
-        return (Condition("WithinBudget", "False", "Exceeded", figures),)
+        return (said("WithinBudget", "False", "Exceeded", figures),)
     reasons = {Rung.BLOCK: "Blocked", Rung.CAP: "Capped", Rung.DEGRADE: "Degrading", Rung.ALERT: "Alert"}
     return (
-        Condition(
+        said(
             "WithinBudget",
             "True",
             reasons.get(rung, "WithinBudget") if alerting(pace) or rung.level >= Rung.DEGRADE.level else "WithinBudget",

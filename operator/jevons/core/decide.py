@@ -41,7 +41,7 @@ def decide(snapshot: Snapshot, now: float) -> Decision:
     failures: dict[Key, str] = {}
     funded = _begun(snapshot, ledger, failures, now)
     budgets = _shared(snapshot, funded, ledger, now)
-    _replanned(snapshot, funded, failures)
+    _replanned(funded, failures)
     for shared in snapshot.shared_budgets:
         if shared.name in budgets:
             funding.cap(budgets[shared.name], {key: funded[key] for key in sorted(shared.members) if key in funded})
@@ -77,7 +77,7 @@ def _begun(snapshot: Snapshot, ledger: Ledger, failures: dict[Key, str], now: fl
             facts = gather(snapshot, state, snapshot.memory.deployments.get(key, NOTHING), prices, now)
             own = [state.spec.budget.period] if state.spec.budget is not None else []
             begun = funding.begin(facts, ledger.accounts.get(key, Account(as_of_s=now)), snapshot.router, mean_tau_s([*own, *periods.get(key, [])]))
-            funding.own_pace(begun, snapshot.router)
+            funding.own_pace(begun)
             funded[key] = begun
         except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
             failures[key] = _described(error)
@@ -90,19 +90,19 @@ def _shared(snapshot: Snapshot, funded: Mapping[Key, Funded], ledger: Ledger, no
     for shared in snapshot.shared_budgets:
         members = [funded[key] for key in sorted(shared.members) if key in funded]
         try:
-            paces[shared.name] = funding.shared_pace(shared, members, ledger, snapshot.router, now)
+            paces[shared.name] = funding.shared_pace(shared, members, ledger, now)
         except ValueError:
             continue
     return paces
 
 
-def _replanned(snapshot: Snapshot, funded: dict[Key, Funded], failures: dict[Key, str]) -> None:
+def _replanned(funded: dict[Key, Funded], failures: dict[Key, str]) -> None:
     """Every plan at the pressures it is under, inside the deployment's own cap."""
     for key, item in list(funded.items()):
         if not item.paces:
             continue
         try:
-            funding.replan(item, snapshot.router)
+            funding.replan(item)
             funding.hold_unpriced(item)
             if item.own is not None:
                 funding.cap(item.own, {key: item})

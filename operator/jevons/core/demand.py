@@ -79,13 +79,13 @@ class Seen:
     """Why not quiet: GPUBusy or GPUUnknown."""
     newest_ready_s: float = 0.0
     best_pod: tuple[float, float, float | None, float | None] | None = None
-    """(running, waiting, gpu_util, kv_used) of the pod that runs most without a queue."""
+    """(running, waiting, gpu_util, kv_used) of the pod that runs most without a queue; only where no profile is known."""
     oldest_sample_s: float | None = None
 
 
 def pods_of(variant: Variant, state: VariantState | None, now: float, max_age_s: float) -> Seen:
     """Sum up a variant's pods; `variant.startup_s` says when a pod that is not ready is overdue."""
-    seen = Seen()
+    seen, measured = Seen(), variant.profile is not None
     for pod in state.pods if state is not None else ():
         if pod.terminating:
             continue
@@ -93,7 +93,7 @@ def pods_of(variant: Variant, state: VariantState | None, now: float, max_age_s:
         if pod.failed:
             seen.failed += 1
         elif pod.ready_at_s is not None:
-            _ready_pod(seen, pod, now, max_age_s)
+            _ready_pod(seen, pod, now, max_age_s, measured=measured)
         elif pod.unschedulable:
             seen.unschedulable += 1
         else:
@@ -109,7 +109,7 @@ def _chance(age_s: float, startup_s: float) -> float:
     return min(1.0, max(0.0, (none_s - age_s) / (none_s - whole_s)))
 
 
-def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float) -> None:
+def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: bool) -> None:
     signals = pod.signals
     seen.ready += 1
     seen.newest_ready_s = max(seen.newest_ready_s, pod.ready_at_s or 0.0)
@@ -119,15 +119,17 @@ def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float) -> None:
         seen.queued += 1
         seen.running += running
         seen.waiting += waiting
-        if waiting == 0 and (seen.best_pod is None or running > seen.best_pod[0]):
+        if not measured and waiting == 0 and (seen.best_pod is None or running > seen.best_pod[0]):
             seen.best_pod = (running, waiting, util, reading(signals.kv_used, now, max_age_s))
-        seen.working |= running > 0 or waiting > 0
+        if running > 0 or waiting > 0:
+            seen.working = True
     elif util is not None and _hidden(signals.running) and _hidden(signals.waiting):
         seen.utils.append(util)
     else:
         seen.unseen += 1
-    tokens = reading(signals.generation_tokens_per_s, now, max_age_s) or reading(signals.prompt_tokens_per_s, now, max_age_s)
-    seen.working |= bool(tokens)
+    if not seen.working:
+        tokens = reading(signals.generation_tokens_per_s, now, max_age_s) or reading(signals.prompt_tokens_per_s, now, max_age_s)
+        seen.working = bool(tokens)
     if util is None:
         # an engine without any accelerator metrics is trusted by its queue alone; missing data never is
         if not (isinstance(signals.gpu_util, Unknown) and signals.gpu_util.reason == "NotExposed" and running is not None):

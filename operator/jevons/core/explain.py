@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from jevons.core.funding import Funded
 from jevons.core.observed import Known, Observed
 from jevons.core.planner import Plan
@@ -23,13 +25,17 @@ def explanation(funded: Funded, snapshot: Snapshot) -> Explanation:
     for variant in facts.variants:
         seen = variant.seen
         age = max(0.0, facts.now - seen.oldest_sample_s) if seen.oldest_sample_s is not None else None
-        text = f"{seen.ready} ready, {seen.expected:.1f} expected, {seen.running:.0f} running, {seen.waiting:.0f} waiting, {seen.unseen} unseen"
-        inputs.append((f"pods[{variant.spec.name}]", text, age))
+        inputs.append((f"pods[{variant.spec.name}]", _pods(seen.ready, seen.expected, seen.running, seen.waiting, seen.unseen), age))
     binding = list(dict.fromkeys(plan.binding))
     binding.extend(f"budget {pace.standing.name or 'spec.budget'} at {pace.cap_usd_per_h:.4g} USD/h" for pace in funded.paces if funded.shed)
     if facts.no_down:
         binding.append(facts.no_down)
     return Explanation(tuple(inputs), _alternatives(funded), tuple(binding))
+
+
+@lru_cache(maxsize=4096)
+def _pods(ready: int, expected: float, running: float, waiting: float, unseen: int) -> str:
+    return f"{ready} ready, {expected:.1f} expected, {running:.0f} running, {waiting:.0f} waiting, {unseen} unseen"
 
 
 def _alternatives(funded: Funded) -> tuple[tuple[str, str, str], ...]:

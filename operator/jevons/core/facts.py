@@ -24,6 +24,7 @@ AFTER_START_S = 180.0
 FAILED_STARTS = 3
 PARK_S, PARK_MAX_S = 60.0, 1800.0
 MISSING = TargetState(exists=False)
+UNTRIED = VariantMemory()
 
 
 @dataclass(slots=True)
@@ -172,7 +173,7 @@ def _variant(
     target = seen_state.target if seen_state is not None else MISSING
     seen = pods_of(variant, seen_state, now, max_age_s)
     held = sum(item.count for item in state.held if item.variant == variant.name and item.count > 0) if state.held else 0
-    learned = _learned(memory.variants.get(variant.name, VariantMemory()), variant, seen, current=target.replicas or 0, held=held, now=now)
+    learned = _learned(memory.variants.get(variant.name, UNTRIED), variant, seen, current=target.replicas or 0, held=held, now=now)
     return VariantFacts(
         spec=variant,
         target=target,
@@ -225,7 +226,8 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, *, current: int, 
         start_at_s, failed = now, failed + 1
         if failed >= FAILED_STARTS:
             parked_until_s = now + min(PARK_MAX_S, PARK_S * math.ldexp(1.0, min(10, failed - FAILED_STARTS)))
-    if (batch, work_at_s, start_at_s, failed, parked_until_s) == (old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s):
+    same = work_at_s == old.work_at_s and start_at_s == old.start_at_s and batch == old.batch
+    if same and failed == old.failed_starts and parked_until_s == old.parked_until_s:
         return old
     return VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s)
 

@@ -17,7 +17,7 @@ from jevons.core.budget import Line, Pace, Standing
 from jevons.core.facts import Facts
 from jevons.core.ledger import Account, Ledger
 from jevons.core.money import ZERO
-from jevons.core.planner import Plan, VariantPlan
+from jevons.core.planner import Ground, Plan, VariantPlan
 from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import Key, Priority, Rung, SharedBudget
 
@@ -30,6 +30,7 @@ class Funded:
 
     facts: Facts
     account: Account
+    ground: Ground
     plan: Plan
     full: Plan
     """Without pressure."""
@@ -46,10 +47,10 @@ class Funded:
     plans: dict[int, Plan] = field(default_factory=dict)
     """By step of pressure, as far as made."""
 
-    def at(self, step: int, curve: RouterCurve | None) -> Plan:
+    def at(self, step: int) -> Plan:
         """The plan at that step, made once."""
         if step not in self.plans:
-            self.plans[step] = planner.make(self.facts, curve, step)
+            self.plans[step] = planner.make(self.ground, step)
         return self.plans[step]
 
     @property
@@ -72,31 +73,32 @@ def alerting(pace: Pace) -> bool:
 
 def begin(facts: Facts, account: Account, curve: RouterCurve | None, tau_s: float) -> Funded:
     """The plan without pressure, and the long-run mean of what such plans cost."""
-    plan = planner.make(facts, curve, 0)
+    ground = planner.ground(facts, curve)
+    plan = planner.make(ground, 0)
     memory = facts.memory
     mean = plan.usd_per_h
     if memory.wanted_usd_per_h is not None:
         weight = -math.expm1(-max(0.0, facts.now - memory.wanted_at_s) / tau_s)
         mean = memory.wanted_usd_per_h + weight * (plan.usd_per_h - memory.wanted_usd_per_h)
-    return Funded(facts, account, plan, plan, plan.usd_per_h, mean)
+    return Funded(facts, account, ground, plan, plan, plan.usd_per_h, mean)
 
 
-def own_pace(funded: Funded, curve: RouterCurve | None) -> None:
+def own_pace(funded: Funded) -> None:
     """Pace the deployment's own budget, if it has one. Raises ValueError for an amount or a time zone that is none."""
     spec = funded.facts.spec.budget
     if spec is None:
         return
     start = budget.standing(spec, "", ZERO, funded.facts.now)
     at = budget.standing(spec, "", funded.account.spent_since(start.start_s), funded.facts.now)
-    funded.own = _pace(at, [funded], curve)
+    funded.own = _pace(at, [funded])
     funded.paces.append(funded.own)
 
 
-def shared_pace(shared: SharedBudget, members: list[Funded], ledger: Ledger, curve: RouterCurve | None, now: float) -> Pace:
+def shared_pace(shared: SharedBudget, members: list[Funded], ledger: Ledger, now: float) -> Pace:
     """Pace one InferenceBudget over its members; what deleted members spent still counts."""
     start = budget.standing(shared.budget, shared.name, ZERO, now)
     spent = shared_spend(shared, ledger, start.start_s)
-    pace = _pace(budget.standing(shared.budget, shared.name, spent, now), members, curve)
+    pace = _pace(budget.standing(shared.budget, shared.name, spent, now), members)
     for member in members:
         member.paces.append(pace)
     return pace
@@ -114,22 +116,22 @@ def shared_spend(shared: SharedBudget, ledger: Ledger, start_s: float) -> Decima
     )
 
 
-def _pace(at: Standing, members: list[Funded], curve: RouterCurve | None) -> Pace:
+def _pace(at: Standing, members: list[Funded]) -> Pace:
     wanted = sum(member.wanted_usd_per_h for member in members)
     mean = sum(member.mean_usd_per_h for member in members)
     running = float(sum((variant.hourly for member in members for variant in member.facts.variants if variant.hourly is not None), ZERO))
     expected = budget.expected_usd(at.left_s, at.end_s - at.start_s, wanted, mean)
     saving = 0.0
     if at.spent + expected > at.amount and wanted > 0.0:
-        saving = sum(max(0.0, member.wanted_usd_per_h - member.at(budget.PRESSURE_STEPS, curve).usd_per_h) for member in members) / wanted
+        saving = sum(max(0.0, member.wanted_usd_per_h - member.at(budget.PRESSURE_STEPS).usd_per_h) for member in members) / wanted
     return budget.pace(at, wanted_usd_per_h=wanted, mean_usd_per_h=mean, running_usd_per_h=running, saving=saving)
 
 
-def replan(funded: Funded, curve: RouterCurve | None) -> None:
+def replan(funded: Funded) -> None:
     """The plan at the pressures it is under: the cheapest of the steps up to there (of equals the lowest pressure)."""
     step = budget.step(min(1.0, sum(pace.pressure for pace in funded.paces)))
     for tried in range(1, step + 1):
-        plan = funded.at(tried, curve)
+        plan = funded.at(tried)
         if plan.usd_per_h < funded.plan.usd_per_h - 1e-9 or (plan.degraded_share > 0 and plan.usd_per_h <= funded.plan.usd_per_h + 1e-9):
             funded.plan = plan
 

@@ -146,8 +146,10 @@ def _metered(state: DeploymentState, before: Mapping[str, MeteredPod]) -> tuple[
         for pod in seen.pods:
             if pod.scheduled_at_s is not None:
                 old = before.get(pod.uid)
-                same = old is not None and (old.variant, old.accelerator, old.count, old.spot) == (name, accelerator, count, pod.spot)
-                pods[pod.uid] = old if same and old is not None else MeteredPod(name, accelerator, count, pod.spot)
+                if old is not None and old.variant == name and old.accelerator == accelerator and old.count == count and old.spot == pod.spot:
+                    pods[pod.uid] = old
+                else:
+                    pods[pod.uid] = MeteredPod(name, accelerator, count, pod.spot)
                 scheduled[pod.uid] = pod.scheduled_at_s
     return pods, scheduled
 

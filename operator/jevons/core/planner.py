@@ -8,12 +8,14 @@ requests wait for (or one that steady traffic needs). Replicas are computed anew
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from jevons.core import budget, capacity, idle, routing, sizing
 from jevons.core.demand import ClassLoad, promise
 from jevons.core.facts import Facts, VariantFacts
-from jevons.core.routing import Option, Split
+from jevons.core.routing import Option, Split, Splits
 from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import RoutingMode
 
@@ -71,24 +73,85 @@ class Plan:
     """Bounds of the spec that bind."""
 
 
-def make(facts: Facts, curve: RouterCurve | None, step: int) -> Plan:
+@dataclass(slots=True)
+class Question:
+    """One class's routing question; only the margin and the degraded share of its answer depend on pressure."""
+
+    load: ClassLoad
+    weight: float
+    """Of its arrivals in all of the deployment's."""
+    arrives: bool
+    splits: Splits | None
+    """None where nothing is routed by score."""
+
+
+@dataclass(slots=True)
+class Ground:
+    """What the plans of one deployment at all pressures share."""
+
+    facts: Facts
+    best: str
+    wake: str
+    alone: Split
+    """All to the best variant: the answer where nothing is routed by score."""
+    routed: bool
+    questions: tuple[Question, ...]
+    held: Mapping[str, int]
+    """Held requests by the variant that shall serve them."""
+    growth: float
+    """Arrivals when a replica ordered now is ready, over those now."""
+
+
+def ground(facts: Facts, curve: RouterCurve | None) -> Ground:
+    """Everything that does not depend on pressure, worked out once."""
+    usable = [variant for variant in facts.variants if variant.usable] or list(facts.variants)
+    wake = min(usable, key=lambda variant: (_rate(variant), variant.spec.quality)).spec.name
+    top = max(usable, key=lambda variant: (variant.spec.quality, -_rate(variant))).spec
+    best_quality = facts.spec.best.quality
+    routed = len(usable) > 1 and facts.spec.routing.mode is RoutingMode.AUTO
+    return Ground(
+        facts=facts,
+        best=top.name,
+        wake=wake,
+        alone=Split((), ((top.name, 1.0),), round(min(1.0, top.quality / best_quality) if best_quality > 0 else 1.0, 4)),
+        routed=routed,
+        questions=_questions(facts, usable if routed else [], curve or routing.FLAT, best_quality or 1.0),
+        held=_held(facts, wake),
+        growth=max((load.ahead_per_s / load.now_per_s for load in facts.loads if load.now_per_s > 0), default=1.0),
+    )
+
+
+def _questions(facts: Facts, usable: list[VariantFacts], curve: RouterCurve, best_quality: float) -> tuple[Question, ...]:
+    total = sum(load.now_per_s for load in facts.loads)
+    priced = all(variant.usd_per_h is not None for variant in usable)
+    made = []
+    for load in (*facts.loads, *_silent(facts)):
+        weight = load.now_per_s / total if total > 0 else 1.0 / max(1, len(facts.loads))
+        splits = None
+        if usable:
+            options = tuple([Option(variant.spec.name, variant.spec.quality, _cost(variant, load, priced=priced)) for variant in usable])
+            splits = routing.splits(options, best_quality, routing.score_shares(load.scores), curve)
+        made.append(Question(load, weight, load.now_per_s + load.ahead_per_s > 0.0, splits))
+    return tuple(made)
+
+
+def make(ground: Ground, step: int) -> Plan:
     """The plan at pressure step / PRESSURE_STEPS."""
-    pressure = step / budget.PRESSURE_STEPS
+    facts, pressure = ground.facts, step / budget.PRESSURE_STEPS
     plans = [VariantPlan(variant) for variant in facts.variants]
-    usable = [plan for plan in plans if plan.facts.usable] or plans
-    wake = min(usable, key=lambda plan: (_rate(plan.facts), plan.facts.spec.quality)).facts.spec.name
-    top = max(usable, key=lambda plan: (plan.facts.spec.quality, -_rate(plan.facts))).facts.spec.name
-    plan = Plan(step, top, wake, plans)
-    _route(facts, plan, usable, curve or routing.FLAT, pressure)
-    held = _held(facts, plan)
+    plan = Plan(step, ground.best, ground.wake, plans)
+    _route(ground, plan, pressure)
     quantile = sizing.headroom_quantile(facts.spec.objectives.percentile, pressure)
     for item in plans:
-        _size(facts, item, held.get(item.facts.spec.name, 0), quantile)
-        _move(facts, plan, item, held.get(item.facts.spec.name, 0))
+        held = ground.held.get(item.facts.spec.name, 0)
+        _size(item, held, quantile, ground.growth)
+        _move(facts, plan, item, held)
     if facts.fallback:
         _fall_back(facts, plan)
-    plan.usd_per_h = sum(item.replicas * (item.facts.usd_per_h or 0.0) for item in plans)
-    plan.unpriced = any(item.facts.usd_per_h is None and (item.replicas or item.facts.current) for item in plans)
+    plan.usd_per_h = sum([item.replicas * (item.facts.usd_per_h or 0.0) for item in plans])
+    for item in plans:
+        if item.facts.usd_per_h is None and (item.replicas or item.facts.current):
+            plan.unpriced = True
     return plan
 
 
@@ -96,20 +159,21 @@ def _rate(variant: VariantFacts) -> float:
     return variant.usd_per_h if variant.usd_per_h is not None else float(variant.spec.accelerator_count)
 
 
-def _route(facts: Facts, plan: Plan, usable: list[VariantPlan], curve: RouterCurve, pressure: float) -> None:
+def _route(ground: Ground, plan: Plan, pressure: float) -> None:
     """Split every class over the variants and add up shares, rates and work."""
-    spec = facts.spec
-    if len(usable) > 1 and spec.routing.mode is RoutingMode.AUTO:
-        plan.degraded_share = pressure * spec.routing.max_degraded_share
-    total = sum(load.now_per_s for load in facts.loads)
+    if ground.routed:
+        plan.degraded_share = pressure * ground.facts.spec.routing.max_degraded_share
+    margin = routing.MARGIN * (1.0 - pressure)
     by_name = {item.facts.spec.name: item for item in plan.variants}
-    priced = all(item.facts.usd_per_h is not None for item in usable)
-    for load in (*facts.loads, *_silent(facts)):
-        split = _split(facts, plan, usable, curve, load, priced=priced, margin=routing.MARGIN * (1.0 - pressure))
-        plan.splits[load.name] = split
-        for name, share in split.shares:
-            if share > 0.0 and load.now_per_s + load.ahead_per_s > 0.0:
-                _add(by_name[name], load, share, load.now_per_s / total if total > 0 else 1.0 / len(facts.loads))
+    for question in ground.questions:
+        split = ground.alone
+        if question.splits is not None:
+            split = question.splits.at(min_quality=min(1.0, question.load.min_quality + margin), degraded_share=plan.degraded_share)
+        plan.splits[question.load.name] = split
+        if question.arrives:
+            for name, share in split.shares:
+                if share > 0.0:
+                    _add(by_name[name], question.load, share, question.weight)
 
 
 def _silent(facts: Facts) -> list[ClassLoad]:
@@ -118,27 +182,14 @@ def _silent(facts: Facts) -> list[ClassLoad]:
     return [ClassLoad(name, 0.0, 0.0, *DEFAULT_TOKENS, *promise(facts.spec, name), ()) for name in facts.class_names if name not in known]
 
 
-def _split(facts: Facts, plan: Plan, usable: list[VariantPlan], curve: RouterCurve, load: ClassLoad, *, priced: bool, margin: float) -> Split:
-    best = facts.spec.best
-    if len(usable) == 1 or facts.spec.routing.mode is not RoutingMode.AUTO:
-        quality = next(item.facts.spec.quality for item in plan.variants if item.facts.spec.name == plan.best)
-        return Split((), ((plan.best, 1.0),), round(min(1.0, quality / best.quality) if best.quality > 0 else 1.0, 4))
-    options = tuple(Option(item.facts.spec.name, item.facts.spec.quality, _cost(item.facts, load, priced=priced)) for item in usable)
-    target = min(1.0, load.min_quality + margin)
-    return routing.split(
-        options,
-        best_quality=best.quality or 1.0,
-        shares=routing.score_shares(load.scores),
-        curve=curve,
-        min_quality=target,
-        degraded_share=plan.degraded_share,
-    )
-
-
 def _cost(variant: VariantFacts, load: ClassLoad, *, priced: bool) -> float:
     """What a request costs on the variant at full use, to three digits: USD where all prices are known, else accelerator hours."""
     per_h = _rate(variant) if priced else float(variant.spec.accelerator_count)
-    cost = per_h / (3600.0 * _capacity(variant, load).requests_per_s)
+    return _three_digits(per_h / (3600.0 * _capacity(variant, load).requests_per_s))
+
+
+@lru_cache(maxsize=4096)
+def _three_digits(cost: float) -> float:
     return float(f"{cost:.3g}")
 
 
@@ -172,18 +223,19 @@ def _add(item: VariantPlan, load: ClassLoad, share: float, weight: float) -> Non
     item.capacity_per_s = item.per_s / item.work if item.work > 0 and item.per_s > 0 else one.requests_per_s if variant.spec.profile else None
 
 
-def _held(facts: Facts, plan: Plan) -> dict[str, int]:
+def _held(facts: Facts, wake: str) -> dict[str, int]:
     """Held requests by the variant that shall serve them: the one they wait for, or the cheapest usable one when that cannot start."""
     held: dict[str, int] = {}
-    usable = {item.facts.spec.name for item in plan.variants if item.facts.usable}
-    for waiting in facts.state.held:
-        if waiting.count > 0:
-            name = waiting.variant if waiting.variant in usable else plan.wake
-            held[name] = held.get(name, 0) + waiting.count
+    if facts.held:
+        usable = {variant.spec.name for variant in facts.variants if variant.usable}
+        for waiting in facts.state.held:
+            if waiting.count > 0:
+                name = waiting.variant if waiting.variant in usable else wake
+                held[name] = held.get(name, 0) + waiting.count
     return held
 
 
-def _size(facts: Facts, item: VariantPlan, held: int, quantile: float) -> None:
+def _size(item: VariantPlan, held: int, quantile: float, growth: float) -> None:
     """Replicas the variant needs: from the gateway's arrivals, from what its engines run, from its GPUs where they show no queue."""
     variant, seen = item.facts, item.facts.seen
     if variant.spec.profile is None:
@@ -192,8 +244,7 @@ def _size(facts: Facts, item: VariantPlan, held: int, quantile: float) -> None:
     if item.work > 0.0:
         need = max(sizing.replicas_for(item.work, item.concurrency, quantile=quantile), math.ceil(observed - 1e-9))
     else:
-        growth = max((load.ahead_per_s / load.now_per_s for load in facts.loads if load.now_per_s > 0), default=1.0)
-        need = sizing.replicas_for(observed * growth, item.concurrency, quantile=quantile)
+        need = sizing.replicas_for(observed * growth, item.concurrency, quantile=quantile) if observed > 0.0 else 0
         if variant.spec.profile is None and seen.waiting > 0 and seen.ready > 0:
             # nobody knows what a replica can do: a queue says not this much, so up to twice what is ready
             need = min(max(need, seen.ready + 1), 2 * seen.ready)

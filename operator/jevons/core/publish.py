@@ -6,10 +6,11 @@ from collections.abc import Callable
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Any, TypeAlias
 
 from jevons.core import capacity, conditions
 from jevons.core.explain import explanation
-from jevons.core.facts import VariantFacts
+from jevons.core.facts import UNTRIED
 from jevons.core.funding import Funded
 from jevons.core.memory import DeploymentMemory, VariantMemory
 from jevons.core.money import ZERO
@@ -71,17 +72,22 @@ def decision(funded: Funded, snapshot: Snapshot) -> DeploymentDecision:
 
 def digest(uid: str, targets: tuple[ReplicaTarget, ...], routes: RoutingPlan, found: tuple[Condition, ...]) -> str:
     """Twelve hex digits that are equal for equal decisions: replicas, routes and conditions, without the figures in messages."""
-    parts = (
-        uid,
-        [(item.variant, item.desired, item.recommended, item.reason) for item in targets],
-        routes.best,
-        routes.wake,
-        routes.rung.value,
-        routes.blocked_until_s,
-        [(item.name, item.state, item.usd_per_1k_tokens) for item in routes.variants],
-        [(item.name, item.min_score, item.degraded_share) for item in routes.classes],
-        [(item.status, item.reason) for item in found],
+    return _digest(
+        (uid, routes.best, routes.wake, routes.rung.value, routes.blocked_until_s),
+        tuple([(item.variant, item.desired, item.recommended, item.reason) for item in targets]),
+        tuple([(item.name, item.state, item.usd_per_1k_tokens) for item in routes.variants]),
+        tuple([(item.name, item.min_score, item.degraded_share) for item in routes.classes]),
+        tuple([(item.status, item.reason) for item in found]),
     )
+
+
+Rows: TypeAlias = tuple[tuple[Any, ...], ...]
+
+
+@lru_cache(maxsize=2048)
+def _digest(whole: tuple[Any, ...], targets: Rows, variants: Rows, classes: Rows, found: Rows) -> str:
+    uid, *routes = whole
+    parts = (uid, list(targets), *routes, list(variants), list(classes), list(found))
     return blake2b(repr(parts).encode(), digest_size=6).hexdigest()
 
 
@@ -131,26 +137,24 @@ def state(item: VariantPlan, funded: Funded) -> str:
 def routing_plan(funded: Funded) -> RoutingPlan:
     """What the pickers read."""
     plan = funded.plan
-    routes = tuple(
-        VariantRoute(
-            name=item.facts.spec.name,
-            state=state(item, funded),
-            selector=item.facts.selector,
-            port=item.facts.spec.port,
-            usd_per_1k_tokens=usd_per_1k_tokens(item.facts),
-            startup_s=item.facts.spec.startup_s,
-        )
-        for item in plan.variants
-    )
+    routes = []
+    for item in plan.variants:
+        variant, spec = item.facts, item.facts.spec
+        routes.append(_route(spec.name, state(item, funded), variant.selector, spec.port, spec.profile, variant.usd_per_h, spec.startup_s))
     return RoutingPlan(
         best=plan.best,
         wake=plan.wake,
         rung=funded.rung,
         pressure=plan.step / 4,
         blocked_until_s=funded.blocked_until_s,
-        variants=routes,
+        variants=tuple(routes),
         classes=tuple(_class_route(name, plan) for name in funded.facts.class_names),
     )
+
+
+@lru_cache(maxsize=8192)
+def _route(name: str, seen_as: str, selector: str, port: int, profile: Profile | None, usd_per_h: float | None, startup_s: float) -> VariantRoute:  # noqa: PLR0917  a cache's key is positional
+    return VariantRoute(name, seen_as, selector, port, usd_per_1k_tokens(profile, usd_per_h), startup_s)
 
 
 def _class_route(name: str, plan: Plan) -> ClassRoute:
@@ -160,16 +164,10 @@ def _class_route(name: str, plan: Plan) -> ClassRoute:
     return ClassRoute(name, split.min_score, round(plan.degraded_share, 2), split.expected_quality)
 
 
-def usd_per_1k_tokens(variant: VariantFacts) -> float | None:
+def usd_per_1k_tokens(profile: Profile | None, usd_per_h: float | None) -> float | None:
     """At full use inside ordinary objectives, for a request of ordinary length; None without price or profile."""
-    profile = variant.spec.profile
-    if variant.usd_per_h is None or profile is None:
+    if usd_per_h is None or profile is None:
         return None
-    return _usd_per_1k_tokens(profile, variant.usd_per_h)
-
-
-@lru_cache(maxsize=4096)
-def _usd_per_1k_tokens(profile: Profile, usd_per_h: float) -> float:
     mean_in, mean_out = capacity.tokens(None, capacity.DEFAULT_INPUT_TOKENS), capacity.tokens(None, capacity.DEFAULT_OUTPUT_TOKENS)
     one = capacity.of_replica(profile, mean_in, mean_out, ORDINARY.itl_s, ORDINARY.ttft_s)
     return float(f"{usd_per_h / 3.6 / (one.requests_per_s * (mean_in + mean_out)):.3g}")
@@ -180,7 +178,8 @@ def cost(funded: Funded) -> CostView:
     facts, account = funded.facts, funded.account
     budget = facts.spec.budget
     start_s, end_s = bounds(budget.period, budget.time_zone, facts.now) if budget is not None else bounds(Period.MONTH, "UTC", facts.now)
-    spent, useful = account.spent_since(start_s), account.useful_since(start_s)
+    before = account.before(start_s)
+    spent, useful = account.usd - before.usd, account.useful - before.useful
     lines = {variant.spec.name: variant.hourly for variant in facts.variants}
     known = {name: usd for name, usd in lines.items() if usd is not None}
     forecast = None
@@ -213,7 +212,7 @@ def events(funded: Funded, targets: tuple[ReplicaTarget, ...]) -> tuple[EventNot
 
 
 def _before(funded: Funded, variant: str) -> VariantMemory:
-    return funded.facts.memory.variants.get(variant, VariantMemory())
+    return funded.facts.memory.variants.get(variant, UNTRIED)
 
 
 def remembered(funded: Funded) -> DeploymentMemory:

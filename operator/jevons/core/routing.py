@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from jevons.core.snapshot import SCORE_BINS, RouterCurve
 
@@ -25,8 +26,7 @@ MARGIN = 0.005
 """Quality kept above the promise; given up as budget pressure grows."""
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """A variant that may take traffic: its stated quality and what a request costs on it (any unit, the same for all)."""
 
     name: str
@@ -59,7 +59,6 @@ def expected_right(curve: RouterCurve, relative_quality: float) -> tuple[float, 
     return tuple(min(1.0, max(0.0, small + weight * (large - small))) for small, large in zip(curve.p_small, curve.p_large, strict=True))
 
 
-@lru_cache(maxsize=8192)
 def split(
     options: tuple[Option, ...], *, best_quality: float, shares: tuple[int, ...], curve: RouterCurve, min_quality: float, degraded_share: float
 ) -> Split:
@@ -79,6 +78,29 @@ def split(
     right = [expected_right(curve, option.quality / best_quality) for option in ladder]
     choice, kept = _assign(ladder, right, weights, min_quality * always_best)
     return _as_split(ladder, right, weights, choice, slack=kept - min_quality * always_best, always_best=always_best, degraded=degraded_share)
+
+
+class Splits:
+    """One class's `split` at any promise and share, each made once. Hashing a question costs as much as most of a plan, so it is done once a pass."""
+
+    __slots__ = ("_found", "_question")
+
+    def __init__(self, options: tuple[Option, ...], best_quality: float, shares: tuple[int, ...], curve: RouterCurve) -> None:
+        self._question = (options, best_quality, shares, curve)
+        self._found: dict[tuple[float, float], Split] = {}
+
+    def at(self, *, min_quality: float, degraded_share: float) -> Split:
+        """`split` of this question."""
+        found = self._found.get((min_quality, degraded_share))
+        if found is None:
+            options, best_quality, shares, curve = self._question
+            found = split(options, best_quality=best_quality, shares=shares, curve=curve, min_quality=min_quality, degraded_share=degraded_share)
+            self._found[min_quality, degraded_share] = found
+        return found
+
+
+splits = lru_cache(maxsize=4096)(Splits)
+"""The `Splits` of equal questions are one object."""
 
 
 def _assign(ladder: list[Option], right: list[tuple[float, ...]], weights: list[float], target: float) -> tuple[list[int], float]:

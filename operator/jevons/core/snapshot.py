@@ -156,6 +156,10 @@ class RouterCurve:
     p_small: tuple[float, ...]
     p_large: tuple[float, ...]
 
+    def __hash__(self) -> int:
+        """Of one half: a curve is part of every routing question."""
+        return hash(self.p_small)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

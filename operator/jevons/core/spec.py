@@ -84,7 +84,10 @@ class Rung(StrEnum):
     @property
     def level(self) -> int:
         """0 for None .. 4 for Block, so that rungs compare as numbers."""
-        return list(Rung).index(self)
+        return LEVELS[self]
+
+
+LEVELS = {rung: level for level, rung in enumerate(Rung)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,10 @@ class Profile:
     kv_tokens: int
     max_num_seqs: int = 256
     chunk_tokens: int = 2048
+
+    def __hash__(self) -> int:
+        """Of two fields that tell most profiles apart: profiles are looked up for every variant in every pass."""
+        return hash((self.itl_a_s, self.kv_tokens))
 
 
 @dataclass(frozen=True, slots=True)
