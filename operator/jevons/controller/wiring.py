@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import signal
 import time
@@ -107,6 +108,7 @@ class Operator:
         running: list[asyncio.Task[None]] = []
         try:
             await self._first_sync(stop)
+            rare_collections()
             listen_to(world, self._bell)
             watcher = Watcher(self._api, self._deliver, [kind for kind, each in world.kinds.items() if each.available], options.watch_namespaces)
             jobs = {"lease": self._lease.run(), "watch": watcher.run(), "resync": self._resync(), "sessions": self._sessions()}
@@ -194,6 +196,13 @@ class Operator:
             router=self._router,
         )
         await loop.run()
+
+
+def rare_collections() -> None:
+    """Look for cycles rarely: a pass makes and drops some ten thousand objects without one, and searching them costs a quarter of a decision."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def listen_to(world: World, bell: Bell) -> None:
