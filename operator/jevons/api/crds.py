@@ -43,14 +43,15 @@ def _condition(name: str, field: str) -> str:
 _AGE = _column("AGE", ".metadata.creationTimestamp", "date")
 COLUMNS: Mapping[Kind, list[Schema]] = {
     INFERENCE_DEPLOYMENT: [
-        _column("MODEL", ".spec.model"),
+        _column("MODEL", ".status.model"),
         _column("READY", _condition("Ready", "status")),
-        _column("REASON", _condition("Ready", "reason")),
+        _column("REASON", ".status.reason"),
         _column("RATE", ".status.cost.hourlyRate"),
         _column("SPEND", ".status.cost.periodSpend"),
         _column("BUDGET", ".spec.budget.amount"),
         _column("$/1K USEFUL", ".status.cost.perThousandUseful"),
         _AGE,
+        {**_column("MESSAGE", ".status.message"), "priority": 1},
     ],
     INFERENCE_BUDGET: [
         _column("RUNG", ".status.rung"),

@@ -165,7 +165,7 @@ class Scaling(Model):
     wake: Wake = Wake()
     """How requests wait for a sleeping model."""
     on_delete: Literal["Keep", "Restore"] = "Keep"
-    """What becomes of a targetRef's replicas when this object is deleted: kept, or set back to what they were."""
+    """What becomes of a targetRef's replicas when this object is deleted or no longer names it: kept, or set back to what they were."""
     fallback: Fallback | None = None
     """What to do when metrics stay away; left out, hold."""
 

@@ -23,6 +23,8 @@ RESOLVED: Mapping[tuple[Kind, str], str] = {
     (INFERENCE_DEPLOYMENT, "spec.requestClasses[].objectives.timeToFirstToken"): "`spec.objectives.timeToFirstToken`",
     (INFERENCE_DEPLOYMENT, "spec.requestClasses[].objectives.interTokenLatency"): "`spec.objectives.interTokenLatency`",
     (INFERENCE_DEPLOYMENT, "spec.requestClasses[].objectives.lateAnswerCost"): "`spec.objectives.lateAnswerCost`",
+    (INFERENCE_DEPLOYMENT, "spec.variants[].accelerator.className"): "the one that fits the pods",
+    (INFERENCE_DEPLOYMENT, "spec.variants[].accelerator.count"): "what the pods request",
     (INFERENCE_DEPLOYMENT, "spec.routing.shadow"): "off",
     (INFERENCE_DEPLOYMENT, "spec.scaling.fallback"): "off: hold replicas",
     (INFERENCE_DEPLOYMENT, "spec.budget"): "only InferenceBudgets bind",

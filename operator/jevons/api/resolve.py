@@ -33,6 +33,8 @@ AnyKind = TypeVar("AnyKind", bound=Model)
 def resolve_deployment(obj: Mapping[str, Any]) -> core.Deployment:
     """The InferenceDeployment `obj` with every default filled in; InvalidSpec says what is wrong with it.
 
+    An accelerator that is left out stays "" and 0: only its pods can tell (cluster/accelerators.py).
+
     Example: `model: chat`, one variant with a targetRef and a budget give ttft_s 2.0, min_quality 0.95, 0..10 replicas (test_resolve.py).
     """
     parsed = parse(InferenceDeployment, obj)
@@ -165,13 +167,13 @@ def _variant(spec: Variant, model: str, path: str) -> core.Variant:
     return core.Variant(
         name=spec.name,
         served_model=spec.served_model or model,
-        accelerator_class=spec.accelerator.class_name,
+        accelerator_class=spec.accelerator.class_name or "",
         quality=float(spec.quality),
         precision=spec.precision,
         techniques=spec.techniques,
         context_length=spec.context_length,
         capabilities=frozenset(spec.capabilities),
-        accelerator_count=spec.accelerator.count,
+        accelerator_count=spec.accelerator.count or 0,
         engine=spec.engine.type,
         port=spec.engine.port,
         profile=None if spec.capacity is None else _profile(spec.capacity, f"{path}.capacity"),

@@ -42,6 +42,9 @@ class VariantStatus(StatusModel):
     """One variant: what it should have, has, and costs."""
 
     name: Short
+    accelerator_class: Annotated[str, Field(max_length=253)] | None = None
+    """What a replica occupies, as the spec or else its pods say."""
+    accelerator_count: Count | None = None
     desired: Count | None = None
     current: Count | None = None
     ready: Count | None = None
@@ -125,6 +128,12 @@ class InferenceDeploymentStatus(StatusModel):
     """What the operator last saw and did."""
 
     observed_generation: Count | None = None
+    model: Annotated[str, Field(max_length=253)] | None = None
+    """Name that clients send: the short one, or `namespace/name` while another object holds the short one."""
+    reason: Annotated[str, Field(max_length=1024)] | None = None
+    """The one thing to know first: the most important condition that is not as it should be, else that of Ready."""
+    message: Message | None = None
+    """The same as a sentence."""
     conditions: Conditions = ()
     variants: Annotated[tuple[VariantStatus, ...], Field(max_length=16, json_schema_extra=keyed("name"))] = ()
     cost: Cost | None = None

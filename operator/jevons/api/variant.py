@@ -24,10 +24,10 @@ def _both_or_neither(first: object) -> str:
 class AcceleratorUse(Model):
     """What one replica (one replica group of a LeaderWorkerSet) occupies."""
 
-    class_name: ClassName = "default"
-    """Name of an AcceleratorClass."""
-    count: Annotated[int, Integer(1, 4096)] = 1
-    """Accelerators per replica."""
+    class_name: ClassName | None = None
+    """Name of an AcceleratorClass; left out, the one that fits the pods: what they request, and the nodes they may run on."""
+    count: Annotated[int, Integer(1, 4096)] | None = None
+    """Accelerators per replica; left out, what the pods request."""
 
 
 class Engine(Model):

@@ -15,7 +15,9 @@ import structlog
 
 from jevons.cluster import status, workloads
 from jevons.cluster.connect import Api, ApiError, Kind
+from jevons.cluster.headline import turns
 from jevons.cluster.lease import NotLeadingError
+from jevons.cluster.origins import Origins
 from jevons.cluster.records import CustomRecord, WorkloadRecord
 from jevons.cluster.scale import choose_victims, set_replicas
 from jevons.cluster.view import CHILD_KIND, View, child_name
@@ -54,13 +56,18 @@ class _Round:
 class Actuator:
     """The only writer of replicas, children and status."""
 
-    def __init__(self, api: Api, world: World, events: EventSink, target_kinds: Mapping[tuple[str, str], Kind]) -> None:
-        self._api, self._world, self._events = api, world, events
+    def __init__(self, api: Api, world: World, events: EventSink, target_kinds: Mapping[tuple[str, str], Kind], origins: Origins) -> None:
+        self._api, self._world, self._events, self._origins = api, world, events, origins
         self._kinds = dict(target_kinds)
 
     async def act(self, decision: Decision, view: View, now_s: float) -> Outcome:
         """Bring the cluster where the decision wants it. Raises nothing of one object's."""
         outcome = Outcome()
+        try:
+            await self._origins.settle(view)
+        except NotLeadingError:
+            outcome.deposed = True
+            return outcome
         gate = asyncio.Semaphore(AT_ONCE)
         jobs: list[Coroutine[Any, Any, None]] = []
         found = [
@@ -99,8 +106,9 @@ class Actuator:
                 problem = error
         wanted = status.deployment_status(record, state, decided, work.now_s)
         await self._status(INFERENCE_DEPLOYMENTS, self._world.deployments, record, wanted, work.outcome)
-        if decided.events and wanted is not None:
-            await self._events.post(decided.key, record.meta.uid, decided.events)
+        if wanted is not None:
+            told = (record.body.get("status") or {}).get("conditions") or []
+            await self._events.post(decided.key, record.meta.uid, [*decided.events, *turns(told, wanted["conditions"])])
         if problem is not None:
             raise problem
 
@@ -122,6 +130,9 @@ class Actuator:
         if 0 < target.desired < current and kind == workloads.CHILDREN:
             pods = state.variants[target.variant].pods
             await choose_victims(self._api, pods, self._world.pods, record.meta.namespace, leaving=current - target.desired)
+        ref = state.spec.variant(target.variant).target
+        if ref is not None:
+            await self._origins.before_write(state.spec, ref, workload)
         written = await set_replicas(self._api, kind, collection, workload, target.desired)
         if written:
             name = f"{record.meta.namespace}/{record.meta.name}"

@@ -32,7 +32,7 @@ class Events:
         """Post what was not posted lately; a failure is logged and counted, and tried again when the reason comes up again."""
         now = time.monotonic()
         self._posted = {entry: at for entry, at in self._posted.items() if at > now - QUIET_S}
-        for note in notes:
+        for note in _merged(notes):
             if (uid, note.reason) in self._posted:
                 continue
             self._posted[uid, note.reason] = now
@@ -42,6 +42,19 @@ class Events:
                 self.failures += 1
                 del self._posted[uid, note.reason]
                 log.warning("event not posted", object=str(key), reason=note.reason, error=str(error))
+
+
+def _merged(notes: Sequence[EventNote]) -> list[EventNote]:
+    """One note per reason: two variants that start for the same reason are one event that names both."""
+    groups: dict[str, EventNote] = {}
+    for note in notes:
+        known = groups.get(note.reason)
+        if known is None:
+            groups[note.reason] = note
+        elif note.message not in known.message:
+            kind = "Warning" if "Warning" in {known.type, note.type} else "Normal"
+            groups[note.reason] = EventNote(kind, note.reason, f"{known.message} | {note.message}")
+    return list(groups.values())
 
 
 def _event(key: Key, uid: str, note: EventNote) -> dict[str, object]:

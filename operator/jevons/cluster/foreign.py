@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from jevons.cluster.records import OURS, WorkloadRecord
+from jevons.cluster.records import OURS, SOMEONE, WorkloadRecord
 
 WINDOW_S = 1800.0
 """Foreign changes are counted over this long."""
@@ -48,21 +48,22 @@ class ForeignChanges:
         stamp = (workload.writer, workload.replicas)
         if workload.writer in OURS:
             history.ours = True
-        elif workload.writer and history.seen != stamp:
+        elif history.seen != stamp and (workload.writer or history.seen is None):
+            writer = workload.writer or SOMEONE
             if history.seen is None and not history.ours and published.contested_since_s is not None:
-                history.changes.append((published.contested_since_s, workload.writer))
+                history.changes.append((published.contested_since_s, writer))
             elif history.ours or _unknown(workload, published):
                 if history.changes and not history.ours:
                     history.changes.pop()
-                history.changes.append((now_s, workload.writer))
+                history.changes.append((now_s, writer))
             history.ours = False
         history.seen = stamp
         while history.changes and history.changes[0][0] < now_s - WINDOW_S:
             history.changes.popleft()
         if not history.changes:
             return None, 0, ""
-        at_s, writer = history.changes[-1]
-        return at_s, len(history.changes), writer
+        at_s, who = history.changes[-1]
+        return at_s, len(history.changes), who
 
     def forget_all_but(self, uids: set[str]) -> None:
         """Drop workloads that are gone."""

@@ -7,7 +7,7 @@ server or a foreign controller wrote into an object, they give a record, never a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,6 +65,14 @@ class NodeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PodTemplate:
+    """What one replica will ask for: extended resources (of all pods of a group), and the labels its nodes must have."""
+
+    requests: Mapping[str, int]
+    node_selector: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkloadRecord:
     """A scalable workload. `writer` is the field manager that owns `.spec.replicas` now; "" when nobody does."""
 
@@ -73,6 +81,7 @@ class WorkloadRecord:
     selector: str
     writer: str
     template_digest: str | None
+    template: PodTemplate = PodTemplate({}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +146,39 @@ def _conditions(item: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {condition.get("type", ""): condition for condition in status.get("conditions") or []}
 
 
+def _requests(pod_spec: Mapping[str, Any]) -> dict[str, int]:
+    """Extended resources over all containers."""
+    requests: dict[str, int] = {}
+    for container in pod_spec.get("containers") or []:
+        resources = container.get("resources") or {}
+        for name, count in _extended({**(resources.get("requests") or {}), **(resources.get("limits") or {})}).items():
+            requests[name] = requests.get(name, 0) + count
+    return requests
+
+
+def pod_template(template: Mapping[str, Any]) -> PodTemplate:
+    """What a pod template (`{metadata, spec}`) asks for."""
+    spec = template.get("spec") or {}
+    return PodTemplate(_requests(spec), spec.get("nodeSelector") or {})
+
+
+def _template(spec: Mapping[str, Any]) -> PodTemplate:
+    """Of a workload's spec. A LeaderWorkerSet's replica is a group: one leader (by default like the workers) and size - 1 workers."""
+    group = spec.get("leaderWorkerTemplate")
+    if not group:
+        return pod_template(spec.get("template") or {})
+    worker, size = pod_template(group.get("workerTemplate") or {}), group.get("size")
+    leader = pod_template(group["leaderTemplate"]) if group.get("leaderTemplate") else worker
+    workers = max(0, (size if isinstance(size, int) else 1) - 1)
+    names = leader.requests.keys() | worker.requests.keys()
+    return PodTemplate({name: leader.requests.get(name, 0) + workers * worker.requests.get(name, 0) for name in names}, worker.node_selector)
+
+
 def pod(item: Mapping[str, Any]) -> PodRecord:
     """A pod's record. Failed = phase Failed or a container waiting in CrashLoopBackOff, ImagePullBackOff or the like."""
     spec, status, conditions = item.get("spec") or {}, item.get("status") or {}, _conditions(item)
     scheduled, ready = conditions.get("PodScheduled") or {}, conditions.get("Ready") or {}
     waiting = [((entry.get("state") or {}).get("waiting") or {}).get("reason", "") for entry in status.get("containerStatuses") or []]
-    requests: dict[str, int] = {}
-    for container in spec.get("containers") or []:
-        resources = container.get("resources") or {}
-        for name, count in _extended({**(resources.get("requests") or {}), **(resources.get("limits") or {})}).items():
-            requests[name] = requests.get(name, 0) + count
     node = spec.get("nodeName") or None
     placed_at = seconds(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None
     record_meta = meta(item)
@@ -159,7 +191,7 @@ def pod(item: Mapping[str, Any]) -> PodRecord:
         unschedulable=scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable",
         failed=phase == "Failed" or any(reason.endswith("BackOff") or reason.startswith("Err") for reason in waiting),
         finished=phase in {"Failed", "Succeeded"},
-        requests=requests,
+        requests=_requests(spec),
         deletion_cost=((item.get("metadata") or {}).get("annotations") or {}).get(COST_ANNOTATION),
     )
 
@@ -185,7 +217,24 @@ def workload(item: Mapping[str, Any]) -> WorkloadRecord:
         selector=_selector(item),
         writer=replicas_writer(data.get("managedFields") or []),
         template_digest=(data.get("annotations") or {}).get(TEMPLATE_ANNOTATION),
+        template=_template(spec),
     )
+
+
+SOMEONE = "someone"
+"""Writer of replicas that changed without the server saying by whom."""
+
+
+def same_writer(old: WorkloadRecord, new: WorkloadRecord) -> WorkloadRecord:
+    """The newer record, with its writer remembered where the server does not know one.
+
+    The replicas of a workload made by server-side apply have no owner any more once somebody wrote them through the scale subresource (measured on
+    1.36): as long as they stay, whoever wrote them last is still the writer; when they move, it was someone else than us, whose writes go into the
+    World at once.
+    """
+    if new.writer:
+        return new
+    return replace(new, writer=old.writer if new.replicas == old.replicas else SOMEONE)
 
 
 def autoscaler(item: Mapping[str, Any]) -> AutoscalerRecord:

@@ -54,8 +54,9 @@ def _remember(collection: Collection[WorkloadRecord], workload: WorkloadRecord, 
     """What the server answered goes into the World at once, so that the next pass does not decide on the old number."""
     version = int(scale["metadata"]["resourceVersion"])
     known = collection.get(workload.meta.namespace, workload.meta.name)
-    if known is not None and known.meta.uid == workload.meta.uid and known.meta.version < version:
-        collection.put(replace(known, meta=replace(known.meta, version=version), replicas=replicas, writer=SCALER))
+    if known is not None and known.meta.uid == workload.meta.uid and (known.meta.version < version or known.replicas == replicas):
+        newest = replace(known.meta, version=max(version, known.meta.version))
+        collection.put(replace(known, meta=newest, replicas=replicas, writer=SCALER))
 
 
 def _busyness(pod: Pod) -> tuple[bool, float]:

@@ -1,8 +1,9 @@
 """What people and gateways read: the status of our own objects, written when it changed and not otherwise.
 
 Three clocks share one object: what is structural (conditions, replicas, states, reasons) is written at once; the routing plan when it moved
-materially; money every ten minutes or when it moved by 1 % of the budget. Everything else that moves stays out, because 1,000 objects rewritten
-each pass would fill etcd. These functions are pure; `write` sends the result with the version it was computed on.
+materially; money every ten minutes, when it moved by 1 % of the budget, when pods came or went, and along with the others. Everything else that moves
+stays out, because 1,000 objects rewritten each pass would fill etcd. These functions are pure; `write` sends the result with the version it was
+computed on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from decimal import Decimal
 from typing import Any
 
 from jevons.cluster import plan
+from jevons.cluster.accelerators import UNKNOWN_CLASS
 from jevons.cluster.connect import MERGE_PATCH, Api, ApiError, Kind
+from jevons.cluster.headline import headline
 from jevons.cluster.plan import instant, mergeable
 from jevons.cluster.records import CustomRecord, seconds
 from jevons.cluster.world import Collection
@@ -23,20 +26,21 @@ NUMBERS_S = 600.0
 """Money is rewritten this often at most, unless it moved by 1 % of the amount."""
 CENT = Decimal("0.01")
 RATE = Decimal("0.0001")
+CENTS_FROM = Decimal("0.1")
 
 
-def _usd(amount: Decimal | None, step: Decimal = CENT) -> str | None:
-    return None if amount is None else f"{amount.quantize(step):f}"
+def _usd(amount: Decimal | None) -> str | None:
+    """As people read money: cents, and hundredths of a cent below ten cents."""
+    return None if amount is None else f"{amount.quantize(CENT if amount == 0 or abs(amount) >= CENTS_FROM else RATE):f}"
 
 
 def conditions(wanted: Sequence[Condition], before: Sequence[Mapping[str, Any]], generation: int, now_s: float) -> list[dict[str, Any]]:
-    """Conditions with transition times: kept while the status stays, and a message that alone moved stays as it was."""
+    """Conditions with transition times, which are kept while the status stays."""
     known = {entry.get("type"): entry for entry in before}
     result = []
     for condition in wanted:
         old = known.get(condition.type, {})
         same = old.get("status") == condition.status
-        quiet = same and old.get("reason") == condition.reason and old.get("observedGeneration") == generation
         result.append(
             {
                 "type": condition.type,
@@ -44,7 +48,7 @@ def conditions(wanted: Sequence[Condition], before: Sequence[Mapping[str, Any]],
                 "observedGeneration": generation,
                 "lastTransitionTime": old["lastTransitionTime"] if same else instant(now_s),
                 "reason": condition.reason,
-                "message": old.get("message", "") if quiet else condition.message[:32768],
+                "message": condition.message[:32768],
             }
         )
     return result
@@ -52,10 +56,10 @@ def conditions(wanted: Sequence[Condition], before: Sequence[Mapping[str, Any]],
 
 def _cost(cost: CostView, now_s: float) -> dict[str, Any]:
     return {
-        "hourlyRate": _usd(cost.hourly_usd, RATE),
-        "periodSpend": _usd(cost.period_spend_usd, RATE),
+        "hourlyRate": _usd(cost.hourly_usd),
+        "periodSpend": _usd(cost.period_spend_usd),
         "periodForecast": _usd(cost.period_forecast_usd),
-        "perThousandUseful": _usd(cost.per_thousand_useful_usd, RATE),
+        "perThousandUseful": _usd(cost.per_thousand_useful_usd),
         "estimated": cost.estimated,
         "asOf": instant(now_s),
     }
@@ -68,10 +72,19 @@ def _cost_due(old: Mapping[str, Any], new: Mapping[str, Any], budget: Decimal | 
     values = [(old.get(field), new.get(field)) for field in ("hourlyRate", "periodSpend", "periodForecast", "perThousandUseful", "estimated")]
     if now_s - as_of >= NUMBERS_S:
         return any(a != b for a, b in values)
+    if _rate_moved(old.get("hourlyRate"), new.get("hourlyRate")):
+        return True
     step = budget / 100 if budget else None
     return any((a is None) != (b is None) for a, b in values[1:3]) or any(
         step is not None and isinstance(a, str) and isinstance(b, str) and abs(Decimal(a) - Decimal(b)) >= step for a, b in values[1:3]
     )
+
+
+def _rate_moved(old: str | None, new: str | None) -> bool:
+    """By 5 %, or to or from nothing: pods came or went. It stands still between such moves, so this costs no write per pass."""
+    if old is None or new is None:
+        return old is not new
+    return abs(Decimal(old) - Decimal(new)) > Decimal("0.05") * Decimal(old)
 
 
 def deployment_status(record: CustomRecord, state: DeploymentState, decision: DeploymentDecision, now_s: float) -> dict[str, Any] | None:
@@ -81,13 +94,17 @@ def deployment_status(record: CustomRecord, state: DeploymentState, decision: De
     variants = []
     for target in decision.replicas:
         seen = state.variants[target.variant]
+        spec = state.spec.variant(target.variant)
+        known = spec.accelerator_class != UNKNOWN_CLASS
         entry = {
             "name": target.variant,
+            "acceleratorClass": spec.accelerator_class if known else None,
+            "acceleratorCount": spec.accelerator_count if known else None,
             "desired": target.desired if target.desired is not None else target.recommended,
             "current": target.current,
             "ready": sum(pod.ready for pod in seen.pods),
             "reason": target.reason,
-            "hourlyRate": _usd(decision.cost.variant_hourly_usd.get(target.variant), RATE),
+            "hourlyRate": _usd(decision.cost.variant_hourly_usd.get(target.variant)),
             "message": target.message or None,
         }
         variants.append({key: value for key, value in entry.items() if value is not None})
@@ -96,14 +113,19 @@ def deployment_status(record: CustomRecord, state: DeploymentState, decision: De
     moved = not state.invalid and (old_route.get("generation") != generation or plan.moved(old_route, route))
     cost, old_cost = _cost(decision.cost, now_s), before.get("cost") or {}
     cost_due = _cost_due(old_cost, cost, decision.cost.budget_usd, now_s)
+    found = conditions(decision.conditions, before.get("conditions") or [], generation, now_s)
+    reason, message = headline(found, state.spec.scaling.mode)
     after = {
         "observedGeneration": generation,
-        "conditions": conditions(decision.conditions, before.get("conditions") or [], generation, now_s),
+        "model": state.spec.model if state.name_taken_by is None else str(state.spec.key),
+        "reason": reason,
+        "message": message,
+        "conditions": found,
         "variants": variants,
-        "cost": cost if cost_due else old_cost,
+        "cost": cost,
         "routing": mergeable({"generation": generation, "asOf": instant(now_s), **route}) if moved else old_route,
     }
-    parts = ("observedGeneration", "conditions", "variants")
+    parts = ("observedGeneration", "conditions", "variants")  # the rest follows from them
     if not moved and not cost_due and all(_structure(before.get(part)) == _structure(after[part]) for part in parts):
         return None
     last = before.get("lastDecision") or {}
@@ -118,9 +140,10 @@ def _wishes(variants: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:
 
 
 def _structure(part: Any) -> Any:
-    """A part of the status without what may move unseen: messages and hourly rates of variants."""
+    """A part of the status without what may move unseen, or follows from the spec: a field that an older CRD prunes must not be missed each pass."""
     if isinstance(part, list):
-        return [{key: value for key, value in entry.items() if key not in {"message", "hourlyRate"}} for entry in part]
+        unseen = {"message", "hourlyRate", "acceleratorClass", "acceleratorCount"}
+        return [{key: value for key, value in entry.items() if key not in unseen} for entry in part]
     return part
 
 
@@ -135,7 +158,7 @@ def budget_status(record: CustomRecord, decision: BudgetDecision, members: int, 
         "periodStart": instant(decision.period_start_s),
         "periodEnd": instant(decision.period_end_s),
     }
-    spend = {"spend": _usd(decision.spend_usd, RATE), "forecast": _usd(decision.forecast_usd)}
+    spend = {"spend": _usd(decision.spend_usd), "forecast": _usd(decision.forecast_usd)}
     as_of = seconds(before.get("asOf"))
     stale = as_of is None or (now_s - as_of >= NUMBERS_S and any(before.get(key) != value for key, value in spend.items()))
     amount = Decimal(str((record.body.get("spec") or {}).get("amount") or 0))
@@ -158,7 +181,7 @@ def class_status(record: CustomRecord, accelerator: AcceleratorClass, inventory:
             "allocatable": inventory.allocatable,
             "allocated": inventory.allocated,
             "free": max(0, inventory.allocatable - inventory.allocated),
-            "priceInUse": None if price is None else _usd(price.on_demand_usd_per_h, RATE),
+            "priceInUse": None if price is None else _usd(price.on_demand_usd_per_h),
             "priceEffectiveFrom": None if price is None else instant(price.effective_from_s),
         }
     )

@@ -6,16 +6,18 @@ that cannot be resolved becomes a state with `invalid` set: it is reported and l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from operator import is_
 from typing import Any
 
 from jevons.api.errors import InvalidSpec
 from jevons.api.inferencebudget import selects
 from jevons.api.resolve import resolve_accelerator, resolve_budget, resolve_deployment
+from jevons.cluster import accelerators as occupied
 from jevons.cluster import selectors
 from jevons.cluster.foreign import ForeignChanges, Published
-from jevons.cluster.records import CustomRecord, PodRecord, WorkloadRecord, seconds
+from jevons.cluster.records import CustomRecord, PodRecord, PodTemplate, WorkloadRecord, pod_template, seconds
 from jevons.cluster.world import World
 from jevons.core.observed import Known, Observed, Unknown
 from jevons.core.snapshot import ClassDemand, DeploymentState, Inventory, Pod, PodSignals, TargetState, VariantState
@@ -84,12 +86,17 @@ class Viewer:
                 states[key] = _unresolved(record, spec)
                 continue
             published = _published(record)
-            variants = {}
+            variants, resolved = {}, []
             for variant in spec.variants:
                 target, selector = self._target(spec, variant, targets, published.get(variant.name, Published()), now_s)
-                accelerator = accelerators.get(variant.accelerator_class)
-                found = tuple(self._pod(pod, accelerator, signals.metrics) for pod in pods.matching(key.namespace, selector))
+                matching = list(pods.matching(key.namespace, selector))
+                known, problem = self._occupying(record, variant, matching, accelerators)
+                if problem and target.problem is None:
+                    target = replace(target, problem="AcceleratorUnknown", message=problem)
+                found = tuple(self._pod(pod, accelerators.get(known.accelerator_class), signals.metrics) for pod in matching)
                 variants[variant.name] = VariantState(target=target, pods=found, selector=selector)
+                resolved.append(known)
+            spec = spec if all(map(is_, resolved, spec.variants)) else replace(spec, variants=tuple(resolved))
             states[key] = _with_demand(DeploymentState(spec=spec, variants=variants, name_taken_by=_taken(models, spec)), signals)
         self._foreign.forget_all_but({workload.meta.uid for collection in self._world.workloads.values() for workload in collection})
         budgets, invalid_budgets = self._budgets(mine)
@@ -155,6 +162,29 @@ class Viewer:
         )
         return state, own_selector if ref is None and problem is None else workload.selector
 
+    def _occupying(
+        self, record: CustomRecord, variant: Variant, pods: Iterable[PodRecord], accelerators: Mapping[str, AcceleratorClass]
+    ) -> tuple[Variant, str]:
+        """The variant with its accelerator filled in from its pods where the spec leaves it out, and what is missing, if so."""
+        if variant.accelerator_class and variant.accelerator_count:
+            return variant, ""
+        template, name, problem = self._template(record, variant), variant.accelerator_class, ""
+        if not name:
+            nodes = (node.meta.labels for pod in pods if pod.node and (node := self._world.nodes.get("", pod.node)) is not None)
+            name, problem = occupied.class_of(template, accelerators, nodes, _published_class(record, variant.name))
+        resource = accelerators[name].resource_name if name in accelerators else ""
+        count = variant.accelerator_count or occupied.count_of(template, resource)
+        return replace(variant, accelerator_class=name or occupied.UNKNOWN_CLASS, accelerator_count=count), problem
+
+    def _template(self, record: CustomRecord, variant: Variant) -> PodTemplate | None:
+        """The pod template behind a variant: its own, or its target's."""
+        if variant.target is None:
+            specs = (record.body.get("spec") or {}).get("variants") or []
+            return next((pod_template(each.get("template") or {}) for each in specs if each.get("name") == variant.name), None)
+        collection = self._world.workloads.get((variant.target.api_version, variant.target.kind))
+        workload = collection.get(record.meta.namespace, variant.target.name) if collection is not None else None
+        return None if workload is None else workload.template
+
     def _problem(
         self, spec: Deployment, ref: TargetRef | None, workload: WorkloadRecord, kind: str, holders: Mapping[tuple[str, TargetRef], Key]
     ) -> tuple[str | None, str]:
@@ -168,7 +198,7 @@ class Viewer:
         for collection in self._world.autoscalers.values():
             for autoscaler in collection:
                 if (autoscaler.meta.namespace, autoscaler.target_kind, autoscaler.target_name) == (namespace, kind, name):
-                    return "ManagedByAutoscaler", f"{kind} {name} is scaled by {autoscaler.meta.name}; delete that autoscaler or take another target"
+                    return "ManagedByAutoscaler", f"{kind} {name} is scaled by {autoscaler.meta.name}; delete that autoscaler or name another target"
         if ref is not None and (holder := holders.get((namespace, ref))) is not None and holder != spec.key:
             return "TargetClaimed", f"{kind} {name} is already scaled by InferenceDeployment {holder}"
         return None, ""
@@ -273,6 +303,12 @@ def _published(record: CustomRecord) -> dict[str, Published]:
         str(entry.get("name")): Published(entry.get("desired"), entry.get("current"), since_s if entry.get("reason") == "ForeignScaling" else None)
         for entry in status.get("variants") or []
     }
+
+
+def _published_class(record: CustomRecord, variant: str) -> str:
+    """The accelerator class of a variant as its status has it; "" when it does not say."""
+    entries = (record.body.get("status") or {}).get("variants") or []
+    return next((str(entry.get("acceleratorClass") or "") for entry in entries if entry.get("name") == variant), "")
 
 
 def _with_demand(state: DeploymentState, signals: Signals) -> DeploymentState:

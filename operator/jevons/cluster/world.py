@@ -37,6 +37,8 @@ class Collection(Generic[R]):
     """All objects of one kind, by (namespace, name). `on_change(old, new)` hears every accepted change."""
 
     extract: Callable[[Mapping[str, Any]], R]
+    join: Callable[[R, R], R] = lambda _old, new: new
+    """What a newer record keeps of the older one of the same object."""
     on_change: Callable[[R | None, R | None], None] = lambda _old, _new: None
     records: dict[tuple[str, str], R] = field(default_factory=dict)
     synced: bool = False
@@ -97,6 +99,8 @@ class Collection(Generic[R]):
             return
         if known is not None and (known == record or known.meta.version > record.meta.version):
             return
+        if known is not None and known.meta.uid == record.meta.uid:
+            record = self.join(known, record)
         self.records[name] = record
         self._changed(known, record)
 
@@ -144,7 +148,7 @@ OPTIONAL = frozenset({NODES, NAMESPACES, HPAS, SCALED_OBJECTS})
 
 def empty(target_kinds: Iterable[Kind]) -> World:
     """A world that has seen nothing yet, with room for these target kinds."""
-    workloads = {(kind.api_version, kind.kind): Collection(records.workload) for kind in target_kinds}
+    workloads = {(kind.api_version, kind.kind): Collection(records.workload, join=records.same_writer) for kind in target_kinds}
     autoscalers = {kind.kind: Collection(records.autoscaler) for kind in (HPAS, SCALED_OBJECTS)}
     world = World(
         deployments=Collection(records.custom),

@@ -40,6 +40,8 @@ class Report:
 
     heard_at: float
     deployments: Mapping[Key, Demand]
+    stream: object
+    """Identity of the stream that brought it: an old one that ends late must not take a new one's report away."""
 
 
 class DemandServer:
@@ -103,13 +105,14 @@ class DemandServer:
                     message = reading.result()
                     if message is None:
                         return
-                    source = self._take(message) or source
+                    source = self._take(message, changed) or source
                     reading = asyncio.ensure_future(anext(messages, None))
         finally:
             reading.cancel()
             waiting.cancel()
             self._streams.discard(changed)
-            self._reports.pop(source, None)
+            if source in self._reports and self._reports[source].stream is changed:
+                del self._reports[source]
 
     async def _admit(self, context: Any) -> None:
         """Abort the call unless its token is good. When the API server cannot say, the answer is no, and the client tries again."""
@@ -125,12 +128,12 @@ class DemandServer:
         if user is None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a ServiceAccount token with audience jevons-demand is needed")
 
-    def _take(self, message: bytes) -> str:
+    def _take(self, message: bytes, stream: object) -> str:
         """Note a report; returns its source, "" when it could not be read."""
         try:
             document = orjson.loads(message)
             source = str(document["source"])[:253]
-            report = Report(time.monotonic(), {_key(name): read(entry) for name, entry in document["deployments"].items()})
+            report = Report(time.monotonic(), {_key(name): read(entry) for name, entry in document["deployments"].items()}, stream)
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             self.dropped += 1
             log.warning("demand message dropped", error=repr(error)[:200])

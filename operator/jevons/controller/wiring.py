@@ -26,6 +26,7 @@ from jevons.cluster.connect import Api, ApiError, Kind, connect
 from jevons.cluster.events import Events
 from jevons.cluster.lease import Lease
 from jevons.cluster.lister import DEFAULT_TARGET_KINDS, Lister, discover
+from jevons.cluster.origins import Origins
 from jevons.cluster.reflector import Backoff
 from jevons.cluster.token import TokenReviewer
 from jevons.cluster.view import Viewer
@@ -174,16 +175,18 @@ class Operator:
     async def _session(self) -> None:
         """From the checkpoints on, one loop. An API server that cannot give them is waited for."""
         checkpoints, backoff = Checkpoints(self._api, namespace=self._options.namespace), Backoff()
+        origins = Origins(self._api, self._lister.world, self._kinds, namespace=self._options.namespace)
         while True:
             try:
                 saved = await checkpoints.load()
+                await origins.load()
                 break
             except ApiError as error:
                 log.warning("checkpoints could not be read", error=str(error))
                 await asyncio.sleep(backoff.next_s(error.retry_after_s))
         loop = Loop(
             viewer=self._viewer,
-            actuator=Actuator(self._api, self._lister.world, Events(self._api), self._kinds),
+            actuator=Actuator(self._api, self._lister.world, Events(self._api), self._kinds, origins),
             source=self._reader,
             demand=self._demand,
             checkpoints=checkpoints,

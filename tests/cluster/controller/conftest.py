@@ -24,6 +24,7 @@ from jevons.cluster.checkpoints import Checkpoints
 from jevons.cluster.connect import Api, ApiError, Kind, connect
 from jevons.cluster.events import Events
 from jevons.cluster.lister import Lister, discover
+from jevons.cluster.origins import Origins
 from jevons.cluster.view import Viewer
 from jevons.cluster.world import INFERENCE_DEPLOYMENTS
 from jevons.controller.audit import Audit
@@ -134,9 +135,12 @@ class Operators:
         api.write = noted  # type: ignore[method-assign]
         checkpoints = Checkpoints(api, namespace=self.namespace, every_s=0.0)
         signals, metrics = Signals(), OperatorMetrics()
+        by_name = {(kind.api_version, kind.kind): kind for kind in kinds}
+        origins = Origins(api, lister.world, by_name, namespace=self.namespace)
+        await origins.load()
         loop = Loop(
             viewer=Viewer(lister.world),
-            actuator=Actuator(api, lister.world, Events(api), {(kind.api_version, kind.kind): kind for kind in kinds}),
+            actuator=Actuator(api, lister.world, Events(api), by_name, origins),
             source=signals,
             demand=signals,
             checkpoints=checkpoints,

@@ -24,6 +24,25 @@ async def test_a_humans_scale_is_respected_and_reported(operators, assistant, sa
     assert contested["status"] == "Unknown"
 
 
+async def test_a_humans_scale_of_a_target_is_seen_although_the_server_names_nobody(operators, assistant, sandbox, namespace):
+    await assistant()
+    leader = await operators.start()
+    await sandbox.kubectl("scale", "deploy/assistant-target", "--replicas=0", "-n", namespace)
+    leader.holds("assistant", "large", 1)
+    await leader.passes(2)
+    assert await leader.replicas("assistant-target") == 1
+    assert (await leader.condition("assistant", "ScaleUncontested"))["status"] == "True", "our own write is ours"
+
+    await sandbox.kubectl("scale", "deploy/assistant-target", "--replicas=3", "-n", namespace)
+    await leader.passes(3)
+    assert await leader.replicas("assistant-target") == 3
+    assert (await leader.condition("assistant", "ScaleUncontested"))["status"] == "Unknown"
+
+    second = await operators.start()
+    await second.passes(3)
+    assert await second.replicas("assistant-target") == 3, "the pause outlives a restart"
+
+
 async def test_a_change_made_while_no_operator_ran_is_respected_too(operators, assistant, sandbox, namespace):
     await assistant()
     first = await operators.start()

@@ -102,6 +102,18 @@ async def test_sources_add_up_and_a_closed_stream_counts_no_more(port):
     calls[1].cancel()
 
 
+async def test_an_old_stream_that_ends_late_takes_nothing_away_from_its_successor(port):
+    old, new = port.call(), port.call()
+    await old.write(message(held=[(1, 1.0)]))
+    await port.heard(lambda demand: KEY in demand)
+    await new.write(message(held=[(2, 1.0)]))
+    await port.heard(lambda demand: demand[KEY].held[0].count == 2)
+    old.cancel()
+    await port.heard(lambda _: len(port.server._streams) == 1)
+    assert port.server.current()[KEY].held[0].count == 2
+    new.cancel()
+
+
 @pytest.mark.parametrize(
     "broken",
     [

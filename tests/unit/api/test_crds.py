@@ -61,7 +61,8 @@ def test_the_only_rule_at_the_root_is_the_names_length(kind) -> None:
 def test_kubectl_shows_what_the_design_names() -> None:
     [version] = manifest(INFERENCE_DEPLOYMENT)["spec"]["versions"]
     shown = [column["name"] for column in version["additionalPrinterColumns"]]
-    assert shown == ["MODEL", "READY", "REASON", "RATE", "SPEND", "BUDGET", "$/1K USEFUL", "AGE"]
+    assert shown == ["MODEL", "READY", "REASON", "RATE", "SPEND", "BUDGET", "$/1K USEFUL", "AGE", "MESSAGE"]
+    assert [column["name"] for column in version["additionalPrinterColumns"] if column.get("priority")] == ["MESSAGE"], "only with -o wide"
     assert manifest(INFERENCE_DEPLOYMENT)["spec"]["names"]["shortNames"] == ["infd"]
 
 

@@ -46,6 +46,21 @@ def test_a_write_through_scale_is_later_than_an_apply_although_it_has_no_time():
     assert records.replicas_writer([applied, {"manager": "kubectl", "subresource": "scale", "fieldsV1": SCALE}]) == "kubectl"
 
 
+def test_a_change_that_the_server_names_nobody_for_was_someone():
+    def known(replicas, writer=""):
+        return records.WorkloadRecord(records.meta({}), replicas, "", writer, None)
+
+    assert records.same_writer(known(1, "jevons-scaler"), known(1)).writer == "jevons-scaler"
+    assert records.same_writer(known(1, "jevons-scaler"), known(3)).writer == "someone"
+    assert records.same_writer(known(1, "jevons-scaler"), known(3, "kubectl")).writer == "kubectl"
+
+
+def test_a_group_of_a_leader_and_workers_asks_for_all_of_them():
+    worker = {"spec": {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "8"}}}], "nodeSelector": {"acc": "h100"}}}
+    template = records.workload({"spec": {"leaderWorkerTemplate": {"size": 2, "workerTemplate": worker}}}).template
+    assert (template.requests, template.node_selector) == ({"nvidia.com/gpu": 16}, {"acc": "h100"})
+
+
 def test_selectors_match_as_the_server_does():
     item = {"spec": {"selector": {"matchLabels": {"app": "x"}, "matchExpressions": [{"key": "tier", "operator": "In", "values": ["a", "b"]}]}}}
     terms = selectors.parse(records.workload(item).selector)

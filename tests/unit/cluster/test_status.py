@@ -71,8 +71,34 @@ def test_money_waits_ten_minutes_or_one_percent(stored):
     cents = replace(DECISION, cost=replace(COST, period_spend_usd=Decimal(11)))
     dollars = replace(DECISION, cost=replace(COST, period_spend_usd=Decimal(20)))
     assert status.deployment_status(stored, STATE, cents, 1100.0) is None
-    assert status.deployment_status(stored, STATE, dollars, 1100.0)["cost"]["periodSpend"] == "20.0000"
-    assert status.deployment_status(stored, STATE, cents, 1601.0)["cost"]["periodSpend"] == "11.0000"
+    assert status.deployment_status(stored, STATE, dollars, 1100.0)["cost"]["periodSpend"] == "20.00"
+    assert status.deployment_status(stored, STATE, cents, 1601.0)["cost"]["periodSpend"] == "11.00"
+
+
+def test_a_rate_that_jumped_is_shown_at_once_and_money_goes_along_with_the_rest(stored):
+    started = replace(DECISION, cost=replace(COST, hourly_usd=Decimal("14.692")))
+    assert status.deployment_status(stored, STATE, started, 1001.0)["cost"]["hourlyRate"] == "14.69"
+    other = replace(DECISION, conditions=(Condition("Ready", "True", "Degraded", ""),), cost=replace(COST, period_spend_usd=Decimal("10.42")))
+    assert status.deployment_status(stored, STATE, other, 1001.0)["cost"]["periodSpend"] == "10.42"
+
+
+def test_the_name_that_clients_send_and_the_headline_stand_in_the_status(stored):
+    written = stored.body["status"]
+    assert (written["model"], written["reason"], written["message"]) == ("b", "Ready", "1 ready")
+    taken = status.deployment_status(record({}), replace(STATE, name_taken_by=Key("other", "b")), DECISION, 1.0)
+    assert taken["model"] == "a/b"
+
+
+def test_an_older_crd_that_prunes_new_fields_does_not_make_us_write_each_pass(stored):
+    body = {key: value for key, value in stored.body["status"].items() if key not in {"model", "reason", "message"}}
+    body["variants"] = [{key: value for key, value in entry.items() if not key.startswith("accelerator")} for entry in body["variants"]]
+    assert status.deployment_status(record(body), STATE, DECISION, 1010.0) is None
+
+
+def test_small_money_keeps_its_digits():
+    tiny = replace(DECISION, cost=replace(COST, period_spend_usd=Decimal("0.00421"), hourly_usd=Decimal(0)))
+    cost = status.deployment_status(record({}), STATE, tiny, 1.0)["cost"]
+    assert (cost["periodSpend"], cost["hourlyRate"]) == ("0.0042", "0.00")
 
 
 def test_a_state_is_published_at_once_and_a_hundredth_of_pressure_not(stored):
