@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import log1p
 from typing import Any
 from zlib import crc32
 
@@ -68,6 +69,8 @@ _CLASSES = (b"\n", b"0123456789", b"\\", b"+-*/=^<>", b"$", b"ABCDEFGHIJKLMNOPQR
 _CLASS_OF_BYTE = np.array([[byte in members for members in _CLASSES] for byte in range(256)], dtype=np.float32)
 _ITEM = re.compile(rb"\n[A-Za-z0-9]{1,2}[.)] ")
 _PAIR_MIX = 0x9E3779B1
+_SKIPPED = STOP_WORDS | {bytes((byte,)) for byte in range(256)}
+"""Stop words and single characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +112,20 @@ def _window(text: str) -> bytes:
 
 def _buckets(words: Sequence[bytes]) -> NDArray[np.int64]:
     """Distinct buckets of the words and of neighbouring pairs; single characters and stop words are left out before pairs are made."""
-    kept = [word for word in words if len(word) > 1 and word not in STOP_WORDS]
+    kept = [word for word in words if word not in _SKIPPED]
     if not kept:
         return np.empty(0, dtype=np.int64)
     single = list(map(crc32, kept))
-    pairs = np.fromiter(map(crc32, kept[1:], single), dtype=np.uint64, count=len(kept) - 1)
-    mixed = (pairs * np.uint64(_PAIR_MIX)) >> np.uint64(16)  # a pair "to gether" must not share a bucket with the word "together"
-    return np.unique(np.concatenate([np.array(single, dtype=np.uint64), mixed]) & np.uint64(BUCKETS - 1)).astype(np.int64)
+    hashes = np.array([*single, *map(crc32, kept[1:], single)], dtype=np.uint64)
+    pairs = hashes[len(single) :]
+    pairs *= np.uint64(_PAIR_MIX)
+    pairs >>= np.uint64(16)  # a pair "to gether" must not share a bucket with the word "together"
+    buckets = (hashes & np.uint64(BUCKETS - 1)).astype(np.int64)
+    buckets.sort()
+    distinct = np.empty(len(buckets), dtype=bool)  # as np.unique, in a third of its time for so few
+    distinct[0] = True
+    np.not_equal(buckets[1:], buckets[:-1], out=distinct[1:])
+    return buckets[distinct]
 
 
 def _dense(window: bytes, words: Sequence[bytes], chars: int, features: RequestFeatures) -> NDArray[np.float32]:
@@ -128,8 +138,8 @@ def _dense(window: bytes, words: Sequence[bytes], chars: int, features: RequestF
     item_digits = digits - lead_digits
     return np.array(
         (
-            np.log1p(len(words)),
-            np.log1p(chars),
+            log1p(len(words)),
+            log1p(chars),
             newlines / size,
             digits / size,
             backslashes / size,
@@ -141,15 +151,15 @@ def _dense(window: bytes, words: Sequence[bytes], chars: int, features: RequestF
             b"```" in window,
             b"___" in window,
             min(len(marks), 20),
-            np.log1p(len(items) / max(1, len(marks))),
+            log1p(len(items) / max(1, len(marks))),
             item_digits / max(1, len(items)),
-            np.log1p(len(lead)),
-            np.log1p(lead_digits),
+            log1p(len(lead)),
+            log1p(lead_digits),
             _uppers(lead) / max(1, len(lead)),
             features.tools > 0,
             features.images > 0,
-            np.log1p(max(0, features.turns - 1)),
-            np.log1p(features.max_tokens or 0),
+            log1p(max(0, features.turns - 1)),
+            log1p(features.max_tokens or 0),
             features.json_answer,
         ),
         dtype=np.float32,

@@ -73,7 +73,7 @@ class Heads:
         """(P(small right), P(large right)), uncalibrated."""
         logits = self.intercept + basis(vector.dense, mean=self.mean, scale=self.scale, knots=self.knots).ravel() @ self.dense
         if len(vector.buckets):
-            sums = self.ngrams[vector.buckets].sum(axis=0)
+            sums = np.add.reduce(self.ngrams.take(vector.buckets, axis=0))
             logits = logits + sums[:2] / np.sqrt(max(float(sums[2]), 1e-12))
         small, large = (1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0)))).tolist()
         return small, large
@@ -81,7 +81,7 @@ class Heads:
 
 def basis(dense: NDArray[np.float32], *, mean: NDArray[np.float32], scale: NDArray[np.float32], knots: NDArray[np.float32]) -> NDArray[np.float32]:
     """Piecewise-linear basis [.., hinges, DENSE] of dense features [.., DENSE]; z is held within +-6 so that an odd request cannot dominate."""
-    z = np.clip((dense - mean) / scale, -6.0, 6.0)[..., None, :]
+    z = np.minimum(np.maximum((dense - mean) / scale, -6.0), 6.0)[..., None, :]  # np.clip takes twice as long for so few
     return np.concatenate([z, np.maximum(0.0, z - knots)], axis=-2).astype(np.float32)
 
 

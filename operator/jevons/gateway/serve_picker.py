@@ -33,6 +33,8 @@ from jevons.gateway.tokens import TokenEstimator
 
 TOKENS_EVERY_S = 5.0
 DRAIN_S = 5.0
+COLLECT = (10_000, 20, 20)
+"""Garbage collection by so many new objects: a request makes few cycles, and the usual 700 would look for them at every other request."""
 
 
 def socket_of(state_dir: Path, index: int) -> Path:
@@ -72,6 +74,7 @@ async def serve(options: argparse.Namespace) -> None:
     )
     picker = Picker(decider, level, (state / "secret").read_bytes(), wished=demand.nudge)
     gc.freeze()  # what was imported never becomes garbage: collections stay short
+    gc.set_threshold(*COLLECT)
     server, health = await _listen(picker, socket_of(state, options.index))
     tasks = [asyncio.create_task(one) for one in (_follow_table(decider, state), _follow_tokens(decider, state), demand.run())]
     stopping = asyncio.create_task(stop.wait())

@@ -45,20 +45,25 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
+@lru_cache(maxsize=1024)
 def _header(name: str, value: str) -> bytes:
     """HeaderMutation.set_headers: a HeaderValueOption of HeaderValue key and raw_value."""
     return field(1, field(1, _key(name) + field(3, value.encode())) + _OVERWRITE)
 
 
 def _struct(metadata: Mapping[str, Mapping[str, object]]) -> bytes:
-    return b"".join(
-        [_entry(name, field(5, b"".join([_entry(key, _value(one)) for key, one in values.items()]))) for name, values in metadata.items()]
-    )
+    return b"".join([_entry(name, field(5, b"".join([_pair(*pair) for pair in values.items()]))) for name, values in metadata.items()])
 
 
 def _entry(name: str, value: bytes) -> bytes:
     """Struct.fields: a map entry of key and Value."""
     return field(1, _key(name) + field(2, value))
+
+
+@lru_cache(maxsize=2048, typed=True)
+def _pair(name: str, value: object) -> bytes:
+    """An entry of a name and a plain value; most are those of the request before. Typed: 1, 1.0 and True are equal and yet not the same value."""
+    return _entry(name, _value(value))
 
 
 def _value(value: object) -> bytes:
