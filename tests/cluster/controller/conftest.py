@@ -215,13 +215,24 @@ async def assistant(sandbox: Sandbox, namespace: str, accelerator: str) -> Calla
 
 
 class FaultyLine:
-    """A proxy between an operator and the API server, over plain HTTP on loopback. `fault`: the HTTP status of every answer; None = forward."""
+    """A proxy between an operator and the API server, over plain HTTP on loopback.
+
+    `fault`: the HTTP status of every answer; None = forward. `turn()` sets what watches meet: None = forward, "silent" = open and mute, a status, or
+    "410 in stream"; watches that are open when it turns are cut, except that they fall silent when that is the fault.
+    """
 
     def __init__(self, kubeconfig: str) -> None:
         self.fault: int | None = None
+        self.watches: int | str | None = None
         self.requests = 0
         self.url = ""
         self._kubeconfig = kubeconfig
+        self._turned = asyncio.Event()
+
+    def turn(self, watches: int | str | None) -> None:
+        self.watches = watches
+        self._turned.set()
+        self._turned = asyncio.Event()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[FaultyLine]:
@@ -240,27 +251,56 @@ class FaultyLine:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
-        if self.fault is not None:
-            return web.json_response({"kind": "Status", "status": "Failure", "message": "injected", "code": self.fault}, status=self.fault)
+        watch = request.query.get("watch") in {"1", "true"}
+        status = self.fault if not watch or self.fault is not None else self.watches
+        if isinstance(status, int):
+            return web.json_response({"kind": "Status", "status": "Failure", "message": "injected", "code": status}, status=status)
         client = self._api._client.rest_client
         client.pool_manager = client.pool_manager or client._create_pool_manager()
         headers = {name: value for name, value in request.headers.items() if name in {"Accept", "Content-Type", "Authorization"}}
         url = self._api.server + request.raw_path
         with contextlib.suppress(ConnectionError):  # the operator went away in the middle
+            if watch and status == "410 in stream":
+                return await self._expired(request)
             return await self._relay(
-                request, client.pool_manager.request(request.method, URL(url, encoded=True), headers=headers, data=await request.read() or None)
+                request,
+                client.pool_manager.request(request.method, URL(url, encoded=True), headers=headers, data=await request.read() or None),
+                watch=watch,
             )
         return web.Response(status=499)
 
-    async def _relay(self, request: web.Request, asked: Any) -> web.StreamResponse:
-        async with asked as answer:
-            reply = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers.get("Content-Type", "application/json")})
-            await reply.prepare(request)
-            async for chunk in answer.content.iter_any():
-                if self.fault is not None:
-                    break
-                await reply.write(chunk)
+    @staticmethod
+    async def _expired(request: web.Request) -> web.StreamResponse:
+        reply = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await reply.prepare(request)
+        gone = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "message": "too old resource version", "code": 410}
+        await reply.write(json.dumps({"type": "ERROR", "object": gone}).encode() + b"\n")
         return reply
+
+    async def _relay(self, request: web.Request, asked: Any, *, watch: bool) -> web.StreamResponse:
+        turned = asyncio.ensure_future(self._turned.wait())
+        try:
+            async with asked as answer:
+                reply = web.StreamResponse(status=answer.status, headers={"Content-Type": answer.headers.get("Content-Type", "application/json")})
+                await reply.prepare(request)
+                chunks = answer.content.iter_any()
+                while self.fault is None:
+                    if watch and self.watches == "silent":
+                        await self._turned.wait()
+                        break
+                    reading = asyncio.ensure_future(anext(chunks, None))
+                    await asyncio.wait({reading, turned} if watch else {reading}, return_when=asyncio.FIRST_COMPLETED)
+                    if not reading.done():
+                        reading.cancel()
+                        if self.watches == "silent":
+                            continue
+                        break
+                    if (chunk := reading.result()) is None:
+                        break
+                    await reply.write(chunk)
+            return reply
+        finally:
+            turned.cancel()
 
     def kubeconfig(self, folder: Path) -> Path:
         """A kubeconfig that leads through this proxy."""

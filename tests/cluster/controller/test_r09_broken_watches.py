@@ -1,0 +1,48 @@
+"""R9: watches that fall silent, expire or are forbidden cost freshness, never the process: the operator's own lists keep it right."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+import pytest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
+
+RESYNC_S = 5
+
+
+async def test_whatever_becomes_of_the_watches_new_objects_are_acted_on(sandbox, line, assistant, eventually, tmp_path):
+    namespace = assistant.namespace
+    command = ["-m", "jevons", "operator", "--kubeconfig", str(line.kubeconfig(tmp_path)), "--prometheus-url", sandbox.prometheus_url]
+    command += ["--period", "1s", "--resync", f"{RESYNC_S}s", "--watch-namespace", namespace, "--namespace", namespace]
+    command += ["--listen", "127.0.0.1", "--demand-port", "0", "--health-port", "0", "--metrics-port", "0"]
+    with (tmp_path / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=log)
+    try:
+        assert b"ready" in await asyncio.wait_for(process.stdout.readline(), 60)
+
+        async def acted(name):
+            await assistant(name)
+            began = time.monotonic()
+            await eventually(lambda: sandbox.get("deployment", f"{name}-small", namespace=namespace), within_s=80)
+            return time.monotonic() - began
+
+        figures = {"healthy": await acted("healthy")}
+        for number, fault in enumerate(("silent", 410, "410 in stream", 403)):
+            line.turn(fault)
+            line.requests, began = 0, time.monotonic()
+            took_s = await acted(f"during-{number}")
+            await asyncio.sleep(max(0.0, began + 6.0 - time.monotonic()))  # a measured stretch
+            rate = line.requests / (time.monotonic() - began)
+            line.turn(None)
+            figures[str(fault)] = f"{took_s:.1f} s during, {rate:.1f} requests/s"
+            assert process.returncode is None, (tmp_path / "log").read_text()[-2000:]
+            assert rate < 40, f"{fault}: hammering"
+        figures["healed"] = await acted("healed")
+        sys.stdout.write(f"R9: {figures}\n")
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        assert await asyncio.wait_for(process.wait(), 30) == 0, (tmp_path / "log").read_text()[-2000:]
