@@ -16,6 +16,7 @@ from decimal import Decimal
 
 from jevons.core.periods import bounds
 from jevons.core.spec import BudgetSpec, Period, Rung
+from jevons.core.value import value
 
 STOP_S = 60.0
 """Reserve: what runs now keeps costing this long after the decision to stop it (a pass, and the drain)."""
@@ -32,7 +33,7 @@ RAISE_SHARE, RAISE_S = 0.10, 300.0
 LENGTHS_S = {Period.HOUR: 3600.0, Period.DAY: 86_400.0, Period.WEEK: 604_800.0, Period.MONTH: 2_592_000.0}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Standing:
     """Where a budget stands: USD and seconds."""
 
@@ -51,7 +52,7 @@ class Standing:
         return self.amount - self.spent
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pace:
     """What a budget asks for now."""
 

@@ -16,6 +16,7 @@ from jevons.core.memory import DeploymentMemory, Trend
 from jevons.core.observed import Known, Observed, Unknown
 from jevons.core.snapshot import DeploymentState, Pod, Snapshot, VariantState
 from jevons.core.spec import DEFAULT_CLASS, Deployment, Objectives, Variant
+from jevons.core.value import value
 
 STALE_MARGIN_S = 5.0
 """Added to two scrape intervals before a sample counts as old."""
@@ -37,7 +38,7 @@ def reading(observed: Observed[float], now: float, max_age_s: float) -> float | 
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClassLoad:
     """One request class: its rate now and when a replica ordered now is ready [1/s], mean tokens, and the promise it has."""
 

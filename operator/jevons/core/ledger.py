@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from jevons.core.periods import BUCKET_S
 from jevons.core.spec import Key
+from jevons.core.value import value
 
 KEEP_BUCKETS = 33 * 96
 """Marks kept: 33 days, so that the longest month is whole in every time zone."""
@@ -36,7 +37,7 @@ class Mark(NamedTuple):
     useful: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MeteredPod:
     """What a pod holds: `count` accelerators of the class."""
 
@@ -46,7 +47,7 @@ class MeteredPod:
     spot: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Meter:
     """Totals of one variant on one accelerator class since the account began: for Prometheus counters."""
 
@@ -58,7 +59,7 @@ class Meter:
     """Accelerator seconds for which no usable price was known: in no total, named in the condition."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Account:
     """One deployment's spend. All metered pods are billed up to `as_of_s`."""
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jevons.core.spec import Key
+from jevons.core.value import value
 
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Trend:
     """Level and slope of an arrival rate at a time: [1/s], [1/s per s], [s since the epoch]."""
 
@@ -26,7 +27,7 @@ class Trend:
     at_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class VariantMemory:
     """What one variant showed."""
 
@@ -42,7 +43,7 @@ class VariantMemory:
     parked_until_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeploymentMemory:
     """What one deployment showed."""
 

@@ -15,6 +15,7 @@ from jevons.core.ledger import Ledger
 from jevons.core.memory import Memory
 from jevons.core.observed import Known, Observed, Unknown
 from jevons.core.spec import AcceleratorClass, Deployment, Key, Rung, SharedBudget
+from jevons.core.value import value
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class Snapshot:
     ledger: Ledger = Ledger()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplicaTarget:
     """What one variant should have, and why. `desired` None = leave alone (with the reason)."""
 
@@ -229,7 +230,7 @@ class VariantRoute:
     """What a waiting client is told."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClassRoute:
     """Per class: requests whose score is at least `min_score[variant]` may go to that variant (tried in the order given, cheapest first).
 
@@ -243,7 +244,7 @@ class ClassRoute:
     """Calibrated, relative to always-best, on the observed scores."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RoutingPlan:
     """What the pickers read (`status.routing`). Content only: the shell adds generation and time."""
 
@@ -258,7 +259,7 @@ class RoutingPlan:
     classes: tuple[ClassRoute, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CostView:
     """Money, for status and metrics. None = not known (no price, no useful answer yet)."""
 
@@ -274,7 +275,7 @@ class CostView:
     """Part of the spend was billed over a gap in what we saw."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Explanation:
     """Why: what was read with its age [s], what was weighed, what bound."""
 
@@ -286,7 +287,7 @@ class Explanation:
     """Constraints that bind, e.g. `spec.variants[large].replicas.max`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeploymentDecision:
     """Everything decided for one deployment."""
 
