@@ -139,8 +139,11 @@ class Operator:
                 await asyncio.wait_for(stop.wait(), backoff.next_s())
 
     async def _resync(self) -> None:
-        """List everything each `resync_s`; each DEAF_S while lists bring news that no watch told."""
-        wait_s = self._options.resync_s
+        """List everything each `resync_s`; each DEAF_S while lists bring news that no watch told, and once soon after the start.
+
+        An outage that begins while the watches are being opened leaves them in long backoffs: then the lists must not wait for two minutes.
+        """
+        wait_s = min(DEAF_S, self._options.resync_s)
         while True:
             await asyncio.sleep(wait_s * random.uniform(0.9, 1.1))  # noqa: S311  spreads load
             await self._lister.resync()

@@ -25,6 +25,7 @@ async def test_an_outage_of_the_api_server_is_waited_out(sandbox, line, assistan
         "--period",
         "1s",
     ]
+    command += ["--namespace", namespace]  # a Lease of its own
     command += ["--listen", "127.0.0.1", "--demand-port", "0", "--health-port", "0", "--metrics-port", "0", "--watch-namespace", namespace]
     with (tmp_path / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=log)
