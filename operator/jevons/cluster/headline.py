@@ -36,10 +36,13 @@ def wrong(condition: Mapping[str, Any]) -> bool:
 
 
 def headline(conditions: Sequence[Mapping[str, Any]], mode: ScalingMode) -> tuple[str, str]:
-    """The one thing to know first, as a reason and a sentence: the most important wrong condition, else the mode, else Ready's."""
+    """The one thing to know first, as a reason and a sentence: the most important wrong condition, else the mode, else Ready's.
+
+    What passes by itself is not told of an object that is not scaled anyway.
+    """
     known = {entry["type"]: entry for entry in conditions}
     for name in IMPORTANCE:
-        if name in known and wrong(known[name]):
+        if name in known and wrong(known[name]) and (mode is ScalingMode.ENFORCE or known[name]["reason"] not in PASSING):
             return known[name]["reason"], known[name]["message"]
     if mode is ScalingMode.RECOMMEND:
         return mode.value, "scaling.mode is Recommend: replicas are published in status.variants and not written"
@@ -56,6 +59,8 @@ def turns(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]
     for entry in after:
         if entry["type"] not in IMPORTANCE or entry["reason"] in PASSING:
             continue
+        if entry["type"] == "Ready" and any(wrong(other) and other["reason"] == entry["reason"] for other in after if other is not entry):
+            continue  # an echo of the condition that says why
         old = known.get(entry["type"])
         was = old.get("reason") if old is not None and wrong(old) else None
         if wrong(entry) and was != entry["reason"]:

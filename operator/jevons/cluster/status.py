@@ -26,12 +26,11 @@ NUMBERS_S = 600.0
 """Money is rewritten this often at most, unless it moved by 1 % of the amount."""
 CENT = Decimal("0.01")
 RATE = Decimal("0.0001")
-CENTS_FROM = Decimal("0.1")
 
 
-def _usd(amount: Decimal | None) -> str | None:
-    """As people read money: cents, and hundredths of a cent below ten cents."""
-    return None if amount is None else f"{amount.quantize(CENT if amount == 0 or abs(amount) >= CENTS_FROM else RATE):f}"
+def _usd(amount: Decimal | None, *, cents_from: Decimal = CENT) -> str | None:
+    """As people read money: cents, and hundredths of a cent below `cents_from`."""
+    return None if amount is None else f"{amount.quantize(CENT if amount == 0 or abs(amount) >= cents_from else RATE):f}"
 
 
 def conditions(wanted: Sequence[Condition], before: Sequence[Mapping[str, Any]], generation: int, now_s: float) -> list[dict[str, Any]]:
@@ -59,7 +58,7 @@ def _cost(cost: CostView, now_s: float) -> dict[str, Any]:
         "hourlyRate": _usd(cost.hourly_usd),
         "periodSpend": _usd(cost.period_spend_usd),
         "periodForecast": _usd(cost.period_forecast_usd),
-        "perThousandUseful": _usd(cost.per_thousand_useful_usd),
+        "perThousandUseful": _usd(cost.per_thousand_useful_usd, cents_from=Decimal(1)),
         "estimated": cost.estimated,
         "asOf": instant(now_s),
     }

@@ -37,6 +37,7 @@ def test_a_budget_that_caps_is_told_although_it_is_kept():
 
 def test_a_paused_object_says_so_when_nothing_is_wrong():
     assert headline(conditions(), ScalingMode.PAUSED)[0] == "Paused"
+    assert headline(conditions(MetricsAvailable=("False", "PodsUnseen")), ScalingMode.PAUSED)[0] == "Paused"
     assert headline(conditions(ResolvedRefs=("False", "TargetNotFound")), ScalingMode.PAUSED)[0] == "TargetNotFound"
 
 
@@ -45,6 +46,7 @@ def test_each_turn_is_one_event():
     assert turns([], conditions()) == ()
     assert turns(conditions(), lost) == (EventNote("Warning", "TargetNotFound", "ResolvedRefs: ResolvedRefs says TargetNotFound"),)
     assert turns(lost, lost) == ()
+    assert len(turns(conditions(), conditions(ResolvedRefs=("False", "TargetNotFound"), Ready=("False", "TargetNotFound")))) == 1
     assert turns(lost, conditions())[0].type == "Normal"
     assert turns(lost, conditions(ResolvedRefs=("False", "TargetClaimed")))[0].reason == "TargetClaimed"
 
