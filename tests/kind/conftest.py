@@ -91,7 +91,7 @@ def example() -> Callable[[str], list[dict[str, Any]]]:
 
 @pytest.fixture
 def eventually() -> Callable[..., Any]:
-    async def wait(check: Callable[[], Any], *, within_s: float = 60.0) -> Any:
+    async def wait(check: Callable[[], Any], *, within_s: float = 120.0) -> Any:
         """Await `check()` (sync or async) until it is true; its value."""
         async with asyncio.timeout(within_s):
             while True:

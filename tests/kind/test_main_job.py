@@ -77,7 +77,7 @@ async def test_the_main_job(target, chat, client, eventually, record_property):
 
     # load: more replicas, found through Prometheus and the pickers; nothing is lost
     load = asyncio.create_task(client.steady("chat", per_s=12, seconds=60, prompts=["tell me a story"], max_tokens=100))
-    await eventually(lambda: _at_least(target.ready, 2), within_s=60)
+    await eventually(lambda: _at_least(target.ready, 2), within_s=120)
     busy = await eventually(lambda: cluster.query(f'DCGM_FI_DEV_GPU_UTIL{{exported_namespace="{namespace}"}} > 10'))
     assert {one["metric"]["exported_pod"].startswith(TARGET) for one in busy} == {True}
     answers = await load
@@ -98,7 +98,7 @@ async def test_the_main_job(target, chat, client, eventually, record_property):
         assert await target.replicas() == before
         return await leader(cluster) not in {"", first}
 
-    await eventually(led_by_another, within_s=60)
+    await eventually(led_by_another, within_s=120)
     assert [answer for answer in await load if not answer.done] == []
     assert await target.replicas() == before
     await cluster.kubectl("rollout", "status", "deployment/jevons-operator", "-n", SYSTEM, "--timeout=120s", timeout_s=130)

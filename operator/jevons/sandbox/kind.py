@@ -189,7 +189,7 @@ class Kind(Kubectl):
         charts = CHECKOUT / "helm"
         await self.helm("upgrade", "--install", "jevons-crds", str(charts / "jevons-crds"), "-n", namespace)
         await self.helm(
-            "upgrade", "--install", "jevons", str(charts / "jevons"), "-n", namespace, "-f", str(given), "--wait", "--timeout=4m", *options
+            "upgrade", "--install", "jevons", str(charts / "jevons"), "-n", namespace, "-f", str(given), "--wait", "--timeout=8m", *options
         )
 
     async def query(self, promql: str) -> list[dict[str, Any]]:
