@@ -61,7 +61,7 @@ class Picker:
         message = await stream.read()
         if not isinstance(message, pb.ProcessingRequest) or message.WhichOneof("request") != "request_headers":
             return
-        headers = _headers(message.request_headers)
+        headers = header_map(message.request_headers)
         try:
             if message.request_headers.end_of_stream:
                 await stream.write(self._without_body(headers))
@@ -122,7 +122,8 @@ class Picker:
             self._wished()
 
 
-def _headers(message: pb.HttpHeaders) -> dict[str, str]:
+def header_map(message: pb.HttpHeaders) -> dict[str, str]:
+    """The request's headers; of one that is repeated the last."""
     return {one.key: (one.raw_value or one.value.encode()).decode("utf-8", "replace") for one in message.headers.headers}
 
 
