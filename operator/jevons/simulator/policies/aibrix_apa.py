@@ -6,6 +6,7 @@ import math
 
 from jevons.simulator.policies.aibrix import Aibrix, AibrixSettings
 from jevons.simulator.policies.grid import SIGNAL_AND_TARGET, Grid, axis
+from jevons.simulator.policies.policy import whole
 
 GRID = Grid((SIGNAL_AND_TARGET, axis("minimum", 1, 2), axis("window_s", 30.0, 180.0), axis("up_rate", 2.0, 4.0)), "target")
 
@@ -15,9 +16,9 @@ def proportional(current: int, use: float, settings: AibrixSettings) -> int:
     if settings.target <= 0:
         return current
     ratio = use / settings.target
-    wanted = math.ceil(current * ratio)
+    wanted = whole(current * ratio)
     if ratio > 1.0 + settings.up_tolerance:
-        return min(wanted, math.ceil(settings.up_rate * current))
+        return min(wanted, whole(settings.up_rate * current))
     if ratio < 1.0 - settings.down_tolerance:
         return max(wanted, math.floor(current / settings.down_rate))
     return current
@@ -35,5 +36,5 @@ class AibrixApa(Aibrix):
         """Pods not ready count as idle when growing and as at target when shrinking; the wish may only become more cautious."""
         growing = wanted > current
         carried = use * ready + (0.0 if growing else self.settings.target * (current - ready))
-        cautious = math.ceil(carried / self.settings.target)
+        cautious = whole(carried / self.settings.target)
         return min(max(cautious, current), wanted) if growing else max(min(cautious, current), wanted)

@@ -10,6 +10,7 @@ import math
 
 from jevons.simulator.policies.aibrix import Aibrix, AibrixSettings
 from jevons.simulator.policies.grid import SIGNAL_AND_TARGET, Grid, axis
+from jevons.simulator.policies.policy import whole
 
 GRID = Grid((SIGNAL_AND_TARGET, axis("minimum", 1, 2), axis("window_s", 60.0, 180.0), axis("panic_threshold", 1.5, 2.0)), "target")
 
@@ -23,8 +24,8 @@ def windowed(current: int, stable: float, panic: float, settings: AibrixSettings
 def _one(current: int, value: float, settings: AibrixSettings) -> int:
     """The wish of one window, inside the rates of change."""
     inside = settings.target * (1.0 - settings.down_tolerance) <= value <= settings.target * (1.0 + settings.up_tolerance)
-    wanted = current if inside else math.ceil(value / settings.target)
-    limited = min(max(wanted, math.floor(current / settings.down_rate)), max(1, math.ceil(settings.up_rate * current)))
+    wanted = current if inside else whole(value / settings.target)
+    limited = min(max(wanted, math.floor(current / settings.down_rate)), max(1, whole(settings.up_rate * current)))
     return max(limited, settings.activation_scale) if limited > 0 else 0
 
 
@@ -39,7 +40,7 @@ class AibrixKpa(Aibrix):
     def guarded(self, current: int, ready: int, wanted: int, use: float) -> int:
         """As the APA's, but on the strategy's own quotient, which is not multiplied by the number of pods when growing."""
         if wanted > current:
-            cautious = math.ceil(use * ready / current / self.settings.target)
+            cautious = whole(use * ready / current / self.settings.target)
             return min(max(cautious, current), wanted)
-        cautious = math.ceil((use * ready + self.settings.target * (current - ready)) / self.settings.target)
+        cautious = whole((use * ready + self.settings.target * (current - ready)) / self.settings.target)
         return max(min(cautious, current), wanted)

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from jevons.simulator.policies.policy import whole
+
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
@@ -29,7 +31,8 @@ def from_pods(values: Sequence[float], *, target: float, current: int, missing: 
     """Replicas for a mean over pods (metric type Pods). None when no pod answered.
 
     values: of pods that answered. missing: pods that should have and did not; unready: pods that cannot yet. Both are assumed to be whatever
-    makes the step smaller: missing ones at the target when load is low and idle otherwise, unready ones idle when load is high.
+    makes the step smaller: missing ones at the target when load is low and idle when it is high, unready ones idle when it is high. At exactly the
+    target nothing changes, as for CPU (the path for other metrics would count missing pods as idle there, and shrink).
     """
     if not values:
         return None
@@ -37,13 +40,13 @@ def from_pods(values: Sequence[float], *, target: float, current: int, missing: 
     ratio = total / (len(values) * target)
     counts_unready = unready > 0 and ratio > 1.0
     if not missing and not counts_unready:
-        return current if tolerance.covers(ratio) else math.ceil(ratio * len(values))
+        return current if tolerance.covers(ratio) else whole(ratio * len(values))
     pods = len(values) + missing + (unready if counts_unready else 0)
-    assumed = total + (missing * target if ratio < 1.0 else 0.0)
+    assumed = total + (missing * target if ratio <= 1.0 else 0.0)
     cautious = assumed / (pods * target)
     if tolerance.covers(cautious) or (ratio - 1.0) * (cautious - 1.0) < 0:
         return current
-    wanted = math.ceil(cautious * pods)
+    wanted = whole(cautious * pods)
     turned_round = wanted > current if cautious < 1.0 else wanted < current
     return current if turned_round else wanted
 
@@ -52,15 +55,15 @@ def from_value(total: float, *, target: float, current: int, ready: int, toleran
     """Replicas for one number about the whole workload (External or Object, `Value`): ready pods times usage over target."""
     ratio = total / target
     if current == 0:
-        return math.ceil(ratio)
-    return current if tolerance.covers(ratio) else math.ceil(ratio * ready)
+        return whole(ratio)
+    return current if tolerance.covers(ratio) else whole(ratio * ready)
 
 
 def from_average(total: float, *, target: float, current: int, tolerance: Tolerance) -> int:
     """Replicas for a total to be shared (External, `AverageValue`): enough that each has `target` of it. current: `status.replicas`."""
     if current > 0 and tolerance.covers(total / (target * current)):
         return current
-    return math.ceil(total / target)
+    return whole(total / target)
 
 
 class Unit(StrEnum):
@@ -88,7 +91,7 @@ class Limit:
 
     def highest(self, start: int) -> int:
         """The most replicas allowed when there were `start` at the beginning of the period."""
-        return start + int(self.value) if self.unit is Unit.PODS else math.ceil(start * (1.0 + self.value / 100.0))
+        return start + int(self.value) if self.unit is Unit.PODS else whole(start * (1.0 + self.value / 100.0))
 
     def lowest(self, start: int) -> int:
         """The fewest replicas allowed when there were `start` at the beginning of the period."""

@@ -1,7 +1,7 @@
 """Means over a sliding window of one-second buckets, as Knative keeps them and AIBrix after it.
 
 Seconds without a measurement do not count: the mean is over the buckets that have one, so a window that has just begun is not diluted by the time
-before it.
+before it. Means are rounded to six decimals, so that float noise does not buy a replica.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Buckets:
         self._forget(now)
         if not self._buckets:
             return None
-        return math.fsum(total / count for _, total, count in self._buckets) / len(self._buckets)
+        return round(math.fsum(total / count for _, total, count in self._buckets) / len(self._buckets), 6)
 
     def _forget(self, now: float) -> None:
         oldest = math.floor(now) - self._window_s

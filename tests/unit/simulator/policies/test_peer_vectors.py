@@ -15,7 +15,7 @@ import pytest
 from jevons.simulator.policies.aibrix import AibrixSettings
 from jevons.simulator.policies.aibrix_apa import proportional
 from jevons.simulator.policies.aibrix_kpa import windowed
-from jevons.simulator.policies.hpa_rules import Behavior, Stabiliser, Tolerance, from_average, from_pods
+from jevons.simulator.policies.hpa_rules import Behavior, Stabiliser, Tolerance, from_average, from_pods, from_value
 from jevons.simulator.policies.keda_rules import Behavior as FallbackBehavior
 from jevons.simulator.policies.keda_rules import Fallback, ZeroOne
 from jevons.simulator.policies.kpa_rules import Rates, Scaler
@@ -105,6 +105,11 @@ def hpa_pods(settings: dict[str, Any]) -> Rule:
     return answer
 
 
+def hpa_value(settings: dict[str, Any]) -> Rule:
+    del settings
+    return lambda step: {"want": from_value(**{key: value for key, value in step.items() if key != "want"}, tolerance=Tolerance())}
+
+
 RULES: Mapping[str, Callable[[dict[str, Any]], Rule]] = {
     "knative": knative,
     "aibrix-apa": aibrix_apa,
@@ -117,6 +122,7 @@ RULES: Mapping[str, Callable[[dict[str, Any]], Rule]] = {
     "hpa-stabiliser": hpa_stabiliser,
     "hpa-average": hpa_average,
     "hpa-pods": hpa_pods,
+    "hpa-value": hpa_value,
 }
 
 
