@@ -62,9 +62,9 @@ class Reading:
 class Sample:
     """One scrape of one variant at `at_s`.
 
-    pods: those that answered; loading pods do not. held, held_tokens: requests waiting in front of all pods, and their prompt tokens. arrivals,
-    completed: requests since the start, a counter each; prompt_tokens, output_tokens: tokens of the completed ones. failed: the query itself
-    failed (a metrics server that is down), which is not the same as an empty answer.
+    pods: those that answered; loading pods do not. held, held_tokens: requests waiting in front of the pods for this variant (each request waits for
+    one), and their prompt tokens. arrivals, completed: requests since the start, a counter each; prompt_tokens, output_tokens: tokens of the
+    completed ones. failed: the query itself failed (a metrics server that is down), which is not the same as an empty answer.
     """
 
     at_s: float
@@ -149,7 +149,7 @@ class FleetPolicy(Protocol):
         """Replicas wanted of every variant in `views`."""
 
     def wake(self, now: float, views: Mapping[str, View]) -> Mapping[str, int]:
-        """The same, when a request has just arrived and no replica of the model is wanted yet."""
+        """The same, when a request has just arrived and no replica of the variants in `views` is wanted yet; give only those it may go to."""
 
 
 class Apart:

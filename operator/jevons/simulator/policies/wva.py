@@ -137,7 +137,7 @@ class Wva:
         self._completed = 0
 
     def observe(self, samples: Mapping[str, Sample]) -> None:
-        """Prometheus has scraped every variant. What waits in front of the pods is the model's: it is read from the first variant's sample."""
+        """Prometheus has scraped every variant."""
         for name, watched in self._variants.items():
             watched.observe(samples[name])
         good = [samples[name] for name in self._variants if not samples[name].failed]
@@ -191,12 +191,12 @@ class Wva:
     def _by_tokens(self, now: float, views: Mapping[str, View]) -> dict[str, int]:
         demand = supply = anticipated = 0.0
         offers = {}
-        for number, (name, watched) in enumerate(self._variants.items()):
+        for name, watched in self._variants.items():
             sample, view, lengths = watched.sample, views[name], watched.lengths()
             if sample is None:
                 continue
             capacity = watched.capacity.of(now, sample.pods, lengths)
-            demand += demand_of(sample, lengths) + (held_demand(sample, lengths) if number == 0 else 0.0)
+            demand += demand_of(sample, lengths) + held_demand(sample, lengths)
             supply += view.ready * capacity
             anticipated += view.existing * capacity
             known = view.ready > 0 or self.settings.sleeping_cost_known

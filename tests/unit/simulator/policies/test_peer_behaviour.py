@@ -292,6 +292,18 @@ def test_wva_goes_to_zero_only_where_asked_and_wakes_every_variant():
     assert fleet.wake(1300.0, {"a": View(0, ready=0), "b": View(0, ready=0)}) == {"a": 1, "b": 1}
 
 
+def test_wva_grows_for_what_waits_in_front_of_the_pods():
+    wanted = {}
+    for held in (0, 20):
+        fleet = Wva(WvaSettings(), {"only": Facts()})
+        for tick in range(3):
+            answered = {"completed": 10 * tick, "prompt_tokens": 1000 * tick, "output_tokens": 500 * tick}
+            pod = Reading("pod", kv_tokens=400, kv_capacity=1000)
+            fleet.observe({"only": Sample(15.0 * tick, (pod,), held=held, held_tokens=100 * held, **answered)})
+            wanted[held] = fleet.decide(15.0 * tick, {"only": View(1, ready=1)})["only"]
+    assert wanted == {0: 1, 20: 5}
+
+
 def test_a_leaving_pod_counts_in_a_sum_and_not_in_a_mean_over_pods():
     sample = Sample(0.0, (Reading("stays", waiting=5), Reading("leaves", waiting=50, leaving=True)))
     assert sample.total(Signal.WAITING, held=False) == 55
