@@ -19,8 +19,8 @@ from jevons.core.routing import Option, Split, Splits
 from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import RoutingMode
 
-START_PER_MINUTE, KEEP_PER_MINUTE = 3.0, 1.5
-"""Requests a minute that start a sleeping variant by plan (without anybody held for it), and below which it may fall asleep."""
+START_PER_MINUTE = 3.0
+"""Requests a minute that start a sleeping variant by plan (without anybody held for it)."""
 WINDOW_S = (30.0, 600.0)
 AUTO_LATE_FACTOR = 10.0
 """lateAnswerCost Auto: ten times what one request costs."""
@@ -267,6 +267,8 @@ def _move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
         item.replicas, item.reason, item.needs = 0, "StartFailed", ()
         return
     need, reason = item.need, "Demand"
+    if need and not held and not variant.seen.working and variant.spec.min_replicas == 0 and _silent_for(facts, _keep_s(facts, item)):
+        need = 0
     if current == 0 and need > 0 and not held and variant.spec.min_replicas == 0 and not _starts_by_plan(plan, item):
         need = 0
     low = max(need, variant.spec.min_replicas)
@@ -319,7 +321,8 @@ def _down(facts: Facts, plan: Plan, item: VariantPlan, held: int, low: int) -> t
 def _asleep(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[bool, str]:
     """Whether a variant without need may go to zero: no work, a quiet GPU, and idle for longer than keeping it is worth."""
     variant, seen = item.facts, item.facts.seen
-    if seen.working or item.per_s * 60.0 >= KEEP_PER_MINUTE:
+    keep_s = _keep_s(facts, item)
+    if seen.working or (item.per_s * keep_s >= 1.0 and not _silent_for(facts, keep_s)):
         return False, "Demand"
     if seen.unseen:
         return False, "PodsUnseen"
@@ -328,11 +331,21 @@ def _asleep(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[bool, str]:
     last = [variant.memory.work_at_s or 0.0, seen.newest_ready_s]
     if sum(other.facts.usable for other in plan.variants) <= 1 and facts.last_arrival_at_s is not None:
         last.append(facts.last_arrival_at_s)
-    keep_s = facts.spec.scaling.idle_after_s
-    if keep_s is None:
-        keep_s = idle.keep_for_s(variant.spec.startup_s, _loss_s(facts, item), facts.gaps)
     item.idle_in_s = max(last) + keep_s - facts.now
     return item.idle_in_s <= 0.0, "IdleSoon"
+
+
+def _keep_s(facts: Facts, item: VariantPlan) -> float:
+    """How long the variant stays without a request [s]: what the spec says, else what its history says."""
+    if facts.spec.scaling.idle_after_s is not None:
+        return facts.spec.scaling.idle_after_s
+    return idle.keep_for_s(item.facts.spec.startup_s, _loss_s(facts, item), facts.gaps)
+
+
+def _silent_for(facts: Facts, keep_s: float) -> bool:
+    """Whether a gateway that reports now has seen no request for that long, whatever the mean over the last minute still says."""
+    last_s = facts.state.last_arrival_at_s
+    return last_s is not None and facts.now - last_s >= keep_s
 
 
 def _loss_s(facts: Facts, item: VariantPlan) -> float:

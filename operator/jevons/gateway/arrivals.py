@@ -1,15 +1,18 @@
 """What has been arriving lately, per request class: the half of the demand message that pickers know.
 
-Rates and mean lengths are over the last 60 s, in one-second slots, so a burst is told apart from a trickle and memory does not grow with traffic.
+Counts are kept for 60 s, in one-second slots, so memory does not grow with traffic. The rate said is the mean over that minute or, when the last 15 s
+surely had more (the count less its standard deviation), theirs: a ramp is seen while it happens, and one lone request is one a minute, not a flood.
 Scores are counted in 20 bins that fade by half every 10 minutes: the operator weighs routing thresholds against them. Pure: time is an argument.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
 WINDOW_S = 60
+RECENT_S, SHORTEST_S = 15, 5
 SCORE_BINS = 20
 HALF_LIFE_S = 600.0
 
@@ -36,7 +39,7 @@ class _Class:
 
 
 class ArrivalWindow:
-    """Arrivals of one deployment. `started`: when this source began to look [s since the epoch]; for the first 60 s rates are over the time since."""
+    """Arrivals of one deployment. `started`: when this source began to look [s since the epoch]."""
 
     def __init__(self, started: float) -> None:
         self.started = started
@@ -61,14 +64,15 @@ class ArrivalWindow:
 
     def message(self, now: float) -> dict[str, dict[str, object]]:
         """The `arrivals` part of a demand message: per class perSecond, inputTokens, outputTokens (means; 0 when none arrived) and scores."""
-        span = min(float(WINDOW_S), max(1.0, now - self.started))
+        recent_s = min(float(RECENT_S), max(float(SHORTEST_S), now - self.started))
         said: dict[str, dict[str, object]] = {}
         for name, seen in self._classes.items():
             self._forget(seen, now)
             seen.fade(now)
             count = sum(slot.count for slot in seen.seconds)
+            recent = sum(slot.count for slot in seen.seconds if slot.at > now - recent_s)
             said[name] = {
-                "perSecond": round(count / span, 4),
+                "perSecond": round(max(count / WINDOW_S, (recent - math.sqrt(recent)) / recent_s), 4),
                 "inputTokens": round(sum(slot.input_tokens for slot in seen.seconds) / max(1, count), 1),
                 "outputTokens": round(sum(slot.output_tokens for slot in seen.seconds) / max(1, count), 1),
                 "scores": [round(score, 3) for score in seen.scores],

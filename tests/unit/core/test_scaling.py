@@ -239,3 +239,20 @@ def test_more_replicas_than_max_go_even_when_nothing_is_known():
 def test_the_same_snapshot_gives_the_same_decision():
     snapshot = world(state(deployment(), {"large": variant_state(pod("l")), "small": variant_state(pod("s"))}, demand=(demand(3.0),)), router=CURVE)
     assert decide(snapshot, NOW) == decide(snapshot, NOW)
+
+
+def _after_a_burst(**changes):
+    """2 requests/s until 400 s ago; the mean over the last minute lags behind and still says 0.5/s."""
+    return world(state(ONE, {"small": variant_state(pod("a"))}, demand=(demand(0.5),), **changes), memory=WORKED)
+
+
+def test_the_minutes_mean_does_not_keep_a_silent_model_awake():
+    assert desired(_after_a_burst(last_arrival_at_s=NOW - 301.0)) == {"small": 0}
+
+
+def test_a_model_with_a_recent_request_stays_awake():
+    assert desired(_after_a_burst(last_arrival_at_s=NOW - 20.0)) == {"small": 1}
+
+
+def test_without_word_from_a_gateway_the_mean_counts():
+    assert desired(_after_a_burst()) == {"small": 1}

@@ -13,11 +13,27 @@ def test_rates_are_over_the_last_minute_and_means_over_the_same_requests():
     assert window.last_arrival == 1_119.0
 
 
+def test_a_ramp_is_seen_while_it_happens():
+    """5/s for 15 s after silence: the minute's mean says 1.25/s, the last 15 s surely had (75 - sqrt(75)) / 15 = 4.4/s."""
+    window = ArrivalWindow(started=1_000.0)
+    for second in range(15):
+        for _ in range(5):
+            window.add(1_100.0 + second, "chat", 1.0, 1.0)
+    assert window.message(1_114.5)["chat"]["perSecond"] == pytest.approx(4.4226, abs=1e-3)
+
+
 def test_a_young_source_does_not_dilute_its_rate():
     window = ArrivalWindow(started=1_000.0)
-    for _ in range(20):
-        window.add(1_005.0, "chat", 1.0, 1.0)
-    assert window.message(1_010.0)["chat"]["perSecond"] == pytest.approx(2.0)
+    for second in range(10):
+        for _ in range(5):
+            window.add(1_000.0 + second, "chat", 1.0, 1.0)
+    assert window.message(1_010.0)["chat"]["perSecond"] > 3.5
+
+
+def test_one_lone_request_is_one_a_minute():
+    window = ArrivalWindow(started=1_000.0)
+    window.add(1_001.0, "chat", 1.0, 1.0)
+    assert window.message(1_002.0)["chat"]["perSecond"] == pytest.approx(1 / 60, abs=1e-4)
 
 
 def test_scores_fade_by_half_in_ten_minutes_and_rates_to_nothing_in_one():
