@@ -43,7 +43,12 @@ def run(name: str, *, quick: bool) -> dict[str, Any]:
         command = [sys.executable, "-m", f"bench.{name}", "--json", str(result), *(BENCHES[name] if quick else ())]
         subprocess.run(command, cwd=ROOT, check=False)
         figures = json.loads(result.read_text()) if result.exists() else {}
-    return {"load": round(load, 2), "figures": figures}
+    return {"at": now(), "commit": commit(), "load": round(load, 2), "figures": figures}
+
+
+def now() -> str:
+    """The minute, in UTC."""
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def machine() -> dict[str, Any]:
@@ -87,7 +92,7 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.names) - BENCHES.keys():
         parser.error(f"no benchmark named {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
-    results: dict[str, Any] = {"at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "quick": options.quick, "commit": commit(), "machine": machine()}
+    results: dict[str, Any] = {"at": now(), "quick": options.quick, "machine": machine()}
     results["benches"] = {name: run(name, quick=options.quick) for name in options.names or BENCHES}
     rows = report.rows(results)
     print(f"\n{report.described(results)}\n\n{report.table(rows)}")

@@ -67,6 +67,8 @@ def rows(results: Mapping[str, Any]) -> list[Row]:
         target = f"<= {number(most, unit)}" if most is not None else f">= {number(least, unit)}" if least is not None else ""
         met = None if not target else value is not None and (value <= most if most is not None else value >= least)
         baseline = f"{number(at(figures, spec['baseline']), unit)} ({spec['beside']})" if "baseline" in spec else ""
+        if value is not None and "mean" in spec and abs(value - spec["mean"]) > 3 * spec["spread"]:
+            baseline = f"! usually {number(spec['mean'], unit)}; {baseline}".rstrip("; ")
         made.append(Row(spec["bench"], spec["label"], value, unit, target, met, spec["gate"], baseline))
     return made
 
@@ -89,9 +91,9 @@ def table(found: Iterable[Row]) -> str:
 def described(results: Mapping[str, Any]) -> str:
     """The machine and the conditions of a run, as a sentence."""
     machine = results["machine"]
-    loads = ", ".join(f"{name} {run['load']:.1f}" for name, run in results["benches"].items())
+    ran = "; ".join(f"{name} at {run['at'][11:16]}, commit {run['commit']}, load {run['load']:.1f}" for name, run in results["benches"].items())
     quick = " Quick run." if results["quick"] else ""
-    return f"{machine['cores']} cores, {machine['cpu']}, Python {machine['python']}, commit {results['commit']}; load: {loads}.{quick}"
+    return f"{machine['cores']} cores, {machine['cpu']}, Python {machine['python']}. {ran}.{quick}"
 
 
 def page() -> str:
