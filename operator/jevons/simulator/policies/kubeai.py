@@ -47,18 +47,18 @@ class Kubeai:
         self.period_s = self.sample_s = settings.interval_s
         ticks = math.ceil(settings.window_s / settings.interval_s)
         self._active: deque[float] = deque([0.0] * ticks, maxlen=ticks)
-        self._now_active = 0.0
+        self._now_active: float | None = None
         self._downs = 0
 
     def observe(self, sample: Sample) -> None:
-        """The proxies have been asked for their requests in flight; when they do not answer the last number stands."""
-        total = sample.total(Signal.IN_FLIGHT, held=True)
-        if total is not None and not sample.failed:
-            self._now_active = total
+        """The proxies have been asked for their requests in flight."""
+        self._now_active = None if sample.failed else sample.total(Signal.IN_FLIGHT, held=True)
 
     def decide(self, now: float, view: View) -> int:
-        """One tick. The count of ticks that wanted fewer is not reset by a step down, so that the next follows at the next tick."""
+        """One tick; left out when the proxies have not answered. A step down does not reset the count, so that the next may follow at once."""
         del now
+        if self._now_active is None:
+            return view.replicas
         self._active.append(self._now_active)
         mean = math.fsum(self._active) / len(self._active)
         wanted = clamped(math.ceil(mean / self.settings.target), self.settings.minimum, self.settings.maximum)

@@ -254,7 +254,17 @@ def test_dynamo_does_not_go_beyond_its_gpus():
 def test_kubeai_starts_the_first_replica_at_an_arrival_and_needs_three_earlier_ticks_to_shrink():
     scaler = Kubeai(KubeaiSettings(window_s=10.0))
     assert scaler.wake(0.0, View(0, ready=0)) == 1
+    scaler.observe(Sample(0.0, pods(2)))
     assert [scaler.decide(10.0 * tick, View(2, ready=2)) for tick in range(4)] == [2, 2, 2, 0]
+
+
+def test_kubeai_leaves_out_ticks_in_which_its_proxies_do_not_answer():
+    scaler = Kubeai(KubeaiSettings(window_s=10.0, down_delay_s=0.0))
+    assert scaler.decide(0.0, View(2, ready=2)) == 2
+    scaler.observe(Sample(10.0, failed=True))
+    assert scaler.decide(10.0, View(2, ready=2)) == 2
+    scaler.observe(Sample(20.0, pods(2)))
+    assert scaler.decide(20.0, View(2, ready=2)) == 0
 
 
 def wva_at(load: int, *, analyser: Analyser = Analyser.V2, ticks: int = 40) -> dict[str, int]:

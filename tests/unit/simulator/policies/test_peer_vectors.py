@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from jevons.simulator.policies.aibrix import AibrixSettings
-from jevons.simulator.policies.aibrix_apa import proportional
-from jevons.simulator.policies.aibrix_kpa import windowed
+from jevons.simulator.policies.aibrix_apa import AibrixApa, proportional
+from jevons.simulator.policies.aibrix_kpa import AibrixKpa, windowed
 from jevons.simulator.policies.hpa_rules import Behavior, Stabiliser, Tolerance, from_average, from_pods, from_value
 from jevons.simulator.policies.keda_rules import Behavior as FallbackBehavior
 from jevons.simulator.policies.keda_rules import Fallback, ZeroOne
 from jevons.simulator.policies.kpa_rules import Rates, Scaler
+from jevons.simulator.policies.policy import Reading, Sample, Signal, View
+from jevons.simulator.policies.windows import Buckets
 from jevons.simulator.policies.wva_cost import Offer, plan
 from jevons.simulator.policies.wva_saturation import Standing, Thresholds, Verdict, targets, verdict
 from jevons.simulator.policies.wva_tokens import Need
@@ -51,6 +53,26 @@ def aibrix_kpa(settings: dict[str, Any]) -> Rule:
     def answer(step: Step) -> Answer:
         memory = {"in_panic": step.get("in_panic", False), "most_in_panic": step.get("most_in_panic", 0)}
         return {"want": windowed(step["current"], step["stable"], step["panic"], AibrixSettings(**settings), **memory)}
+
+    return answer
+
+
+def aibrix_guard(settings: dict[str, Any]) -> Rule:
+    strategy = {"apa": AibrixApa, "kpa": AibrixKpa}[settings.pop("strategy")](AibrixSettings(signal=Signal.WAITING, **settings))
+
+    def answer(step: Step) -> Answer:
+        strategy.observe(Sample(0.0, (Reading("all alike", waiting=step["use"]),)))
+        return {"want": strategy.decide(0.0, View(step["current"], ready=step["ready"], starting=step["current"] - step["ready"]))}
+
+    return answer
+
+
+def buckets(settings: dict[str, Any]) -> Rule:
+    window = Buckets(**settings)
+
+    def answer(step: Step) -> Answer:
+        window.add(step["now"], step["value"])
+        return {"want": window.mean(step["now"])}
 
     return answer
 
@@ -114,6 +136,8 @@ RULES: Mapping[str, Callable[[dict[str, Any]], Rule]] = {
     "knative": knative,
     "aibrix-apa": aibrix_apa,
     "aibrix-kpa": aibrix_kpa,
+    "aibrix-guard": aibrix_guard,
+    "buckets": buckets,
     "wva-saturation": wva_saturation,
     "wva-targets": wva_targets,
     "wva-optimiser": wva_optimiser,
