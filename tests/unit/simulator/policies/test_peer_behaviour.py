@@ -314,6 +314,20 @@ def test_wva_grows_for_what_waits_in_front_of_the_pods():
     assert wanted == {0: 1, 20: 5}
 
 
+@pytest.mark.parametrize(("known", "grown"), [(False, "dear"), (True, "cheap")])
+def test_wva_takes_a_variant_without_replicas_for_free(known, grown):
+    """Once seen and now asleep, the dear variant ranks first, because its cost is read from live pods alone."""
+    fleet = Wva(WvaSettings(minimum=0, sleeping_cost_known=known), {"cheap": Facts(cost=5), "dear": Facts(cost=50)})
+    idle, busy = Reading("pod", kv_tokens=550, kv_capacity=1000), Reading("pod", kv_tokens=900, kv_capacity=1000)
+    fleet.observe({"cheap": Sample(0.0, (idle,)), "dear": Sample(0.0, (idle,))})
+    fleet.decide(0.0, {"cheap": View(1, ready=1), "dear": View(1, ready=1)})
+    for now in (15.0, 30.0, 45.0):
+        fleet.observe({"cheap": Sample(now, (busy,)), "dear": Sample(now)})
+        wanted = fleet.decide(now, {"cheap": View(1, ready=1), "dear": View(0, ready=0)})
+    before = {"cheap": 1, "dear": 0}
+    assert {name for name in wanted if wanted[name] > before[name]} == {grown}
+
+
 def test_a_leaving_pod_counts_in_a_sum_and_not_in_a_mean_over_pods():
     sample = Sample(0.0, (Reading("stays", waiting=5), Reading("leaves", waiting=50, leaving=True)))
     assert sample.total(Signal.WAITING, held=False) == 55
