@@ -1,12 +1,14 @@
 """`jevons gateway` as a whole, started while the API server is away: it serves on the last table, heals its children, and drains."""
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -49,7 +51,7 @@ def gateway(lab, model, tmp_path):
     EndpointsFile(tmp_path / "eds.json").write(table)
     TableFile(tmp_path / "table.json").write(table)
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(DEAD_CLUSTER))
-    command = [sys.executable, "-m", "jevons", "gateway", "--kubeconfig", str(tmp_path / "kubeconfig"), "--listen", "127.0.0.1:0", "--pickers", "1"]
+    command = [sys.executable, "-m", "jevons", "gateway", "--kubeconfig", str(tmp_path / "kubeconfig"), "--listen", "127.0.0.1:0", "--pickers", "2"]
     command += ["--state-dir", str(tmp_path), "--envoy", str(Tools.resolve(["envoy"])["envoy"]), "--room-address", room, "--metrics-port", "0"]
     with (tmp_path / "gateway.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
@@ -85,6 +87,21 @@ def refusal(url, body, headers):
         return answer.code, json.loads(answer.read())["error"]["code"]
 
 
+def statuses(url, stop):
+    """Of requests one after another, until it stops; at least five."""
+    seen = []
+    while not stop.is_set() or len(seen) < 5:
+        with ask(url) as answer:
+            seen.append(answer.status)
+    return seen
+
+
+def scraped(port):
+    with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as metrics:
+        return b"jevons_gateway_requests_total" in metrics.read()
+    return False
+
+
 def held(process):
     """How many requests wait, as the metrics will say."""
     path = Path(process.args[process.args.index("--state-dir") + 1]) / "held.json"
@@ -110,6 +127,17 @@ def test_it_serves_on_the_last_table_heals_its_children_and_drains(gateway):
         assert waiting.result(30) == (504, "wake_timeout")  # by the room that was started in its place
     assert children(process.pid)["room"] != before["room"]
 
+    stop = threading.Event()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        load = [pool.submit(statuses, url, stop) for _ in range(2)]
+        for name in ("serve_picker", "agent"):
+            os.kill(before[name], signal.SIGKILL)
+            until(lambda name=name: children(process.pid).get(name, before[name]) not in before.values(), f"another {name}")
+        until(lambda: scraped(ports["metrics"]), "the new agent serves")
+        stop.set()
+        answered = [status for one in load for status in one.result(60)]
+    assert set(answered) == {200}
+
     with ask(url, stream=True, n_tokens=20, slow=50) as stream:
         first = stream.readline()
         process.send_signal(signal.SIGTERM)
@@ -118,4 +146,4 @@ def test_it_serves_on_the_last_table_heals_its_children_and_drains(gateway):
     assert rest.endswith(b"data: [DONE]\n\n")
     assert process.wait(30) == 0
     counted = json.loads((Path(process.args[process.args.index("--state-dir") + 1]) / "accounting.json").read_bytes())
-    assert sum(row[-1] for row in counted["accounting"]["totals"]["counters"]["requests"]) == 3
+    assert sum(row[-1] for row in counted["accounting"]["totals"]["counters"]["requests"]) == 3 + len(answered)
