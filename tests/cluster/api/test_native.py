@@ -37,8 +37,22 @@ ROUTING = {
 """The example of docs/designs/0001-the-house.md."""
 STATUS = {
     "observedGeneration": 1,
+    "model": "chat",
+    "reason": "Serving",
+    "message": "ready: 1 of large",
     "conditions": [CONDITION],
-    "variants": [{"name": "large", "desired": 2, "current": 1, "ready": 1, "hourlyRate": "14.69", "reason": "Demand"}],
+    "variants": [
+        {
+            "name": "large",
+            "acceleratorClass": "h100-80gb",
+            "acceleratorCount": 1,
+            "desired": 2,
+            "current": 1,
+            "ready": 1,
+            "hourlyRate": "14.69",
+            "reason": "Demand",
+        }
+    ],
     "cost": {"hourlyRate": "14.69", "periodSpend": "120.50", "periodForecast": None, "perThousandUseful": "0.96", "asOf": "2026-01-01T00:00:00Z"},
     "routing": ROUTING,
     "lastDecision": {"id": "d-1", "time": "2026-01-01T00:00:00Z", "reason": "Demand", "message": "large 1 -> 2"},
