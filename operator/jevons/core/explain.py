@@ -52,11 +52,11 @@ def _alternatives(funded: Funded) -> tuple[tuple[str, str, str], ...]:
 
 
 def _shape(plan: Plan) -> str:
-    return ", ".join(f"{item.replicas} {item.facts.spec.name}" for item in plan.variants)
+    return ", ".join([f"{item.replicas} {item.facts.spec.name}" for item in plan.variants])
 
 
 def _cost(plan: Plan) -> float:
-    return sum(item.replicas * (item.facts.usd_per_h or 0.0) for item in plan.variants)
+    return sum([item.replicas * (item.facts.usd_per_h or 0.0) for item in plan.variants])
 
 
 def _health(metrics: Observed[None], now: float) -> tuple[str, float | None]:

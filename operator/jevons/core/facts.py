@@ -87,14 +87,16 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
     horizon_s = max((variant.startup_s for variant in spec.variants), default=0.0)
     loads, trends, unknown_demand = class_loads(state, memory, now, max_age_s, horizon_s)
     metrics_down = _metrics_down(snapshot, now, max_age_s)
-    held = sum(item.count for item in state.held if item.count > 0)
+    held = sum([item.count for item in state.held if item.count > 0]) if state.held else 0
     last = _latest(state.last_arrival_at_s, memory.last_arrival_at_s)
     gaps = memory.gaps
     if memory.last_arrival_at_s is not None and last is not None and last > memory.last_arrival_at_s:
         gaps = idle.with_gap(gaps, last - memory.last_arrival_at_s)
     variants = tuple(
-        _variant(snapshot, state, memory, variant, price=prices.get(variant.accelerator_class), now=now, max_age_s=max_age_s)
-        for variant in spec.variants
+        [
+            _variant(snapshot, state, memory, variant, price=prices.get(variant.accelerator_class), now=now, max_age_s=max_age_s)
+            for variant in spec.variants
+        ]
     )
     return Facts(
         state=state,

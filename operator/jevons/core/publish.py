@@ -50,7 +50,7 @@ SENTENCES: dict[str, Callable[[VariantPlan, str], str]] = {
 def decision(funded: Funded, snapshot: Snapshot) -> DeploymentDecision:
     """Everything decided for one deployment."""
     facts = funded.facts
-    targets = tuple(target(item) for item in funded.plan.variants)
+    targets = tuple([target(item) for item in funded.plan.variants])
     routes = routing_plan(funded)
     found = conditions.all_of(funded, snapshot)
     moved = [item for item in targets if item.desired is not None and item.desired != (item.current or 0)]
@@ -148,7 +148,7 @@ def routing_plan(funded: Funded) -> RoutingPlan:
         pressure=plan.step / 4,
         blocked_until_s=funded.blocked_until_s,
         variants=tuple(routes),
-        classes=tuple(_class_route(name, plan) for name in funded.facts.class_names),
+        classes=tuple([_class_route(name, plan) for name in funded.facts.class_names]),
     )
 
 
