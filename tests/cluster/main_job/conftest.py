@@ -35,6 +35,7 @@ def variant(name: str, profile: str, *, count: int, quality: str, precision: str
                     "sandbox.jevons.dev/profile": profile,
                     "pod-ready.stage.kwok.x-k8s.io/delay": f"{startup_s}s",
                     "prometheus.io/scrape": "true",
+                    "prometheus.io/port": "8000",
                 }
             },
             "spec": {
@@ -47,7 +48,7 @@ def variant(name: str, profile: str, *, count: int, quality: str, precision: str
 
 @pytest.fixture
 def assistant() -> dict[str, Any]:
-    """large: 32B on two A100s, at most 3; small: 8B INT4 on one, at most 2. Both may sleep."""
+    """large: 70B on one A100, at most 3; small: 8B INT4 on one, at most 2. Both may sleep."""
     return {
         "apiVersion": "jevons.dev/v1alpha1",
         "kind": "InferenceDeployment",
@@ -58,7 +59,7 @@ def assistant() -> dict[str, Any]:
             "scaling": {"idleAfter": "8s", "wake": {"timeout": "60s"}},
             "budget": {"amount": "500", "period": "Hour", "whenExceeded": "Block"},
             "variants": [
-                variant("large", "qwen3-32b/bf16/a100_sxm/2/vllm", count=2, quality="1.0", precision="BF16", startup_s=3, most=3),
+                variant("large", "llama-3.1-70b/int4_wo/a100_sxm/1/trtllm", count=1, quality="1.0", precision="INT4", startup_s=3, most=3),
                 variant("small", "llama-3.1-8b/int4_wo/a100_sxm/1/trtllm", count=1, quality="0.7", precision="INT4", startup_s=3, most=2),
             ],
         },

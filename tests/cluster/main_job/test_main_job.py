@@ -100,16 +100,20 @@ async def test_the_main_job(sandbox: Sandbox, namespace: str, assistant: dict[st
     assistant["spec"]["model"] = f"assistant-{namespace}"
     async with Client(gateway.url) as client:
         story = Story(sandbox, namespace, client)
-        await applied_is_created_at_zero(story, assistant)
-        await a_request_wakes_it(story)
-        await a_stream_is_kept_alive_while_it_wakes(story)
-        await replicas_follow_load(story)
-        await simple_goes_small_and_hard_goes_large(story)
-        await a_killed_operator_changes_nothing(story, first, second)
-        await a_stopped_prometheus_changes_nothing(story)
-        await the_budget_degrades_then_caps_then_blocks(story)
-        await a_humans_scale_is_respected(story)
-        await delete_leaves_nothing_behind(story)
+        try:
+            await applied_is_created_at_zero(story, assistant)
+            await a_request_wakes_it(story)
+            await a_stream_is_kept_alive_while_it_wakes(story)
+            await replicas_follow_load(story)
+            await simple_goes_small_and_hard_goes_large(story)
+            await a_killed_operator_changes_nothing(story, first, second)
+            await a_stopped_prometheus_changes_nothing(story)
+            await the_budget_degrades_then_caps_then_blocks(story)
+            await a_humans_scale_is_respected(story)
+            await delete_leaves_nothing_behind(story)
+        except AssertionError:
+            print(json.dumps(await story.status(), indent=1))
+            raise
 
 
 async def applied_is_created_at_zero(story: Story, manifest: dict[str, Any]) -> None:
