@@ -58,7 +58,7 @@ async def test_a_restart_of_all_gateways_loses_no_answer(release, namespace, exa
     assert lost == [], (len(lost), lost[:3])
 
 
-async def test_uninstall_leaves_definitions_objects_and_replicas(release, namespace, example):
+async def test_uninstall_leaves_definitions_objects_and_replicas(release, namespace, example, eventually):
     deployment, workload = example("quickstart.yaml")
     workload["spec"]["replicas"] = 1
     deployment["spec"]["model"] = "kept"
@@ -67,7 +67,11 @@ async def test_uninstall_leaves_definitions_objects_and_replicas(release, namesp
     assert await release.get("crd", "inferencedeployments.jevons.dev") is not None
     assert await release.get("infd", "chat", namespace=namespace) is not None
     assert (await release.get("deployment", "llama-8b", namespace=namespace))["spec"]["replicas"] == 1
-    assert await release.items("pods", namespace=SYSTEM, selector="app.kubernetes.io/name=jevons") == []
+
+    async def no_pods():
+        return await release.items("pods", namespace=SYSTEM, selector="app.kubernetes.io/name=jevons") == []
+
+    await eventually(no_pods)
     await release.helm("uninstall", "jevons-crds", "-n", SYSTEM)
     assert await release.get("infd", "chat", namespace=namespace) is not None
 
