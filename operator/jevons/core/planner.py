@@ -201,7 +201,8 @@ def _capacity(variant: VariantFacts, load: ClassLoad) -> capacity.Capacity:
             batch = variant.memory.batch or capacity.DEFAULT_BATCH
             found = capacity.Capacity(batch / (load.output_tokens * SECONDS_PER_TOKEN), batch, "Learned")
         else:
-            found = capacity.of_replica(profile, load.input_tokens, load.output_tokens, load.objectives.itl_s, load.objectives.ttft_s)
+            made = load.objectives
+            found = capacity.kept(profile, load.input_tokens, load.output_tokens, itl_s=made.itl_s, ttft_s=made.ttft_s, percentile=made.percentile)
         variant.capacities[load.name] = found
     return found
 

@@ -167,3 +167,8 @@ def test_every_example_in_a_docstring_is_repeated_by_the_test_it_names():
     named = {found for module in core.glob("*.py") for found in re.findall(r"(test_\w+\.py)::(test_\w+)", module.read_text())}
     assert len(named) >= 10
     assert [f"{file}::{name}" for file, name in sorted(named) if f"def {name}(" not in (here / file).read_text()] == []
+
+
+def test_the_mean_gap_leaves_room_for_the_percentile():
+    assert capacity.mean_gap_share(95.0) == pytest.approx(0.8, abs=0.001)
+    assert capacity.mean_gap_share(50.0) == 1.0
