@@ -118,8 +118,8 @@ def static_models(deployments: Sequence[Deployment], classes: Mapping[str, Accel
         best, prices = spec.best, classes[spec.best.accelerator_class].prices
         if best.profile is None or not prices:
             raise ValueError(f"{spec.key}: the baseline needs a profile and a price for {best.name}")
-        hourly = prices[-1].on_demand_usd_per_h * best.accelerator_count
-        models[spec.model] = StaticModel(spec.model, best.profile, spec.objectives, hourly, best.accelerator_count)
+        count = max(1, best.accelerator_count)  # left out: one
+        models[spec.model] = StaticModel(spec.model, best.profile, spec.objectives, prices[-1].on_demand_usd_per_h * count, count)
     return models
 
 
