@@ -71,9 +71,14 @@ format: $(STAMP) ## rewrite the code in the house's format
 crds: $(STAMP) ## write crds/ and the jevons-crds chart from the models
 	$(BIN)/jevons crds --out crds --chart helm/jevons-crds --docs docs/reference/api.md
 
+.PHONY: chart
+chart: $(STAMP) ## write the chart's values and schema from their one commented source
+	$(BIN)/python tools/chart_values.py
+
 .PHONY: drift
 drift: $(STAMP) ## generated files are what their sources say
 	$(BIN)/jevons crds --out crds --chart helm/jevons-crds --docs docs/reference/api.md --check
+	$(BIN)/python tools/chart_values.py --check
 
 .PHONY: bench
 bench: tools ## the benchmarks, each with its baseline in the same run
