@@ -22,8 +22,9 @@ from jevons.cluster.view import Signals, View, Viewer
 from jevons.controller.audit import Audit, document
 from jevons.controller.health import Heartbeat
 from jevons.controller.metrics import LastPass, OperatorMetrics
+from jevons.controller.outage import Outage
 from jevons.core.decide import decide
-from jevons.core.observed import Known
+from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import Decision, RouterCurve, Snapshot
 from jevons.core.spec import Key
 from jevons.ports import Clock, DemandSource, Metrics, MetricSource
@@ -119,8 +120,7 @@ class Loop:
         self._reading: Metrics | None = None
         self._saving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._saving.set_result(None)
-        self._down_since_s: float | None = None
-        self._back_since_s: float | None = None
+        self._outage = Outage(shortest_s=2 * timing.scrape_interval_s)
 
     async def run(self) -> None:
         """Until cancelled; then what is worth keeping is stored."""
@@ -143,11 +143,7 @@ class Loop:
             began = self._clock.monotonic()
             reading = await self._source.read()
             now_s = self._clock.now()
-            if isinstance(reading.health, Known):
-                if self._down_since_s is not None:
-                    self._back_since_s, self._down_since_s = now_s, None
-            elif self._down_since_s is None:
-                self._down_since_s = now_s
+            if self._outage.saw(now_s, answered=isinstance(reading.health, Known)) and isinstance(reading.health, Unknown):
                 log.warning("metrics unavailable", reason=reading.health.reason, detail=reading.health.detail)
             self._reading = reading
             self._metrics.queries.set(reading.queries)
@@ -199,8 +195,8 @@ class Loop:
             inventory=view.inventory,
             shared_budgets=view.budgets,
             metrics=reading.health,
-            metrics_down_since_s=self._down_since_s,
-            metrics_back_since_s=self._back_since_s,
+            metrics_down_since_s=self._outage.down_since_s,
+            metrics_back_since_s=self._outage.back_since_s,
             started_at_s=self._started_at_s,
             scrape_interval_s=self._timing.scrape_interval_s,
             router=self._router,
