@@ -43,7 +43,10 @@ class Queries:
 
 
 def build(scrape_interval_s: float) -> Queries:
-    """The queries for a scrape interval [s]. What pods say looks back 4 intervals, so that an idle pod is seen idle; gateways' rates at least a minute."""
+    """The queries for a scrape interval [s].
+
+    What pods say looks back 4 intervals, so that an idle pod is seen idle; gateways' rates at least a minute.
+    """
     look, rate = f"{_whole(4 * scrape_interval_s)}s", f"{_whole(max(60.0, 4 * scrape_interval_s))}s"
     by, by_class = "namespace, deployment", "namespace, deployment, class"
     return Queries(
