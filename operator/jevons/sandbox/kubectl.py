@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,18 @@ import yaml
 from jevons.sandbox.processes import KubectlError
 
 
-class Kubectl:
+class Kubectl(ABC):
     """A cluster as its administrator sees it. Not tied to an event loop."""
 
     @property
+    @abstractmethod
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def kubectl_path(self) -> Path:
         """The program."""
-        raise NotImplementedError
 
     @property
     def environment(self) -> Mapping[str, str]:
