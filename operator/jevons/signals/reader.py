@@ -54,6 +54,7 @@ class PrometheusReader:
         asked = len(self._queries.all)
         try:
             answers = await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._running)), HARD_DEADLINE_S)
+            metrics = join(answers, clock_s=self._clock(), stale_after_s=self._stale_after_s)
         except TimeoutError:
             return nothing("SourceDown", f"no answer within {HARD_DEADLINE_S:.0f} s", asked)
         except MetricsUnavailable as error:
@@ -61,7 +62,7 @@ class PrometheusReader:
         except Exception as error:  # noqa: BLE001  whatever a broken answer makes the library do, the pass goes on without it
             log.warning("Prometheus could not be read", error=repr(error))
             return nothing("SourceDown", repr(error)[:200], asked)
-        return join(answers, clock_s=self._clock(), stale_after_s=self._stale_after_s)
+        return metrics
 
     def close(self) -> None:
         """Give the thread up without waiting for it."""
@@ -92,7 +93,7 @@ def _pods(gauges: list[SeriesData], counters: list[SeriesData], gpus: list[Serie
     """Signals by pod, of engines and GPUs together."""
     engines: dict[PodKey, list[SeriesData]] = {}
     for series in [*gauges, *counters]:
-        if series.labels.get("namespace") and series.labels.get("pod"):
+        if series.labels.get("__name__") and series.labels.get("namespace") and series.labels.get("pod"):
             engines.setdefault((series.labels["namespace"], series.labels["pod"]), []).append(series)
     devices: dict[PodKey, list[SeriesData]] = {}
     for series in gpus:

@@ -39,6 +39,8 @@ def parse(result: Sequence[Mapping[str, Any]]) -> list[SeriesData]:
     """Series of a vector or matrix answer; malformed entries are left out."""
     series = []
     for entry in result:
+        if not isinstance(entry, Mapping):
+            continue
         labels, points = entry.get("metric"), entry.get("values") or ([entry["value"]] if entry.get("value") else [])
         try:
             series.append(SeriesData(dict(labels or {}), tuple((float(at), str(value)) for at, value in points)))

@@ -89,6 +89,23 @@ async def test_what_is_not_an_answer_of_prometheus_is_refused(stand, body):
     assert metrics.health.reason == "SourceDown"
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "x",
+        1767225600.0,
+        {"metric": {"namespace": "a", "pod": "p"}, "values": [[1, "1"]]},
+        {"metric": {"namespace": "a", "deployment": "d", "bin": "\u00b2"}, "value": [1, "1"]},
+        {"metric": {"namespace": ["a"], "deployment": "d", "pod": {}, "__name__": "vllm:num_requests_running"}, "value": [1, "1"]},
+    ],
+)
+async def test_an_entry_of_another_shape_never_raises_and_is_never_a_reading(stand, entry):
+    stand.answer = lambda _: web.Response(body=orjson.dumps({"status": "success", "data": {"resultType": "vector", "result": [entry]}}))
+    metrics, _ = await stand.read()
+    assert not [pod for pod in metrics.pods.values() if isinstance(pod.running, Known)]
+    assert not metrics.held
+
+
 async def test_a_redirect_is_not_followed(stand):
     stand.answer = lambda _: web.Response(status=302, headers={"Location": f"{stand.url}/elsewhere"})
     metrics, _ = await stand.read()

@@ -62,3 +62,4 @@ def test_the_same_thing_scraped_by_two_jobs_is_a_duplicate():
 
 def test_malformed_entries_are_left_out():
     assert parse([{"metric": {}, "value": ["x"]}, {"metric": None, "values": [[1, "2"]]}]) == [SeriesData({}, ((1.0, "2"),))]
+    assert parse([1767225600.0, "1", None, ["x"]]) == []
