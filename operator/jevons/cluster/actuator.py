@@ -92,6 +92,9 @@ class Actuator:
                 reason = error.reason or str(error.status)
                 outcome.failures[reason] = outcome.failures.get(reason, 0) + 1
                 log.warning("not carried out", object=name, error=str(error))
+            except Exception as error:
+                outcome.failures["InternalError"] = outcome.failures.get("InternalError", 0) + 1
+                log.exception("not carried out", object=name, error=repr(error))
 
     async def _deployment(self, record: CustomRecord, state: DeploymentState, decided: DeploymentDecision, work: _Round) -> None:
         """Children, replicas, status, events of one object. Events go with a change of the status: a restart tells nothing twice."""

@@ -134,7 +134,12 @@ def meta(item: Mapping[str, Any]) -> Meta:
 def _count(value: object) -> int:
     """A whole quantity of an extended resource; 0 for what is not one."""
     text = str(value)
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() and len(text) < 10 else 0
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """An object as it is; anything else as an empty one: pod templates of tenants pass the schema whatever stands in them."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _extended(resources: Mapping[str, Any]) -> dict[str, int]:
@@ -149,17 +154,18 @@ def _conditions(item: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _requests(pod_spec: Mapping[str, Any]) -> dict[str, int]:
     """Extended resources over all containers."""
     requests: dict[str, int] = {}
-    for container in pod_spec.get("containers") or []:
-        resources = container.get("resources") or {}
-        for name, count in _extended({**(resources.get("requests") or {}), **(resources.get("limits") or {})}).items():
+    containers = pod_spec.get("containers")
+    for container in containers if isinstance(containers, list) else []:
+        resources = mapping(mapping(container).get("resources"))
+        for name, count in _extended({**mapping(resources.get("requests")), **mapping(resources.get("limits"))}).items():
             requests[name] = requests.get(name, 0) + count
     return requests
 
 
 def pod_template(template: Mapping[str, Any]) -> PodTemplate:
     """What a pod template (`{metadata, spec}`) asks for."""
-    spec = template.get("spec") or {}
-    return PodTemplate(_requests(spec), spec.get("nodeSelector") or {})
+    spec = mapping(template.get("spec"))
+    return PodTemplate(_requests(spec), mapping(spec.get("nodeSelector")))
 
 
 def _template(spec: Mapping[str, Any]) -> PodTemplate:

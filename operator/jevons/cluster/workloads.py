@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from jevons.cluster.connect import APPLY_PATCH, Api, ApiError, Kind
-from jevons.cluster.records import OWNER, TEMPLATE_ANNOTATION, CustomRecord, WorkloadRecord
+from jevons.cluster.records import OWNER, TEMPLATE_ANNOTATION, CustomRecord, WorkloadRecord, mapping
 from jevons.cluster.scale import set_replicas
 from jevons.cluster.view import LABEL_DEPLOYMENT, LABEL_VARIANT, child_name
 from jevons.cluster.world import INFERENCE_DEPLOYMENTS, Collection, World
@@ -34,8 +34,8 @@ def templates(owner: CustomRecord) -> dict[str, Mapping[str, Any]]:
 def child(owner: CustomRecord, variant: str, template: Mapping[str, Any]) -> dict[str, Any]:
     """The whole child without replicas: selector and pod labels are ours, everything else of the pod template is the author's."""
     labels = {LABEL_DEPLOYMENT: owner.meta.name, LABEL_VARIANT: variant}
-    metadata = template.get("metadata") or {}
-    pod_labels = {**(metadata.get("labels") or {}), **labels}
+    metadata = mapping(template.get("metadata"))
+    pod_labels = {**mapping(metadata.get("labels")), **labels}
     spec = {
         "selector": {"matchLabels": labels},
         "template": {

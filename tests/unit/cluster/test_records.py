@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from jevons.cluster import records, selectors
+import pytest
+
+from jevons.cluster import records, selectors, workloads
 
 SCALE = {"f:spec": {"f:replicas": {}}}
 
@@ -34,6 +36,22 @@ def test_an_empty_object_has_a_record_of_every_kind():
     for extract in (records.pod, records.node, records.workload, records.autoscaler, records.custom):
         assert extract({}).meta.name == ""
         assert extract({"metadata": None, "spec": None, "status": None}).meta.version == 0
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "x",
+        ["x"],
+        {"containers": "x", "nodeSelector": ["x"]},
+        {"containers": ["x", None, {"resources": "x"}, {"resources": {"requests": ["x"], "limits": "x"}}]},
+        {"containers": [{"resources": {"limits": {"nvidia.com/gpu": "\u00b2"}}}, {"resources": {"limits": {"nvidia.com/gpu": "9" * 5000}}}]},
+    ],
+)
+def test_a_template_with_anything_in_it_asks_for_nothing(spec):
+    assert records.pod_template({"spec": spec}) == records.PodTemplate({}, {})
+    owner = records.custom({"metadata": {"name": "assistant", "namespace": "a", "uid": "u"}})
+    assert workloads.child(owner, "small", {"metadata": spec, "spec": spec})["metadata"]["name"] == "assistant-small"
 
 
 def test_our_scaler_owns_the_replicas_even_when_it_shares_them():
