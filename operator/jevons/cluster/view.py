@@ -245,7 +245,10 @@ class _PodIndex:
         self._values: dict[tuple[str, str], dict[str, list[PodRecord]]] = {}
 
     def matching(self, namespace: str, selector: str) -> Iterator[PodRecord]:
-        """Unfinished pods of the namespace that the selector chooses; none for an empty or unreadable selector."""
+        """Unfinished pods of the namespace that the selector chooses; none for an empty or unreadable selector.
+
+        A pod in phase Failed (evicted, refused by its node) stays as an object long after it gave its accelerators back and was replaced.
+        """
         terms = selectors.parse(selector) if selector else None
         if not terms:
             return iter(())
@@ -253,7 +256,7 @@ class _PodIndex:
         candidates = self._pods.get(namespace, [])
         if operator == "in":
             candidates = [pod for value in values for pod in self._by_value(namespace, key).get(value, [])]
-        return (pod for pod in candidates if not (pod.finished and not pod.failed) and selectors.matches(terms, pod.meta.labels))
+        return (pod for pod in candidates if not pod.finished and selectors.matches(terms, pod.meta.labels))
 
     def _by_value(self, namespace: str, key: str) -> dict[str, list[PodRecord]]:
         index = self._values.get((namespace, key))
