@@ -77,7 +77,8 @@ def _accrued(account: Account | None, state: DeploymentState, tariff: Tariff, bu
     fresh = account is None
     if account is None:
         account = Account(as_of_s=now)
-    pods, scheduled = _metered(state, account.pods)
+    # of an object that cannot be read no pods are known: what ran last is billed on
+    pods, scheduled = (dict(account.pods), {}) if state.invalid else _metered(state, account.pods)
     bill: Bill = {}
     earliest_s = account.as_of_s if account.pods and not account.closed else now
     for uid, pod in pods.items():
@@ -181,7 +182,11 @@ def _top_up(bill: Bill, pods: Mapping[str, MeteredPod], tariff: Tariff, start_s:
 
 
 def _counted(account: Account, state: DeploymentState, *, fresh: bool) -> tuple[tuple[float, float] | None, float, float]:
-    """The counters as read, and what was (offered, useful) since: a counter that fell began anew, so all of it is new."""
+    """The counters as read, and what was (offered, useful) since.
+
+    They are sums over all gateways: one that fell lost a gateway, or that one began anew. What the others had counted is not new, so nothing is
+    added: a few answers too few make a useful one look dearer, a whole history counted twice would make it look cheap.
+    """
     if not isinstance(state.outcomes, Known):
         return account.counters, 0.0, 0.0
     read: Outcomes = state.outcomes.value
@@ -190,8 +195,8 @@ def _counted(account: Account, state: DeploymentState, *, fresh: bool) -> tuple[
     offered, useful = account.counters
     return (
         (read.offered, read.useful),
-        read.offered - offered if read.offered >= offered else read.offered,
-        read.useful - useful if read.useful >= useful else read.useful,
+        max(0.0, read.offered - offered),
+        max(0.0, read.useful - useful),
     )
 
 

@@ -102,10 +102,25 @@ def test_periods_are_sums_of_quarter_hours():
     assert account.spent_since(BUCKET + 9000.0) == 0
 
 
+def test_pods_of_an_object_that_became_unreadable_are_billed_on():
+    running = at(pod("a", scheduled_at_s=NOW))
+    unreadable = world(state(deployment(SMALL), {"small": variant_state()}, invalid="spec.budget.timeZone: no such zone"))
+    account = metered([(NOW, running), *[(NOW + 60.0 * i, unreadable) for i in range(1, 31)], (NOW + 1860.0, running)])
+    assert account.usd == pytest.approx(Decimal("3.67") * 1860 / 3600, abs=Decimal("1e-20"))
+    assert account.estimated_at_s is None
+
+
+def test_a_gateway_that_went_away_is_not_counted_again():
+    """The counters are sums over gateways."""
+    sums = [(0.0, 0.0), (2e6, 1.9e6), (1e6, 9.5e5), (1e6 + 10.0, 9.5e5 + 9.0)]
+    account = metered([(NOW + 15.0 * i, at(outcomes=Known(Outcomes(*each), NOW))) for i, each in enumerate(sums)])
+    assert (account.offered, account.useful) == (2e6 + 10.0, 1.9e6 + 9.0)
+
+
 def test_counters_survive_a_reset():
     seen = [(NOW, Outcomes(0.0, 0.0)), (NOW + 15.0, Outcomes(10.0, 9.0)), (NOW + 30.0, Outcomes(4.0, 3.0)), (NOW + 45.0, Outcomes(6.0, 5.0))]
     account = metered([(now, at(outcomes=Known(outcomes, now))) for now, outcomes in seen])
-    assert (account.offered, account.useful) == (16.0, 14.0)
+    assert (account.offered, account.useful) == (12.0, 11.0)
 
 
 def test_a_full_account_fits_its_config_map():
