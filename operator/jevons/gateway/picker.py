@@ -76,17 +76,19 @@ class Picker:
 
     def answer(self, headers: dict[str, str], body: bytes) -> bytes:
         """A ProcessingResponse: where a whole request goes. Raises Refusal; what is unforeseen is logged without the request's content, and a 500."""
-        now = self._clock()
         try:
-            request = parse(headers.get(":path", ""), headers, body)
-            request, arrival = respond.returning(request, self._secret, fresh_id=uuid.uuid4().hex, now_ms=now * 1000)
-            decision = self.decider.decide(request, arrival, now)
+            return self._decided(headers, body, self._clock())
         except Refusal:
             raise
         except Exception as error:  # noqa: BLE001 - the top of one request: the others go on
             where = traceback.extract_tb(error.__traceback__)[-1]  # not the message: it may quote the prompt
             log.error("request not decided", error=type(error).__name__, where=f"{where.filename}:{where.lineno}")  # noqa: TRY400
             raise Refusal(500, "internal_error", "The gateway could not decide on this request.") from None
+
+    def _decided(self, headers: dict[str, str], body: bytes, now: float) -> bytes:
+        request = parse(headers.get(":path", ""), headers, body)
+        request, arrival = respond.returning(request, self._secret, fresh_id=uuid.uuid4().hex, now_ms=now * 1000)
+        decision = self.decider.decide(request, arrival, now)
         self._report(decision, arrival, now)
         built_at = self.decider.table.built_at
         metadata = respond.metadata_for(decision, arrival, request, table_age_s=now - built_at if built_at else 0.0)

@@ -4,8 +4,9 @@ import orjson
 import pytest
 
 from jevons.classifier import load_scorer
+from jevons.gateway.errors import Refusal
 from jevons.gateway.steps.classify import PromptScorer
-from jevons.gateway.steps.parse import EDGE_BYTES, parse
+from jevons.gateway.steps.parse import EDGE_BYTES, MAX_DEPTH, parse
 
 QUESTION = "What is the capital of France? A. Paris B. Rome C. Oslo D. Bern"
 FILLER = "You are a careful assistant of a large company and follow these rules without exception. " * 200
@@ -66,3 +67,33 @@ def test_a_system_prompt_does_not_change_the_score():
     scorer = PromptScorer(load_scorer())
     alone, behind = chat(("user", QUESTION)), chat(("system", FILLER), ("user", QUESTION))
     assert abs(scorer.score(alone) - scorer.score(behind)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("more", "param"), [({"tools": 5}, "tools"), ({"tools": True}, "tools"), ({"messages": 5}, None), ({"messages": True}, None)]
+)
+def test_a_field_of_the_wrong_shape_is_refused_or_left_to_the_engine_and_never_a_fault(more, param):
+    if param is None:
+        assert asked("/v1/completions", prompt=QUESTION, **more).messages == 1
+        return
+    with pytest.raises(Refusal) as refusal:
+        asked("/v1/completions", prompt=QUESTION, **more)
+    assert (refusal.value.status, refusal.value.param) == (400, param)
+
+
+@pytest.mark.parametrize("name", ["prompt", "metadata"])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_what_is_accepted_can_be_written_again_and_what_is_nested_deeper_is_refused(name, opening, closing):
+    def nested(depth):
+        value = opening * depth + b"1" + closing * depth
+        return parse("/v1/completions", {}, b'{"model":"m","prompt":"p","%s":%s}' % (name.encode(), value))
+
+    assert orjson.dumps(nested(MAX_DEPTH - 1).body)
+    for depth in (MAX_DEPTH, 1000):
+        with pytest.raises(Refusal, match="nested deeper") as refusal:
+            nested(depth)
+        assert refusal.value.status == 400
+
+
+def test_brackets_in_words_are_no_nesting():
+    assert asked("/v1/completions", prompt="[{" * 500).text == "[{" * 500

@@ -1,6 +1,7 @@
 """Step 1: read the body once, check what routing and rewriting rely on, and leave everything else to the engine.
 
-orjson refuses documents nested deeper than 1,024 and number bombs by itself. Strings stay strings: nothing here follows a URL or opens a file that
+orjson refuses number bombs by itself. It reads documents nested up to 1,024 deep and writes them only up to 254, so deeper than `MAX_DEPTH` is
+refused here: what was decided can always be sent on. Strings stay strings: nothing here follows a URL or opens a file that
 a request names.
 """
 
@@ -15,6 +16,7 @@ import orjson
 from jevons.gateway.errors import Refusal, invalid
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_DEPTH = 200
 MAX_NAME_CHARACTERS = 320
 EDGE_BYTES = 8_192
 """The classifier reads so much of a question's beginning and of its end."""
@@ -78,7 +80,20 @@ def parse(path: str, headers: Mapping[str, str], raw: bytes) -> Request:
         raise invalid(f"The request body is not valid JSON: {error}.") from None
     if not isinstance(body, dict):
         raise invalid(f"The request body must be a JSON object, not {type(body).__name__}.")
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _deeper_than(body, MAX_DEPTH):
+        raise invalid(f"The request body is nested deeper than {MAX_DEPTH} levels.")
     return _request(kind, headers, body)
+
+
+def _deeper_than(document: dict[str, Any], most: int) -> bool:
+    """Whether lists and objects stand in each other more than `most` deep."""
+    level: list[Any] = [document]
+    for _ in range(most):
+        inner = [value for item in level for value in (item.values() if isinstance(item, dict) else item)]
+        level = [value for value in inner if isinstance(value, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _request(kind: str, headers: Mapping[str, str], body: dict[str, Any]) -> Request:
@@ -87,6 +102,8 @@ def _request(kind: str, headers: Mapping[str, str], body: dict[str, Any]) -> Req
         raise invalid("You must provide a model parameter.", param="model")
     if len(model) > MAX_NAME_CHARACTERS or not model.isprintable():
         raise invalid(f"model must be at most {MAX_NAME_CHARACTERS} printable characters.", param="model")
+    _typed(body, "tools", list)
+    turns = body.get("messages")
     choices = _typed(body, "n", int)
     options = _typed(body, "stream_options", dict) or {}
     parts = list(_texts(kind, body))
@@ -98,7 +115,7 @@ def _request(kind: str, headers: Mapping[str, str], body: dict[str, Any]) -> Req
         stream=bool(_typed(body, "stream", bool)),
         text="\n".join(part for part in parts if part),
         question=_question(kind, body),
-        messages=len(body.get("messages") or ()) or 1,
+        messages=len(turns) if turns and isinstance(turns, list) else 1,
         images=_images(body),
         needs=_needs(body),
         max_output=_output_limit(kind, body),
