@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from jevons.gateway.access_log import Record
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.sessions import SessionTable
-from jevons.gateway.table import Table
+from jevons.gateway.table import Table, Variant
 from jevons.gateway.tokens import TokenEstimator
 
 _POD_FAILED = frozenset({"UF", "UC", "URX", "UPE", "LR"})
@@ -37,16 +37,25 @@ class Settling:
             if elsewhere or not _POD_FAILED.isdisjoint(record.flags.split(",")):
                 self.inflight.failed(record.picked, ended_s)
         usd = self._usd(record) if counted else 0.0 if record.redirected else None
-        if record.session is not None and usd is not None and usd != record.reserved_usd:
-            self.sessions.note(record.session, ended_s, usd=usd - record.reserved_usd)
+        more = 0.0 if usd is None else usd - record.reserved_usd
+        relayed = counted and not record.picked and record.events > 0  # by the waiting room: no picker has noted this call
+        if record.session is not None and (more or relayed):
+            self.sessions.note(record.session, ended_s, quality=self._quality(record) if relayed else 0.0, usd=more, calls=int(relayed))
         if counted and record.raw_tokens and record.prompt_tokens and not record.aborted:
             name = f"{record.namespace}/{record.deployment}@{record.variant}"
             self.tokens.observe(name, raw=record.raw_tokens, prompt_tokens=record.prompt_tokens, completion_tokens=record.completion_tokens or 0)
 
+    def _variant(self, record: Record) -> Variant | None:
+        model = self.table().models.get(f"{record.namespace}/{record.deployment}")
+        return model.variant(record.variant) if model else None
+
+    def _quality(self, record: Record) -> float:
+        variant = self._variant(record)
+        return variant.quality if variant else 0.0
+
     def _usd(self, record: Record) -> float | None:
         """What the request cost; None when its variant has no price, or its tokens are not known."""
-        model = self.table().models.get(f"{record.namespace}/{record.deployment}")
-        variant = model.variant(record.variant) if model else None
+        variant = self._variant(record)
         if variant is None or variant.usd_per_1k is None:
             return None
         if record.prompt_tokens is None:

@@ -124,3 +124,14 @@ def test_a_request_that_left_through_the_room_gives_back_what_its_first_pick_had
     assert settling.sessions.read(77, 1_037.0, 3600.0).usd == pytest.approx(-0.004)
     assert settling.inflight.outliers([record.picked], 1_037.5) == [True]
     assert settling.tokens.learned == {}
+
+
+def test_a_stream_that_the_room_relayed_is_a_call_of_its_conversation(settling, record):
+    settling(replace(record, picked="", work=0.0, reserved_usd=0.0), True)
+    had = settling.sessions.read(77, 1_037.0, 3600.0)
+    assert (had.calls, had.quality, had.usd) == (1, 1.0, pytest.approx(0.05 * 60 / 1000))
+
+
+def test_a_start_that_failed_is_no_call(settling, record):
+    settling(replace(record, picked="", work=0.0, reserved_usd=0.0, events=0, prompt_tokens=None, completion_tokens=None, code=503), True)
+    assert settling.sessions.read(77, 1_037.0, 3600.0).calls == 0

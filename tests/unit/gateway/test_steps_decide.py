@@ -1,6 +1,7 @@
 """The steps together, on mapped files, without a server."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -110,6 +111,15 @@ def test_a_session_ends_at_its_calls_and_at_its_money(decider):
     with pytest.raises(Refusal) as refusal:
         decide(decider, request(max_output=300, user="money"))
     assert refusal.value.code == "budget_exceeded"
+
+
+def test_a_request_that_has_to_wait_reserves_nothing_until_a_pod_has_it(decider):
+    model = table().models["team-a/assistant"]
+    large = replace(model.variant("large"), pods=())
+    decider.table = replace(decider.table, models={model.key: replace(model, variants=(large, *model.variants[1:]))})
+    decision = decide(decider, request(model="assistant@large", user="u"))
+    assert (decision.held, decision.reserved_usd) == (True, 0.0)
+    assert decider.sessions.read(decision.session, NOW, 3600.0).usd == 0.0
 
 
 def test_a_cold_model_goes_to_the_room_alone_with_what_the_room_needs(decider):

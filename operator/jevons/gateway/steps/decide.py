@@ -161,7 +161,7 @@ class Decider:
             output_limit=limit,
             team=team,
             session=session,
-            reserved_usd=usd,
+            reserved_usd=0.0 if choice.cold else usd,
             deadline_ms=arrival.at_ms + 1000 * min(model.wake_timeout_s, max_wait_of(request.headers)),
             wake=choice.wake,
         )
