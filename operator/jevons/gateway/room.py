@@ -21,10 +21,11 @@ import orjson
 import uvloop
 from aiohttp import web
 
+from jevons.gateway import room_http
 from jevons.gateway.demand import DemandClient, dns_resolver, token_file
 from jevons.gateway.inflight import ROOM, Inflight
 from jevons.gateway.room_hold import Holder
-from jevons.gateway.room_http import Limits, Room, application
+from jevons.gateway.room_http import Limits, Room
 from jevons.gateway.room_queue import RoomQueue
 from jevons.gateway.room_relay import Relay
 from jevons.gateway.table import TableFile, write_atomic
@@ -76,7 +77,7 @@ async def serve(options: argparse.Namespace) -> None:
     limits = Limits(grace_s=options.grace, comment_s=min(15.0, options.comment_every))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False) as session:
         room = Room(holder, Relay(session, Inflight(state / "inflight.bin", ROOM)), limits)
-        runner = web.AppRunner(application(room), access_log=None, handler_cancellation=True, shutdown_timeout=2.0)
+        runner = room_http.runner(room)
         await runner.setup()
         site = _site(runner, options)
         await site.start()

@@ -36,6 +36,8 @@ REMEMBERED = 10_000
 OVERLOADED_RETRY_S = 10.0
 RELAY_TRIES = 20
 RELAY_PAUSE_S = 0.5
+HEADER_BYTES = 65_536
+"""One header, or the path, may be so long: more than Envoy lets in (16 KiB), so what a warm model answers a sleeping one does not refuse."""
 _HOST = re.compile(r"[A-Za-z0-9.\-_:\[\]]{1,255}")
 
 log = structlog.get_logger(__name__)
@@ -232,8 +234,9 @@ def milliseconds(headers: Mapping[str, str], name: str, otherwise: float) -> flo
         return otherwise
 
 
-def application(room: Room) -> web.Application:
-    """The room as an aiohttp application; run it with `handler_cancellation` so that a client that leaves frees its place."""
+def runner(room: Room) -> web.AppRunner:
+    """The room as a server, not yet listening. A handler is cancelled when its client leaves, which frees its place."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", room.handle)
-    return app
+    more: dict[str, Any] = {"access_log": None, "max_line_size": HEADER_BYTES, "max_field_size": HEADER_BYTES}
+    return web.AppRunner(app, handler_cancellation=True, shutdown_timeout=2.0, **more)
