@@ -43,12 +43,14 @@ class Child:
             started = time.monotonic()
             self.process = await asyncio.create_subprocess_exec(*self.command, stdout=sys.stderr, preexec_fn=die_with_parent, pass_fds=self.pass_fds)
             code = await self.process.wait()
-            if self._stopping:
+            lived = time.monotonic() - started
+            if not self._stopping:
+                self.restarts += 1
+                backoff = BACKOFF_S[0] if lived > STEADY_S else min(BACKOFF_S[1], backoff * 2)
+                log.warning("child ended, starting it again", child=self.name, code=code, after_s=round(lived, 1), wait_s=backoff)
+                await asyncio.sleep(backoff)
+            if self._stopping:  # it may have been told so while it waited
                 return
-            self.restarts += 1
-            backoff = BACKOFF_S[0] if time.monotonic() - started > STEADY_S else min(BACKOFF_S[1], backoff * 2)
-            log.warning("child ended, starting it again", child=self.name, code=code, after_s=round(time.monotonic() - started, 1), wait_s=backoff)
-            await asyncio.sleep(backoff)
 
     async def stop(self, grace_s: float) -> None:
         """SIGTERM, and SIGKILL after `grace_s`."""

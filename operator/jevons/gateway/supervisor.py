@@ -30,6 +30,7 @@ from jevons.gateway.envoy.bootstrap import EnvoySettings, write_bootstrap
 from jevons.gateway.processes import Child
 from jevons.gateway.room import BACKLOG
 from jevons.gateway.serve_picker import socket_of
+from jevons.gateway.table import write_atomic
 
 DRAIN_S = 30.0
 SOCKET_PATH_MAX = 100
@@ -105,8 +106,7 @@ class Supervisor:
         state.mkdir(parents=True, exist_ok=True)
         secret = state / "secret"
         if not secret.exists():
-            secret.touch(mode=0o600)
-            secret.write_bytes(secrets.token_bytes(32))
+            write_atomic(secret, secrets.token_bytes(32))  # mode 0600; never half of it: an empty key would seal nothing
         inflight.reset(state / "inflight.bin")
         for path in self.settings.pickers:
             path.unlink(missing_ok=True)

@@ -1,0 +1,39 @@
+"""What the supervisor leaves in the state folder before it starts anybody."""
+
+import stat
+
+import pytest
+
+from jevons.gateway import supervisor
+from jevons.gateway.supervisor import GatewayOptions, Supervisor
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    made = []
+
+    def prepared():
+        one = Supervisor(GatewayOptions(tmp_path, None, listen="127.0.0.1:0", room_address="127.0.0.1:0", metrics_port=0))
+        made.append(one)
+        one.prepare()
+        return (tmp_path / "secret").read_bytes()
+
+    yield prepared
+    for one in made:
+        if one._room_socket is not None:
+            one._room_socket.close()
+
+
+def test_the_secret_is_whole_private_and_kept(prepare, tmp_path):
+    secret = prepare()
+    assert len(secret) == 32
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+    assert prepare() == secret
+
+
+def test_a_secret_that_could_not_be_written_is_made_at_the_next_start(prepare, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(supervisor.secrets, "token_bytes", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare()
+    assert len(prepare()) == 32
