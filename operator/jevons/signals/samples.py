@@ -35,7 +35,7 @@ class SeriesData:
     points: tuple[tuple[float, str], ...]
 
 
-def parse(result: Sequence[Mapping[str, Any]]) -> list[SeriesData]:
+def parse(result: Sequence[Any]) -> list[SeriesData]:
     """Series of a vector or matrix answer; malformed entries are left out."""
     series = []
     for entry in result:
