@@ -74,7 +74,9 @@ class Lister:
                 items += found
                 versions.append(int(version) if version.isdigit() else 0)
         except ApiError as error:
-            if kind in OPTIONAL and error.status in {403, 404}:
+            # a refusal of what could be read before is an outage: to forget autoscalers or namespaces would act on targets and past budgets
+            seen_before = collection.synced and collection.available
+            if kind in OPTIONAL and (error.status == 404 or (error.status == 403 and not seen_before)):
                 collection.available = False
                 collection.replace([], 2**63)
                 return
