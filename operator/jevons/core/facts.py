@@ -194,7 +194,7 @@ def _variant(
 def _hourly(snapshot: Snapshot, variant: Variant, state: VariantState | None, price: Decimal | None, now: float) -> Decimal | None:
     """USD/h of the pods that hold accelerators now."""
     total, plain = ZERO, 0
-    for pod in state.pods if state is not None else ():
+    for pod in state.pods if state is not None and not state.target.paid_elsewhere else ():
         if pod.scheduled_at_s is None:
             continue
         if not pod.spot:

@@ -141,7 +141,7 @@ def _metered(state: DeploymentState, before: Mapping[str, MeteredPod]) -> tuple[
     scheduled: dict[str, float] = {}
     for variant in state.spec.variants:
         seen = state.variants.get(variant.name)
-        if seen is None:
+        if seen is None or seen.target.paid_elsewhere:
             continue
         name, accelerator, count = variant.name, variant.accelerator_class, variant.accelerator_count
         for pod in seen.pods:

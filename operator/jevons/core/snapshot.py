@@ -77,6 +77,11 @@ class TargetState:
     """Foreign changes seen within the last 30 minutes; from the second after a pause on it is a standing rival."""
     foreign_writer: str = ""
 
+    @property
+    def paid_elsewhere(self) -> bool:
+        """Its pods are on the account of the deployment that holds the target: nothing is paid twice."""
+        return self.problem == "TargetClaimed"
+
 
 @dataclass(frozen=True, slots=True)
 class VariantState:

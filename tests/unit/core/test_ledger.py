@@ -9,12 +9,13 @@ from decimal import Decimal
 import pytest
 from core_worlds import A100, KEY, NOW, SMALL, deployment, pod, state, variant_state, world
 
+from jevons.core.decide import decide
 from jevons.core.ledger import Account, Ledger
 from jevons.core.memory import DeploymentMemory, Memory, Trend, VariantMemory
 from jevons.core.metering import accrue
 from jevons.core.observed import Known
 from jevons.core.snapshot import Outcomes
-from jevons.core.spec import AcceleratorClass, BudgetSpec, Price, SharedBudget
+from jevons.core.spec import AcceleratorClass, BudgetSpec, Key, Price, SharedBudget
 
 BUCKET = 1_767_261_600.0
 
@@ -108,6 +109,18 @@ def test_pods_of_an_object_that_became_unreadable_are_billed_on():
     account = metered([(NOW, running), *[(NOW + 60.0 * i, unreadable) for i in range(1, 31)], (NOW + 1860.0, running)])
     assert account.usd == pytest.approx(Decimal("3.67") * 1860 / 3600, abs=Decimal("1e-20"))
     assert account.estimated_at_s is None
+
+
+def test_pods_of_a_target_that_another_deployment_holds_are_not_paid_twice():
+    both = {
+        name: state(deployment(SMALL, key=Key("team-a", name)), {"small": variant_state(pod("a", scheduled_at_s=NOW), problem=problem)})
+        for name, problem in (("holder", None), ("claimant", "TargetClaimed"))
+    }
+    ledger = accrue(accrue(Ledger(), world(*both.values()), NOW), world(*both.values()), NOW + 60.0)
+    assert ledger.accounts[Key("team-a", "holder")].usd == Decimal("3.67") / 60
+    assert ledger.accounts[Key("team-a", "claimant")].usd == 0
+    decided = decide(world(*both.values()), NOW).deployments
+    assert [decided[Key("team-a", name)].cost.hourly_usd for name in both] == [Decimal("3.67"), 0]
 
 
 def test_a_gateway_that_went_away_is_not_counted_again():
