@@ -45,7 +45,7 @@ class Report:
 
 
 class DemandServer:
-    """The DemandSource of ports.py, fed by streams. `on_wake` is called when some deployment begins to be waited for."""
+    """The DemandSource of ports.py, fed by streams. `on_wake` is called when some variant begins to be waited for."""
 
     def __init__(self, *, on_wake: Callable[[], None], leading: Callable[[], bool], authenticate: Authenticate | None) -> None:
         self._on_wake, self._leading, self._authenticate = on_wake, leading, authenticate
@@ -140,11 +140,14 @@ class DemandServer:
             return ""
         before = self._reports.get(source)
         self._reports[source] = report
-        if any(
-            demand.held and not (before and key in before.deployments and before.deployments[key].held) for key, demand in report.deployments.items()
-        ):
+        if _waited_for(report) - (_waited_for(before) if before else set()):
             self._on_wake()
         return source
+
+
+def _waited_for(report: Report) -> set[tuple[Key, str]]:
+    """The variants that requests wait for: one may sleep while another of the same deployment is being woken."""
+    return {(key, entry.variant) for key, demand in report.deployments.items() for entry in demand.held}
 
 
 def _key(text: str) -> Key:

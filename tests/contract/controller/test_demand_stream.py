@@ -82,6 +82,10 @@ async def test_the_first_held_request_wakes_and_the_next_does_not(port):
     await call.write(message(held=[(3, 3.0)]))
     await port.heard(lambda demand: demand[KEY].held and demand[KEY].held[0].count == 3)
     assert port.wakes.empty()
+    also = message(held=[(3, 3.0)])
+    also["deployments"][str(KEY)]["held"].append({"variant": "large", "count": 1, "oldest": 4.0})
+    await call.write(also)
+    await asyncio.wait_for(port.wakes.get(), 5)
     call.cancel()
 
 
