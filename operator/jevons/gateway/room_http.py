@@ -79,10 +79,10 @@ class Room:
 
     async def _held(self, request: web.Request, waiter: Waiter, verdict: asyncio.Future[Verdict], returned: int) -> web.StreamResponse:
         body = await read_body(request, self.limits.body_bytes)
+        self.holder.resize(waiter, len(body))  # Envoy keeps the body of whoever waits, also where nothing is kept here
         streams = wants_stream(body)
         if not streams:
             body = b""
-        self.holder.resize(waiter, len(body))
         left = waiter.deadline - self._clock()
         told = await told_within(verdict, min(left, self.limits.grace_s) if streams else left)
         if told is None and streams and self._clock() < waiter.deadline:

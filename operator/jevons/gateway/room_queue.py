@@ -1,7 +1,7 @@
 """Who waits for which sleeping variant, who goes first, and when it is too much: the waiting room's order, without any IO.
 
 Interactive requests go before flex and batch ones; within that High before Normal before Low; within that teams take turns; within a team
-first come, first served. The queue is bounded per model in requests, and over all in requests and in bytes that it keeps. Every operation costs
+first come, first served. The queue is bounded per model in requests, and over all in requests and in bytes of body. Every operation costs
 O(1) in the number of waiters (there are at most 9 ranks per line).
 
 One gateway pod owns every model it sees here. With several gateway pods a model gets one owner by rendezvous hashing over them, so that one order
@@ -34,7 +34,7 @@ class QueueFull(Exception):  # noqa: N818 - the field's word
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """One held request. Times are seconds since the epoch; `size` is bytes of body that are kept for it.
+    """One held request. Times are seconds since the epoch; `size` is bytes of body that the gateway keeps for it.
 
     `settled`: no other variant will do for it (the picker has been asked twice, or its stream has begun).
     """

@@ -1,23 +1,56 @@
-"""The waiting room takes whatever Envoy lets in."""
+"""The waiting room takes whatever Envoy lets in, and no more than it has place for."""
+
+import asyncio
+import time
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from jevons.gateway.room_hold import Holder
 from jevons.gateway.room_http import Limits, Room, runner
-from jevons.gateway.room_queue import RoomQueue
+from jevons.gateway.room_queue import WAITER_BYTES, RoomQueue
+
+PATH = "/v1/chat/completions"
 
 
-async def test_a_header_or_path_as_long_as_envoy_lets_in_is_no_bad_request():
-    room = Room(Holder(RoomQueue(), lambda: None), None, Limits())
-    server = runner(room)
+@pytest.fixture
+def queue():
+    return RoomQueue(max_bytes=2 * WAITER_BYTES + 30_000)
+
+
+@pytest.fixture
+async def url(queue):
+    server = runner(Room(Holder(queue, lambda: None), None, Limits()))
     await server.setup()
-    try:
-        await web.TCPSite(server, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{server.addresses[0][1]}/v1/chat/completions?{'q' * 12_000}"
-        headers = {"authorization": "Bearer " + "t" * 15_000, "x-jevons-deadline-ms": "1"}
-        async with aiohttp.ClientSession() as session, session.post(url, headers=headers, json={"model": "m"}) as answer:
-            told = await answer.json()
-    finally:
-        await server.cleanup()
-    assert (answer.status, told["error"]["code"]) == (504, "wake_timeout")
+    await web.TCPSite(server, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{server.addresses[0][1]}{PATH}"
+    await server.cleanup()
+
+
+async def until(holds):
+    while not holds():  # noqa: ASYNC110 - it happens in another task
+        await asyncio.sleep(0.01)
+
+
+async def ask(url, *, wait_s=0.0, padding=0, **headers):
+    body = {"model": "m", "padding": "x" * padding}
+    deadline = {"x-jevons-deadline-ms": f"{1000 * (time.time() + wait_s):.0f}"}
+    async with aiohttp.ClientSession() as session, session.post(url, headers=headers | deadline, json=body) as answer:
+        return answer.status, (await answer.json())["error"]["code"]
+
+
+async def test_a_header_or_path_as_long_as_envoy_lets_in_is_no_bad_request(url):
+    told = await ask(f"{url}?{'q' * 12_000}", authorization="Bearer " + "t" * 15_000)
+    assert told == (504, "wake_timeout")
+
+
+async def test_a_body_that_only_envoy_keeps_takes_its_place_too(url, queue):
+    first = asyncio.create_task(ask(url, wait_s=60.0, padding=20_000))
+    async with asyncio.timeout(20):
+        await until(lambda: queue.count)
+        await asyncio.sleep(0.1)  # its body has been read
+        assert queue.bytes > WAITER_BYTES + 20_000
+        assert await ask(url, padding=20_000) == (429, "overloaded")
+        first.cancel()
+        await until(lambda: not queue.bytes)
