@@ -49,6 +49,6 @@ class DemandLevel:
         for (model, variant), wish in list(self._wishes.items()):
             if now - wish.last > WISH_S:
                 del self._wishes[model, variant]
-            elif model in said:
-                said[model]["held"].append({"variant": variant, "count": 1, "oldest": wish.first})
+            else:  # also of a request that another picker has counted
+                said.setdefault(model, {"held": []})["held"].append({"variant": variant, "count": 1, "oldest": wish.first})
         return said

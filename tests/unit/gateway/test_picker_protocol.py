@@ -75,6 +75,12 @@ async def test_a_wish_for_a_sleeping_variant_is_reported_at_once_and_only_once(p
     assert picker.level.level(NOW + 60)["n/m"]["held"] == []
 
 
+def test_a_wish_is_said_also_by_a_picker_that_saw_the_request_only_when_it_came_back():
+    level = DemandLevel(NOW)
+    assert level.wish("n/m", "large", NOW)
+    assert level.level(NOW) == {"n/m": {"held": [{"variant": "large", "count": 1, "oldest": NOW}]}}
+
+
 async def test_a_refusal_is_an_immediate_answer(picker):
     stream = Stream(headers(), body(b"{"))
     await picker.process(None, stream)
