@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -39,6 +40,8 @@ def command(  # noqa: PLR0917 - typer makes options of them
 
     if (envoy is None) != no_envoy:
         raise typer.BadParameter("give either --envoy PATH or --no-envoy")
+    if envoy is not None and shutil.which(envoy) is None:
+        raise typer.BadParameter(f"--envoy: {envoy} is no program that can be run")
     options = GatewayOptions(
         state_dir=state_dir.absolute(),
         envoy=envoy,

@@ -3,7 +3,9 @@
 import stat
 
 import pytest
+import typer
 
+from jevons.cli import gateway as cli
 from jevons.gateway import supervisor
 from jevons.gateway.supervisor import GatewayOptions, Supervisor
 
@@ -37,3 +39,8 @@ def test_a_secret_that_could_not_be_written_is_made_at_the_next_start(prepare, t
         with pytest.raises(ZeroDivisionError):
             prepare()
     assert len(prepare()) == 32
+
+
+def test_an_envoy_that_is_not_there_is_said_at_once(tmp_path):
+    with pytest.raises(typer.BadParameter, match="no program"):
+        cli.command(state_dir=tmp_path, envoy=tmp_path / "envoy")
