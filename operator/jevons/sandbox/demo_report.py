@@ -7,6 +7,7 @@ the very same arrivals (found with the engine model of `jevons.simulator`), paid
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -76,7 +77,7 @@ class Measured:
 def quantile(values: Sequence[float], q: float) -> float | None:
     """The q-quantile (0..1, nearest rank) of `values`, None of nothing."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else None
+    return ordered[max(0, math.ceil(q * len(ordered)) - 1)] if ordered else None
 
 
 def per_thousand(usd: Decimal, useful: int) -> float | None:
