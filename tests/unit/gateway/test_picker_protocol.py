@@ -1,5 +1,7 @@
 """One conversation with Envoy, message by message."""
 
+from dataclasses import replace
+
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
@@ -137,3 +139,29 @@ async def test_a_fault_behind_the_decision_is_500_too(picker, monkeypatch):
     stream = Stream(headers(), body())
     await picker.process(None, stream)
     assert stream.written[-1].immediate_response.status.code == 500
+
+
+async def test_of_a_prompt_only_the_body_that_goes_to_the_engine_holds_a_word(picker, tmp_path, capsys):
+    canary = "xyzzy-canary"
+    raw = b'{"model": "m", "stream": true, "messages": [{"role": "user", "content": "%s"}], "tools": [{"%s": 1}]}' % (
+        canary.encode(),
+        canary.encode(),
+    )
+    for cold in (False, True):
+        asked = raw.replace(b'"m"', b'"m@large"') if cold else raw.replace(b', "tools"', b', "x"')
+        stream = Stream(headers(), body(asked))
+        picker.decider.table = replace(picker.decider.table, models={"n/m": equipped(picker.decider.table.models["n/m"])})
+        await picker.process(None, stream)
+        answer = stream.written[-1]
+        assert canary.encode() in answer.request_body.response.body_mutation.body
+        answer.request_body.response.ClearField("body_mutation")
+        assert canary not in str(answer)
+    await picker.process(None, Stream(headers(), body(raw[:-1])))
+    assert canary not in str(picker.level.level(NOW))
+    assert all(canary.encode() not in path.read_bytes() for path in tmp_path.iterdir())
+    printed = capsys.readouterr()
+    assert canary not in printed.out + printed.err
+
+
+def equipped(model):
+    return replace(model, variants=tuple(replace(one, capabilities=("Tools",)) for one in model.variants))
