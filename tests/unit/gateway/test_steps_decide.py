@@ -1,5 +1,6 @@
 """The steps together, on mapped files, without a server."""
 
+import difflib
 import time
 from dataclasses import replace
 
@@ -157,6 +158,19 @@ def test_names_resolve_short_full_and_with_a_variant():
         with pytest.raises(Refusal) as refusal:
             find_model(known, name)
         assert refusal.value.status == 404
+
+
+def test_of_many_names_the_closest_are_found_by_a_look_at_few(monkeypatch):
+    looked_at = []
+    close_look = difflib.get_close_matches
+    monkeypatch.setattr(difflib, "get_close_matches", lambda word, names, **more: looked_at.append(len(names)) or close_look(word, names, **more))
+    models = [replace(table().models["team-a/assistant"], namespace=f"team-{number}", name="assistant", variants=()) for number in range(250)]
+    many = Table({one.key: one for one in models} | {"team-x/summariser": replace(models[0], variants=())}, {"summariser": "team-x/summariser"})
+    for typo in ("sumariser", "ummariser", "summarizer", "team-x/sumariser", "z", ""):
+        with pytest.raises(Refusal) as refusal:
+            find_model(many, typo)
+        assert ("summariser" in refusal.value.message.split("Did you mean")[-1]) == (len(typo) > 1)
+    assert max(looked_at) <= 8
 
 
 def test_a_ticket_brings_back_the_arrival_and_the_clients_own_words():
