@@ -87,6 +87,8 @@ def resolve_budget(obj: Mapping[str, Any], members: Iterable[core.Key]) -> core.
     """The InferenceBudget `obj` over `members` (see inferencebudget.selects); InvalidSpec says what is wrong with it."""
     parsed = parse(InferenceBudget, obj)
     meta = parsed.metadata
+    if parsed.spec.namespace_selector is None:
+        raise InvalidSpec([Problem("spec.teams", "", "spend is not counted by team yet, so this would bind nobody; set namespaceSelector")])
     return core.SharedBudget(
         name=meta.name, uid=meta.uid, generation=meta.generation, budget=_budget(parsed.spec, "spec"), members=frozenset(members)
     )

@@ -150,6 +150,12 @@ def test_a_shared_budget_has_the_members_it_is_given() -> None:
     assert (resolved.members, resolved.budget.when_exceeded, resolved.budget.period) == (frozenset({member}), Rung.BLOCK, Period.DAY)
 
 
+def test_a_budget_of_teams_alone_says_that_it_binds_nobody() -> None:
+    obj = {"apiVersion": "jevons.dev/v1alpha1", "kind": "InferenceBudget", "metadata": {"name": "t"}, "spec": {"amount": "5", "teams": ["search"]}}
+    with pytest.raises(InvalidSpec, match=r"spec\.teams: .*set namespaceSelector"):
+        resolve_budget(obj, [])
+
+
 def test_selectors_choose_as_kubernetes_does() -> None:
     def chosen(**selector: Any) -> bool:
         return selects(selector, {"team": "a"})
