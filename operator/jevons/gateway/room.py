@@ -21,7 +21,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from jevons.gateway import room_http
+from jevons.gateway import logs, room_http
 from jevons.gateway.demand import DemandClient, dns_resolver, token_file
 from jevons.gateway.inflight import ROOM, Inflight
 from jevons.gateway.room_hold import Holder
@@ -122,5 +122,12 @@ async def _tick(holder: Holder, state: Path) -> None:
         await asyncio.sleep(HELD_EVERY_S)
 
 
+def main() -> None:
+    """Entry point of `python -m jevons.gateway.room`."""
+    options = arguments()
+    logs.configure("room")
+    uvloop.run(serve(options))
+
+
 if __name__ == "__main__":
-    uvloop.run(serve(arguments()))
+    main()

@@ -1,12 +1,16 @@
 """The waiting room takes whatever Envoy lets in, and no more than it has place for."""
 
 import asyncio
+import json
+import sys
 import time
 
 import aiohttp
 import pytest
+import structlog
 from aiohttp import web
 
+from jevons.gateway import room
 from jevons.gateway.room_hold import Holder
 from jevons.gateway.room_http import Limits, Room, runner
 from jevons.gateway.room_queue import WAITER_BYTES, RoomQueue
@@ -54,3 +58,17 @@ async def test_a_body_that_only_envoy_keeps_takes_its_place_too(url, queue):
         assert await ask(url, padding=20_000) == (429, "overloaded")
         first.cancel()
         await until(lambda: not queue.bytes)
+
+
+def test_the_process_logs_as_the_gateway_s_others_do(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["room", "--state-dir", str(tmp_path)])
+    monkeypatch.setattr(room.uvloop, "run", lambda serving: serving.close())
+    try:
+        room.main()
+        structlog.get_logger().debug("not said")
+        structlog.get_logger().info("said")
+    finally:
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["process"]) == ("said", "room")
