@@ -97,29 +97,40 @@ class Actuator:
                 log.exception("not carried out", object=name, error=repr(error))
 
     async def _deployment(self, record: CustomRecord, state: DeploymentState, decided: DeploymentDecision, work: _Round) -> None:
-        """Children, replicas, status, events of one object. Events go with a change of the status: a restart tells nothing twice."""
-        problem: ApiError | None = None
-        if not state.invalid and state.spec.scaling.mode is ScalingMode.ENFORCE:
+        """Children, replicas, status, events of one object; a variant that is refused does not keep another one from waking.
+
+        Events go with a change of the status: a restart tells nothing twice.
+        """
+        problems: list[ApiError] = []
+
+        async def tried(step: Coroutine[Any, Any, bool | None]) -> bool:
+            if any(_ails(problem) for problem in problems):
+                step.close()
+                return False
             try:
-                await self._children(record, state)
-                for target in sorted(decided.replicas, key=lambda target: -((target.desired or 0) - (target.current or 0))):
-                    work.outcome.scaled += await self._scale(record, state, target)
-                await workloads.prune(self._api, self._world, work.orphans.get(record.meta.uid, ()))
+                return bool(await step)
             except ApiError as error:
-                problem = error
+                problems.append(error)
+                return False
+
+        if not state.invalid and state.spec.scaling.mode is ScalingMode.ENFORCE:
+            for variant, template in workloads.templates(record).items():
+                await tried(self._child(record, state, variant, template))
+            for target in sorted(decided.replicas, key=lambda target: -((target.desired or 0) - (target.current or 0))):
+                work.outcome.scaled += await tried(self._scale(record, state, target))
+            await tried(workloads.prune(self._api, self._world, work.orphans.get(record.meta.uid, ())))
         wanted = status.deployment_status(record, state, decided, work.now_s)
         await self._status(INFERENCE_DEPLOYMENTS, self._world.deployments, record, wanted, work.outcome)
         if wanted is not None:
             told = (record.body.get("status") or {}).get("conditions") or []
             await self._events.post(decided.key, record.meta.uid, [*decided.events, *turns(told, wanted["conditions"])])
-        if problem is not None:
-            raise problem
+        if problems:
+            raise problems[0]
 
-    async def _children(self, record: CustomRecord, state: DeploymentState) -> None:
-        for variant, template in workloads.templates(record).items():
-            seen = state.variants.get(variant)
-            if seen is not None and seen.target.problem is None and state.name_taken_by is None:
-                await workloads.ensure(self._api, self._world, record, variant, template)
+    async def _child(self, record: CustomRecord, state: DeploymentState, variant: str, template: Mapping[str, Any]) -> None:
+        seen = state.variants.get(variant)
+        if seen is not None and seen.target.problem is None and state.name_taken_by is None:
+            await workloads.ensure(self._api, self._world, record, variant, template)
 
     async def _scale(self, record: CustomRecord, state: DeploymentState, target: ReplicaTarget) -> bool:
         """Write one variant's replicas when they differ; victims are marked before a scale-down."""
@@ -187,6 +198,11 @@ class Actuator:
             if wanted is not None:
                 found.append((name, record, wanted, INFERENCE_BUDGETS, self._world.budgets))
         return found
+
+
+def _ails(problem: ApiError) -> bool:
+    """It was the server's trouble, not a refusal of this one write: asking on would only add to it."""
+    return problem.status == 429 or not 400 <= problem.status < 500
 
 
 def _starts(decided: DeploymentDecision) -> bool:
