@@ -164,13 +164,13 @@ def _requests(pod_spec: Mapping[str, Any]) -> dict[str, int]:
 
 def pod_template(template: Mapping[str, Any]) -> PodTemplate:
     """What a pod template (`{metadata, spec}`) asks for."""
-    spec = mapping(template.get("spec"))
+    spec = mapping(mapping(template).get("spec"))
     return PodTemplate(_requests(spec), mapping(spec.get("nodeSelector")))
 
 
 def _template(spec: Mapping[str, Any]) -> PodTemplate:
     """Of a workload's spec. A LeaderWorkerSet's replica is a group: one leader (by default like the workers) and size - 1 workers."""
-    group = spec.get("leaderWorkerTemplate")
+    group = mapping(spec.get("leaderWorkerTemplate"))
     if not group:
         return pod_template(spec.get("template") or {})
     worker, size = pod_template(group.get("workerTemplate") or {}), group.get("size")

@@ -54,6 +54,11 @@ def test_a_template_with_anything_in_it_asks_for_nothing(spec):
     assert workloads.child(owner, "small", {"metadata": spec, "spec": spec})["metadata"]["name"] == "assistant-small"
 
 
+@pytest.mark.parametrize("spec", [{"template": "x"}, {"leaderWorkerTemplate": "x"}, {"leaderWorkerTemplate": {"leaderTemplate": "x", "size": "2"}}])
+def test_a_target_of_a_kind_that_means_something_else_by_template_has_a_record(spec):
+    assert records.workload({"spec": spec}).template == records.PodTemplate({}, {})
+
+
 def test_our_scaler_owns_the_replicas_even_when_it_shares_them():
     managed = [{"manager": "kubectl", "time": "2026-01-02T00:00:00Z", "fieldsV1": SCALE}, {"manager": "jevons-scaler", "fieldsV1": SCALE}]
     assert records.replicas_writer(managed) == "jevons-scaler"
