@@ -147,6 +147,13 @@ def test_only_gateways_reach_the_demand_port(render):
     assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in rule["from"]] == ["gateway"]
 
 
+def test_only_the_gateways_own_account_may_report_demand(render):
+    accounts = {pod["metadata"]["labels"]["app.kubernetes.io/component"]: pod["spec"]["serviceAccountName"] for pod in pods(render())}
+    (operator,) = (container for pod in pods(render()) for container in containers(pod) if container["name"] == "operator")
+    users = [word for word in operator["args"] if word.startswith("--demand-user=")]
+    assert users == [f"--demand-user=system:serviceaccount:$(POD_NAMESPACE):{accounts['gateway']}"]
+
+
 def test_envoy_starts_after_and_ends_before_the_process_that_configures_it(render):
     (pod,) = (pod for pod in pods(render()) if pod["metadata"]["labels"]["app.kubernetes.io/component"] == "gateway")
     (sidecar,) = pod["spec"]["initContainers"]

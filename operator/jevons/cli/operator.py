@@ -56,6 +56,10 @@ def command(  # noqa: PLR0917  typer makes options of them
     insecure_demand: Annotated[
         bool, typer.Option("--insecure-demand", envvar=f"{_ENV}INSECURE_DEMAND", help="accept reports without a token")
     ] = False,
+    demand_user: Annotated[
+        list[str] | None,
+        typer.Option(envvar=f"{_ENV}DEMAND_USER", help="user that may report demand; default: ServiceAccount jevons-gateway of --namespace; repeat"),
+    ] = None,
     controller_name: Annotated[str, typer.Option(envvar=f"{_ENV}CONTROLLER_NAME", help="which InferenceDeployments are ours")] = "jevons",
     data_dir: Annotated[Path | None, typer.Option(envvar=f"{_ENV}DATA_DIR", help="folder for the audit log")] = None,
     log_level: Annotated[str, typer.Option(envvar=f"{_ENV}LOG_LEVEL", help="debug, info, warning or error")] = "info",
@@ -91,6 +95,7 @@ def command(  # noqa: PLR0917  typer makes options of them
         watch_namespaces=tuple(watch_namespace or ()),
         target_kinds=tuple(target_kind or DEFAULT_TARGET_KINDS),
         insecure_demand=insecure_demand,
+        demand_users=tuple(demand_user or ()),
         controller_name=controller_name,
         data_dir=data_dir,
         prometheus_token_file=prometheus_token_file,

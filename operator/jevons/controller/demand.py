@@ -1,8 +1,8 @@
 """The demand port: every picker and every waiting room reports here what it holds and what arrives, once a second and at once on a wake.
 
 Each message is the whole of what its source sees, so a lost one costs a second. Both operators listen; only the leader acts on it, but the other is
-as warm. Messages come from our own gateways (TokenReview); they are still only data: sizes are bounded, and what cannot be read is dropped and
-counted.
+as warm. Messages come from our own gateways (TokenReview, and a list of users: any pod may get itself a token for this audience); they are still only
+data: sizes are bounded, and what cannot be read is dropped and counted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,10 +45,15 @@ class Report:
 
 
 class DemandServer:
-    """The DemandSource of ports.py, fed by streams. `on_wake` is called when some variant begins to be waited for."""
+    """The DemandSource of ports.py, fed by streams. `on_wake` is called when some variant begins to be waited for.
 
-    def __init__(self, *, on_wake: Callable[[], None], leading: Callable[[], bool], authenticate: Authenticate | None) -> None:
-        self._on_wake, self._leading, self._authenticate = on_wake, leading, authenticate
+    authenticate: None lets everybody in. users: who may report, by the name that `authenticate` gives them.
+    """
+
+    def __init__(
+        self, *, on_wake: Callable[[], None], leading: Callable[[], bool], authenticate: Authenticate | None, users: Collection[str] = ()
+    ) -> None:
+        self._on_wake, self._leading, self._authenticate, self._users = on_wake, leading, authenticate, frozenset(users)
         self._reports: dict[str, Report] = {}
         self._streams: set[asyncio.Event] = set()
         self._server: grpc.aio.Server | None = None
@@ -115,7 +120,7 @@ class DemandServer:
                 del self._reports[source]
 
     async def _admit(self, context: Any) -> None:
-        """Abort the call unless its token is good. When the API server cannot say, the answer is no, and the client tries again."""
+        """Abort the call unless its token is good and its user one of ours. When the API server cannot say, that is a no; the client tries again."""
         if self._authenticate is None:
             return
         metadata = {str(key).lower(): str(value) for key, value in context.invocation_metadata() or ()}
@@ -127,6 +132,9 @@ class DemandServer:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the token could not be reviewed; try again")
         if user is None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a ServiceAccount token with audience jevons-demand is needed")
+        if user not in self._users:
+            log.warning("a stranger called the demand port", user=user)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, f"{user} may not report demand (option --demand-user of the operator)")
 
     def _take(self, message: bytes, stream: object) -> str:
         """Note a report; returns its source, "" when it could not be read."""

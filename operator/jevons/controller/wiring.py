@@ -65,6 +65,7 @@ class Options:
     watch_namespaces: tuple[str, ...] = ()
     target_kinds: tuple[str, ...] = DEFAULT_TARGET_KINDS
     insecure_demand: bool = False
+    demand_users: tuple[str, ...] = ()
     controller_name: str = "jevons"
     data_dir: Path | None = None
     prometheus_token_file: str | None = None
@@ -85,7 +86,12 @@ class Operator:
         prometheus = Prometheus(options.prometheus_url, token_file=options.prometheus_token_file, ca_file=options.prometheus_ca_file)
         self._reader = PrometheusReader(prometheus, scrape_interval_s=options.scrape_interval_s)
         authenticate = None if options.insecure_demand else TokenReviewer(api).user
-        self._demand = DemandServer(on_wake=lambda: self._bell.ring(urgent=True), leading=lambda: self._lease.leading, authenticate=authenticate)
+        self._demand = DemandServer(
+            on_wake=lambda: self._bell.ring(urgent=True),
+            leading=lambda: self._lease.leading,
+            authenticate=authenticate,
+            users=demand_users(options),
+        )
         self._router = router_curve()
         self._heard_at = time.monotonic()
         api.before_write = self._before_write
@@ -202,6 +208,11 @@ class Operator:
             router=self._router,
         )
         await loop.run()
+
+
+def demand_users(options: Options) -> tuple[str, ...]:
+    """Who may report demand; where nobody is named, the ServiceAccount of the gateway beside us."""
+    return options.demand_users or (f"system:serviceaccount:{options.namespace}:jevons-gateway",)
 
 
 def rare_collections() -> None:

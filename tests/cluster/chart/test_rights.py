@@ -74,7 +74,8 @@ async def test_operator_and_gateway_do_their_work_with_the_charts_rights(sandbox
     async def checkpointed() -> bool:
         return bool(await box.items("configmaps", namespace=namespace, selector="jevons.dev/checkpoint"))
 
-    async with box.operator(options=["--kubeconfig", operator, "--namespace", namespace, *common]) as op:
+    reporter = ("--demand-user", "system:serviceaccount:jevons-system:jevons-gateway")  # whose token the sandbox gives to gateways
+    async with box.operator(options=["--kubeconfig", operator, "--namespace", namespace, *reporter, *common]) as op:
         await until(settled)
         await until(published)
         await until(checkpointed)

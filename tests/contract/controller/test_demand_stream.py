@@ -16,12 +16,16 @@ from jevons.controller.demand import METHOD, DemandServer
 from jevons.core.spec import Key
 
 KEY = Key("team-a", "assistant")
+GATEWAY = "system:serviceaccount:jevons-system:jevons-gateway"
+USERS = {"good": GATEWAY, "foreign": "system:serviceaccount:team-a:jevons-gateway"}
 
 
 class Port:
     def __init__(self, authenticate=None):
         self.leads, self.wakes = False, asyncio.Queue()
-        self.server = DemandServer(on_wake=lambda: self.wakes.put_nowait(True), leading=lambda: self.leads, authenticate=authenticate)
+        self.server = DemandServer(
+            on_wake=lambda: self.wakes.put_nowait(True), leading=lambda: self.leads, authenticate=authenticate, users=[GATEWAY]
+        )
         self.channel = None
 
     async def open(self):
@@ -138,12 +142,15 @@ async def test_a_message_that_cannot_be_read_is_dropped_and_the_stream_lives(por
     call.cancel()
 
 
-@pytest.mark.parametrize(("token", "code"), [(None, "UNAUTHENTICATED"), ("stolen", "UNAUTHENTICATED"), ("unsure", "UNAVAILABLE"), ("good", "OK")])
-async def test_only_a_reviewed_token_gets_in(token, code):
+@pytest.mark.parametrize(
+    ("token", "code"),
+    [(None, "UNAUTHENTICATED"), ("stolen", "UNAUTHENTICATED"), ("unsure", "UNAVAILABLE"), ("foreign", "PERMISSION_DENIED"), ("good", "OK")],
+)
+async def test_only_a_reviewed_token_of_the_gateway_gets_in(token, code):
     async def review(given):
         if given == "unsure":
             raise ApiError(0, "Unreachable", "nobody there")
-        return "system:serviceaccount:jevons-system:gateway" if given == "good" else None
+        return USERS.get(given)
 
     port = Port(authenticate=review)
     await port.open()
