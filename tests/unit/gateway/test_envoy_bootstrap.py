@@ -30,6 +30,18 @@ def test_a_host_that_is_not_there_is_never_replaced(configuration):
     assert (fallback["fallback_policy"], fallback["subset_selectors"]) == ("NO_FALLBACK", [{"keys": ["never"]}])
 
 
+def test_memory_is_given_back_then_streams_are_reset_then_requests_are_refused_below_the_containers_limit(configuration):
+    manager = configuration["overload_manager"]
+    (heap,) = (one["typed_config"] for one in manager["resource_monitors"] if one["name"] == "envoy.resource_monitors.fixed_heap")
+    assert heap["max_heap_size_bytes"] <= 0.75 * 2**30
+    assert [(one["name"].removeprefix("envoy.overload_actions."), one["triggers"][0].get("threshold")) for one in manager["actions"]] == [
+        ("shrink_heap", {"value": 0.85}),
+        ("reset_high_memory_stream", None),
+        ("stop_accepting_requests", {"value": 0.95}),
+    ]
+    assert {one["triggers"][0]["name"] for one in manager["actions"]} == {"envoy.resource_monitors.fixed_heap"}
+
+
 def test_held_requests_may_idle_and_headers_may_not_trickle(configuration):
     route = http(configuration)["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
     assert (http(configuration)["stream_idle_timeout"], route["timeout"], route["idle_timeout"]) == ("0s", "0s", "0s")

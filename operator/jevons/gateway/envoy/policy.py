@@ -8,6 +8,7 @@ from jevons.gateway.errors import error_body
 
 _TYPE = "type.googleapis.com/"
 _PLENTY = 1_000_000
+_HEAP = "envoy.resource_monitors.fixed_heap"
 
 
 def circuit_breakers() -> dict[str, Any]:
@@ -38,17 +39,35 @@ def _protocol(options: dict[str, Any]) -> dict[str, Any]:
     return {name: {"@type": _TYPE + name, **options}}
 
 
-def overload_manager(max_connections: int) -> dict[str, Any]:
-    """A ceiling of client connections, so that a flood cannot take every file descriptor."""
-    monitor = _TYPE + "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+def overload_manager(max_connections: int, max_heap_bytes: int) -> dict[str, Any]:
+    """Ceilings of client connections and of memory, so that a flood takes neither every file descriptor nor the container.
+
+    Bodies wait in memory for the picker. When the heap nears `max_heap_bytes`, free memory goes back to the system; then HTTP/2 streams that hold a
+    MiB or more are reset, the largest first; then new requests get 503 until it has drained. (A flood of HTTP/1 was seen to be on no stream's account:
+    503 is what bounds it.)
+    """
+    monitors = _TYPE + "envoy.extensions.resource_monitors."
+    connections, heap = "downstream_connections.v3.DownstreamConnectionsConfig", "fixed_heap.v3.FixedHeapConfig"
     return {
+        "refresh_interval": "0.1s",
         "resource_monitors": [
             {
                 "name": "envoy.resource_monitors.global_downstream_max_connections",
-                "typed_config": {"@type": monitor, "max_active_downstream_connections": max_connections},
-            }
-        ]
+                "typed_config": {"@type": monitors + connections, "max_active_downstream_connections": max_connections},
+            },
+            {"name": _HEAP, "typed_config": {"@type": monitors + heap, "max_heap_size_bytes": max_heap_bytes}},
+        ],
+        "buffer_factory_config": {"minimum_account_to_track_power_of_two": 20},
+        "actions": [
+            _when_the_heap("shrink_heap", threshold={"value": 0.85}),
+            _when_the_heap("reset_high_memory_stream", scaled={"scaling_threshold": 0.90, "saturation_threshold": 0.98}),
+            _when_the_heap("stop_accepting_requests", threshold={"value": 0.95}),
+        ],
     }
+
+
+def _when_the_heap(action: str, **trigger: dict[str, float]) -> dict[str, Any]:
+    return {"name": f"envoy.overload_actions.{action}", "triggers": [{"name": _HEAP, **trigger}]}
 
 
 def response_headers() -> list[dict[str, Any]]:
