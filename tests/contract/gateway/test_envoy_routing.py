@@ -114,6 +114,30 @@ async def test_a_client_cannot_choose_a_host_or_forge_what_the_processes_tell_ea
     assert "x-gateway-destination-endpoint-subset" not in seen
 
 
+async def retries(lab):
+    connector = aiohttp.UnixConnector(str(lab.dir / "envoy-admin.sock"))
+    counter = "http://envoy/stats?filter=^cluster.engines.upstream_rq_retry$"
+    async with aiohttp.ClientSession(connector=connector) as admin, admin.get(counter) as response:
+        return int((await response.text()).split(": ")[1])
+
+
+async def test_a_client_cannot_tell_envoy_how_long_to_wait_or_how_often_to_retry(lab, ports, model, http):
+    lab.publish(model(large=[ports["one"]]))
+    orders = {
+        "x-envoy-max-retries": "9",
+        "x-envoy-retry-on": "5xx",
+        "x-envoy-upstream-rq-timeout-ms": "50",
+        "x-envoy-upstream-rq-per-try-timeout-ms": "50",
+        "x-envoy-internal": "true",
+    }
+    status, _, answer = await post(http, lab, hello("assistant@large", sleep=0.3), orders)
+    assert status == 200
+    assert not {name for name in answer["seen"] if name.startswith("x-envoy-")} & set(orders)
+    before = await retries(lab)
+    assert (await post(http, lab, hello("assistant@large", status=500), orders))[0] == 500
+    assert await retries(lab) == before
+
+
 @pytest.mark.parametrize(
     ("body", "path", "status", "code"),
     [

@@ -56,6 +56,12 @@ def test_the_picker_is_asked_with_the_body_and_a_failure_is_never_a_free_pass(co
     assert ext_proc["message_timeout"] == "10s"
 
 
+def test_no_address_that_a_client_can_have_is_trusted(configuration):
+    trusted = http(configuration)["internal_address_config"]
+    assert trusted["unix_sockets"] is False
+    assert trusted["cidr_ranges"] == [{"address_prefix": "255.255.255.255", "prefix_len": 32}], "an empty list means all private addresses"
+
+
 def test_the_access_log_has_every_field_that_accounting_reads(configuration):
     logged = http(configuration)["access_log"][0]["typed_config"]["log_format"]["json_format"]
     assert set(ACCESS_LOG_FORMAT) <= set(logged)

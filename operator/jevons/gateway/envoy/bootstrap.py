@@ -35,6 +35,8 @@ SERVED = f"{DESTINATION}-served"
 USAGE_LUA = Path(__file__).with_name("usage.lua")
 _TYPE = "type.googleapis.com/"
 _FILTERS = _TYPE + "envoy.extensions.filters.http."
+_NOBODY = {"unix_sockets": False, "cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]}
+"""Nobody's `x-envoy-` headers are orders. An empty list would mean all private addresses; no connection comes from this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ def _connection_manager(settings: EnvoySettings) -> dict[str, Any]:
         "@type": _TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
         "use_remote_address": True,
+        "internal_address_config": _NOBODY,
         "always_set_request_id_in_response": True,
         "normalize_path": True,
         "merge_slashes": True,

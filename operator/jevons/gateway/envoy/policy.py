@@ -43,8 +43,8 @@ def overload_manager(max_connections: int, max_heap_bytes: int) -> dict[str, Any
     """Ceilings of client connections and of memory, so that a flood takes neither every file descriptor nor the container.
 
     Bodies wait in memory for the picker. When the heap nears `max_heap_bytes`, free memory goes back to the system; then HTTP/2 streams that hold a
-    MiB or more are reset, the largest first; then new requests get 503 until it has drained. (A flood of HTTP/1 was seen to be on no stream's account:
-    503 is what bounds it.)
+    MiB or more are reset, the largest first; then new requests get 503 until it has drained. (A flood of HTTP/1 was seen to be on no account: 503
+    is what bounds it.)
     """
     monitors = _TYPE + "envoy.extensions.resource_monitors."
     connections, heap = "downstream_connections.v3.DownstreamConnectionsConfig", "fixed_heap.v3.FixedHeapConfig"
