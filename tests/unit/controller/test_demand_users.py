@@ -1,6 +1,7 @@
 """Who may report demand, as the command line says it."""
 
 import pytest
+import structlog
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -25,6 +26,7 @@ def test_the_gateway_of_the_operators_namespace_reports_unless_others_are_named(
         given.append(options)
 
     monkeypatch.setattr(wiring, "run", run)
+    monkeypatch.setattr(structlog, "configure", lambda **_settings: None)  # it would outlive this test, with the runner's standard error closed
     app = Typer()
     app.command()(command)
     environment = {} if environment is None else {"JEVONS_OPERATOR_DEMAND_USER": environment}
