@@ -49,6 +49,8 @@ ZOO_COMPRESSION, ZOO_START_MIN, ZOO_MIN = 30.0, 600, 90
 """An hour and a half of a day's rhythm in 180 s."""
 LONGEST_OUTPUT = 400
 """Longer answers are cut to this many tokens, so that the run ends."""
+REAL_MODEL = "release-notes"
+"""The zoo member that a real engine answers for: called a few times, which is what one thread can serve."""
 REAL_TOKENS = 32
 """What the real engine is asked for: it answers at some 20 tokens a second."""
 SETTLE_S = 4.0
@@ -157,10 +159,10 @@ async def demo(console: Console, *, say: Callable[[str], None], tools: Tools, ll
     objects = [found for one in files.values() for found in one]
     zoo = [found["spec"]["model"] for found in files["zoo.yaml"]]
     if llamacpp:
-        real(files["zoo.yaml"][0])
+        real(next(found for found in files["zoo.yaml"] if found["spec"]["model"] == REAL_MODEL))
     classes = {found["metadata"]["name"]: resolve_accelerator(found) for found in objects if found["kind"] == "AcceleratorClass"}
     specs = [resolve_deployment(_as_stored(found)) for found in objects if found["kind"] == "InferenceDeployment"]
-    requests = workload(folder, zoo, real_model=zoo[0] if llamacpp else None)
+    requests = workload(folder, zoo, real_model=REAL_MODEL if llamacpp else None)
     async with Sandbox.start(nodes=NODES, tools=tools, real_engines=llamacpp, progress=say) as box:
         say("starting the operator")
         async with box.operator(period_s=1.0) as op:
