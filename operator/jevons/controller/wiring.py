@@ -147,16 +147,17 @@ class Operator:
     async def _resync(self) -> None:
         """List everything each `resync_s`; each DEAF_S while lists bring news that no watch told, and once soon after the start.
 
-        An outage that begins while the watches are being opened leaves them in long backoffs: then the lists must not wait for two minutes.
+        An outage that begins while the watches are being opened leaves them in long backoffs: then the lists must not wait for two minutes. Nor
+        after a list that failed: it is how the end of an outage is noticed.
         """
-        wait_s = min(DEAF_S, self._options.resync_s)
+        wait_s = until_next_list_s(self._options.resync_s, deaf=True, complete=True)
         while True:
             await asyncio.sleep(wait_s * random.uniform(0.9, 1.1))  # noqa: S311  spreads load
-            await self._lister.resync()
+            complete = await self._lister.resync()
             deaf = self._lister.found > 0 and time.monotonic() - self._heard_at > DEAF_S
             if deaf:
                 log.warning("the watches are silent; listing more often", found=self._lister.found)
-            wait_s = min(DEAF_S, self._options.resync_s) if deaf else self._options.resync_s
+            wait_s = until_next_list_s(self._options.resync_s, deaf=deaf, complete=complete)
 
     async def _sessions(self) -> None:
         """Run one loop for each stretch of leadership."""
@@ -213,6 +214,11 @@ class Operator:
 def demand_users(options: Options) -> tuple[str, ...]:
     """Who may report demand; where nobody is named, the ServiceAccount of the gateway beside us."""
     return options.demand_users or (f"system:serviceaccount:{options.namespace}:jevons-gateway",)
+
+
+def until_next_list_s(resync_s: float, *, deaf: bool, complete: bool) -> float:
+    """Seconds to the next full list: `resync_s`, sooner while the watches are silent (`deaf`) or a list failed (not `complete`)."""
+    return min(DEAF_S, resync_s) if deaf or not complete else resync_s
 
 
 def rare_collections() -> None:

@@ -46,7 +46,7 @@ async def test_an_outage_of_the_api_server_is_waited_out(sandbox, line, assistan
         await eventually(lambda: child("after"), within_s=80)
         rates = ", ".join(f"{fault}: {rate:.1f} requests/s" for fault, rate in counts.items())
         sys.stdout.write(f"R9: {rates}; acting again {time.monotonic() - began:.1f} s after it was back\n")
-        assert max(counts.values()) < 10
+        assert max(counts.values()) < 20  # kopf asks for every group anew when its watches begin: 1.4 to 10.3/s were seen; a hot loop makes hundreds
         assert process.returncode is None
     finally:
         if process.returncode is None:

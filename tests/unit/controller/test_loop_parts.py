@@ -14,7 +14,7 @@ from jevons.controller.audit import Audit
 from jevons.controller.handlers import Backoffs
 from jevons.controller.loop import Bell
 from jevons.controller.metrics import OperatorMetrics
-from jevons.controller.wiring import router_curve
+from jevons.controller.wiring import DEAF_S, router_curve, until_next_list_s
 from jevons.core.ledger import Ledger
 from jevons.core.memory import Memory
 from jevons.core.snapshot import CostView, Decision, DeploymentDecision, Explanation, RoutingPlan
@@ -105,3 +105,10 @@ def test_writes_are_counted_by_what_they_are_to():
 
 def test_the_calibration_that_ships_can_be_read():
     assert router_curve() is not None
+
+
+def test_after_a_list_that_failed_the_next_one_comes_soon():
+    assert until_next_list_s(120.0, deaf=False, complete=True) == 120.0
+    assert until_next_list_s(120.0, deaf=False, complete=False) == DEAF_S
+    assert until_next_list_s(120.0, deaf=True, complete=True) == DEAF_S
+    assert until_next_list_s(2.0, deaf=True, complete=False) == 2.0
