@@ -30,7 +30,7 @@ async def test_an_outage_of_the_api_server_is_waited_out(sandbox, line, assistan
     with (tmp_path / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=log)
     try:
-        assert b"ready" in await asyncio.wait_for(process.stdout.readline(), 30)
+        assert b"ready" in await asyncio.wait_for(process.stdout.readline(), 60)
         child = lambda name: sandbox.get("deployment", f"{name}-small", namespace=namespace)  # noqa: E731
         await eventually(lambda: child("before"), within_s=30)
 
