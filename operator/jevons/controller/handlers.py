@@ -81,6 +81,10 @@ def registry(login: Callable[[], Awaitable[Credentials]], deliver: Deliver, kind
     return handlers
 
 
+END_S = 3.0
+"""How long an end waits for kopf."""
+
+
 class Watcher:
     """kopf in a thread and an event loop of its own: what it cancels when it ends is only its own, and it ends only when told.
 
@@ -90,6 +94,7 @@ class Watcher:
     def __init__(self, api: Api, deliver: Deliver, kinds: Iterable[Kind], namespaces: Sequence[str]) -> None:
         self._api, self._deliver, self._kinds, self._namespaces = api, deliver, tuple(kinds), tuple(namespaces)
         self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
         self.failures = 0
 
     async def run(self) -> None:
@@ -98,13 +103,31 @@ class Watcher:
         try:
             while True:
                 began = time.monotonic()
-                error = await asyncio.to_thread(self._watch, loop)
+                error = await self._in_thread(loop)
                 self.failures += 1
                 backoff = iter(Backoffs()) if time.monotonic() - began > 300 else backoff
                 log.warning("watching ended; it begins again", error=error)
                 await asyncio.sleep(next(backoff))
         finally:
             self._stop.set()
+            if self._thread is not None:
+                await asyncio.to_thread(self._thread.join, END_S)
+
+    async def _in_thread(self, loop: asyncio.AbstractEventLoop) -> str:
+        """Why kopf ended.
+
+        A daemon thread: kopf that does not end when told (an assertion in its own cancellation was seen) keeps no process alive.
+        """
+        ended: asyncio.Future[str] = loop.create_future()
+
+        def watch() -> None:
+            error = self._watch(loop)
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the process ends
+                loop.call_soon_threadsafe(lambda: None if ended.done() else ended.set_result(error))
+
+        self._thread = threading.Thread(target=watch, name="kopf", daemon=True)
+        self._thread.start()
+        return await ended
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> str:
         async def login() -> Credentials:
