@@ -24,10 +24,10 @@ from rich.live import Live
 from jevons.api.resolve import resolve_accelerator, resolve_deployment
 from jevons.core.spec import AcceleratorClass, Deployment
 from jevons.sandbox.box import Sandbox
-from jevons.sandbox.demo_report import Measured, StaticModel, quantile, static_baseline
+from jevons.sandbox.demo_report import Measured, StaticModel, static_baseline
 from jevons.sandbox.demo_report import as_json as summary_of
 from jevons.sandbox.demo_watch import Watch, picture, sentence
-from jevons.sandbox.load import Outcome, Workload, load_prompts, merged, plan, run
+from jevons.sandbox.load import Outcome, Workload, load_prompts, merged, percentile, plan, run
 from jevons.sandbox.nodes import NodeSpec
 from jevons.sandbox.tools import Tools
 from jevons.simulator.workload import Arrival, compressed, load_azure, load_zoo, window
@@ -143,8 +143,8 @@ def measured(counts: Counts, watch: Watch, *, seconds: float) -> Measured:
         budget_usd=last.budget_usd,
         spent_usd=last.spent_usd,
         seconds=seconds,
-        ttft_p50_s=quantile(warm, 0.5),
-        ttft_p95_s=quantile(warm, 0.95),
+        ttft_p50_s=percentile(warm, 50),
+        ttft_p95_s=percentile(warm, 95),
         commented=sum(one.comments > 0 for one in outcomes),
         reasons=Counter(one.reason or one.error or "-" for one in outcomes),
         statuses=Counter(one.status for one in outcomes),

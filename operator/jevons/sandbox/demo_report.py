@@ -7,13 +7,13 @@ the very same arrivals (found with the engine model of `jevons.simulator`), paid
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from jevons.core.spec import Objectives, Profile
+from jevons.sandbox.load import percentile
 from jevons.simulator.static import run
 from jevons.simulator.workload import Arrival
 
@@ -74,12 +74,6 @@ class Measured:
     """Variant -> (second of the run, ready replicas), one entry per change."""
 
 
-def quantile(values: Sequence[float], q: float) -> float | None:
-    """The q-quantile (0..1, nearest rank) of `values`, None of nothing."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(q * len(ordered)) - 1)] if ordered else None
-
-
 def per_thousand(usd: Decimal, useful: int) -> float | None:
     """USD per 1,000 useful answers, None when there were none."""
     return float(usd / useful * 1000) if useful else None
@@ -127,8 +121,8 @@ def as_json(measured: Measured, baseline: Baseline) -> dict[str, Any]:
         "cold_starts": {
             "count": measured.cold_starts,
             "waiting_requests": len(measured.cold_waits_s),
-            "wait_p50_s": _rounded(quantile(measured.cold_waits_s, 0.5)),
-            "wait_p95_s": _rounded(quantile(measured.cold_waits_s, 0.95)),
+            "wait_p50_s": _rounded(percentile(measured.cold_waits_s, 50)),
+            "wait_p95_s": _rounded(percentile(measured.cold_waits_s, 95)),
             "streams_kept_alive": measured.commented,
         },
         "ttft_p50_s": _rounded(measured.ttft_p50_s),

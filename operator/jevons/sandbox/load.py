@@ -277,9 +277,9 @@ async def _read_stream(outcome: Outcome, response: aiohttp.ClientResponse, start
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:
-    """The nearest-rank percentile (0 < percent <= 100) of any values; None when there are none. Example: of 1..10 the 95th is 10."""
+    """The nearest-rank percentile (0 <= percent <= 100) of any values; None when there are none. Example: of 1..10 the 95th is 10."""
     ordered = sorted(values)
-    return ordered[math.ceil(len(ordered) * percent / 100) - 1] if ordered else None
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)] if ordered else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ import pytest
 from jevons.api.resolve import resolve_accelerator, resolve_deployment
 from jevons.core.spec import Objectives, Promotion
 from jevons.sandbox.demo import EXAMPLES, _as_stored, manifests, static_models, workload
-from jevons.sandbox.demo_report import BASELINE, Baseline, Measured, StaticModel, as_json, as_text, quantile, static_baseline
+from jevons.sandbox.demo_report import BASELINE, Baseline, Measured, StaticModel, as_json, as_text, static_baseline
 from jevons.sandbox.demo_watch import reading
 from jevons.sandbox.fleet_pods import profile_rows
+from jevons.sandbox.load import percentile
 from jevons.simulator.workload import Arrival
 
 RUN = Measured(
@@ -54,7 +55,7 @@ def test_a_budget_that_was_passed_is_said_and_what_was_not_measured_is_no_zero()
 
 @pytest.mark.parametrize(("q", "expected"), [(0.0, 1.0), (0.5, 1.0), (0.51, 2.0), (1.0, 2.0)])
 def test_quantiles_are_nearest_rank(q, expected):
-    assert quantile([2.0, 1.0], q) == expected
+    assert percentile([2.0, 1.0], 100 * q) == expected
 
 
 def test_the_baseline_pays_for_the_whole_time_and_for_models_nobody_asked():
