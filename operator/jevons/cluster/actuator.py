@@ -20,8 +20,8 @@ from jevons.cluster.lease import NotLeadingError
 from jevons.cluster.origins import Origins
 from jevons.cluster.records import CustomRecord, WorkloadRecord
 from jevons.cluster.scale import choose_victims, set_replicas
-from jevons.cluster.view import CHILD_KIND, View, child_name
-from jevons.cluster.world import ACCELERATOR_CLASSES, INFERENCE_BUDGETS, INFERENCE_DEPLOYMENTS, Collection, World
+from jevons.cluster.view import CHILD_KIND, TEMPLATE_REFUSED, View, child_name
+from jevons.cluster.world import ACCELERATOR_CLASSES, INFERENCE_BUDGETS, INFERENCE_DEPLOYMENTS, Collection, Refusal, World
 from jevons.core.observed import Known
 from jevons.core.snapshot import Decision, DeploymentDecision, DeploymentState, ReplicaTarget
 from jevons.core.spec import ScalingMode
@@ -29,6 +29,10 @@ from jevons.ports import EventSink
 
 AT_ONCE = 8
 """Objects worked on at the same time."""
+REFUSED_AGAIN_S = 180.0
+"""A refused template is sent again after this long: a quota or a policy may have changed, which no event tells."""
+MESSAGE_LIMIT = 300
+"""Characters kept of the server's sentence."""
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +72,9 @@ class Actuator:
         except NotLeadingError:
             outcome.deposed = True
             return outcome
+        alive_uids = {record.meta.uid for record in self._world.deployments}
+        for key in [key for key in self._world.refusals if key[0] not in alive_uids]:
+            del self._world.refusals[key]
         gate = asyncio.Semaphore(AT_ONCE)
         jobs: list[Coroutine[Any, Any, None]] = []
         found = [
@@ -115,7 +122,7 @@ class Actuator:
 
         if not state.invalid and state.spec.scaling.mode is ScalingMode.ENFORCE:
             for variant, template in workloads.templates(record).items():
-                await tried(self._child(record, state, variant, template))
+                await tried(self._child(record, state, variant, template, work.now_s))
             for target in sorted(decided.replicas, key=lambda target: -((target.desired or 0) - (target.current or 0))):
                 work.outcome.scaled += await tried(self._scale(record, state, target))
             await tried(workloads.prune(self._api, self._world, work.orphans.get(record.meta.uid, ())))
@@ -127,15 +134,25 @@ class Actuator:
         if problems:
             raise problems[0]
 
-    async def _child(self, record: CustomRecord, state: DeploymentState, variant: str, template: Mapping[str, Any]) -> None:
-        seen = state.variants.get(variant)
-        if seen is not None and seen.target.problem is None and state.name_taken_by is None:
+    async def _child(self, record: CustomRecord, state: DeploymentState, variant: str, template: Mapping[str, Any], now_s: float) -> None:
+        """Make or update one child. A refused template is remembered for the view, and sent again when it may have become acceptable."""
+        seen, refusals, key = state.variants.get(variant), self._world.refusals, (record.meta.uid, variant)
+        if seen is None or seen.target.problem not in {None, TEMPLATE_REFUSED} or state.name_taken_by is not None:
+            return
+        refusal = refusals.get(key)
+        if refusal is not None and refusal.generation == record.meta.generation and 0 <= now_s - refusal.at_s < REFUSED_AGAIN_S:
+            return
+        try:
             await workloads.ensure(self._api, self._world, record, variant, template)
+        except workloads.TemplateRefusedError as error:
+            refusals[key] = Refusal(record.meta.generation, error.message[:MESSAGE_LIMIT], now_s)
+            raise
+        refusals.pop(key, None)
 
     async def _scale(self, record: CustomRecord, state: DeploymentState, target: ReplicaTarget) -> bool:
         """Write one variant's replicas when they differ; victims are marked before a scale-down."""
         found = self._workload(state, target.variant)
-        if target.desired is None or found is None or state.variants[target.variant].target.problem is not None:
+        if target.desired is None or found is None or state.variants[target.variant].target.untouchable:
             return False
         kind, collection, workload = found
         current = 1 if workload.replicas is None else workload.replicas

@@ -27,6 +27,7 @@ from jevons.ports import Demand, Metrics
 LABEL_DEPLOYMENT = "jevons.dev/deployment"
 LABEL_VARIANT = "jevons.dev/variant"
 CHILD_KIND = ("apps/v1", "Deployment")
+TEMPLATE_REFUSED = "TemplateRefused"
 
 
 def child_name(deployment: str, variant: str) -> str:
@@ -146,9 +147,13 @@ class Viewer:
         workload = collection.get(namespace, name)
         if workload is None:
             if ref is None:
-                return TargetState(exists=False), own_selector
+                refused, message = self._refused(spec, variant)
+                return TargetState(exists=False, problem=refused, message=message), own_selector
             return TargetState(exists=False, problem="TargetNotFound", message=f"{kind[1]} {name} does not exist in namespace {namespace}"), ""
         problem, message = self._problem(spec, ref, workload, kind[1], holders)
+        owned = ref is None and problem is None
+        if owned:
+            problem, message = self._refused(spec, variant)
         changed_at, changes, writer = self._foreign.observe(workload, published, now_s)
         state = TargetState(
             exists=True,
@@ -160,7 +165,14 @@ class Viewer:
             foreign_changes=changes,
             foreign_writer=writer,
         )
-        return state, own_selector if ref is None and problem is None else workload.selector
+        return state, own_selector if owned else workload.selector
+
+    def _refused(self, spec: Deployment, variant: Variant) -> tuple[str | None, str]:
+        """What the API server said against the variant's template as it now is, if it did."""
+        refusal = self._world.refusals.get((spec.uid, variant.name))
+        if refusal is None or refusal.generation != spec.generation:
+            return None, ""
+        return TEMPLATE_REFUSED, refusal.message
 
     def _occupying(
         self, record: CustomRecord, variant: Variant, pods: Iterable[PodRecord], accelerators: Mapping[str, AcceleratorClass]

@@ -8,7 +8,7 @@ InferenceDeployment goes, its children go by ownerReference, without us.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -22,7 +22,14 @@ from jevons.cluster.world import INFERENCE_DEPLOYMENTS, Collection, World
 
 CHILDREN = Kind("apps", "v1", "deployments", "Deployment")
 
+REFUSED = frozenset({400, 403, 422})
+"""Statuses that speak about the object sent: malformed, forbidden (quota, policy, our rights), invalid. A webhook may answer any of them."""
+
 log = structlog.get_logger(__name__)
+
+
+class TemplateRefusedError(ApiError):
+    """The API server, or a policy behind it, does not take this child; the same template again gets the same answer."""
 
 
 def templates(owner: CustomRecord) -> dict[str, Mapping[str, Any]]:
@@ -60,7 +67,10 @@ def child(owner: CustomRecord, variant: str, template: Mapping[str, Any]) -> dic
 
 
 async def ensure(api: Api, world: World, owner: CustomRecord, variant: str, template: Mapping[str, Any]) -> WorkloadRecord | None:
-    """The child of a variant, made or brought up to date. None when the name is taken by a foreign object. Raises ApiError."""
+    """The child of a variant, made or brought up to date. None when the name is taken by a foreign object.
+
+    Raises TemplateRefusedError when the template is not taken, ApiError otherwise.
+    """
     collection = world.workloads[CHILDREN.api_version, CHILDREN.kind]
     wanted = child(owner, variant, template)
     name = wanted["metadata"]["name"]
@@ -68,7 +78,8 @@ async def ensure(api: Api, world: World, owner: CustomRecord, variant: str, temp
     if known is None:
         created = {**wanted, "spec": {**wanted["spec"], "replicas": 0}}
         try:
-            collection.apply("ADDED", await api.write("POST", CHILDREN.path(owner.meta.namespace), created, query={"fieldManager": OWNER}))
+            answer = await _judged(api.write("POST", CHILDREN.path(owner.meta.namespace), created, query={"fieldManager": OWNER}))
+            collection.apply("ADDED", answer)
         except ApiError as error:
             if not error.conflict:
                 raise
@@ -93,7 +104,18 @@ async def _apply(api: Api, collection: Collection[WorkloadRecord], known: Worklo
         ]
         await api.write("PATCH", path, patch, content_type="application/json-patch+json")
     body = {**wanted, "metadata": {**wanted["metadata"], "uid": known.meta.uid}}
-    collection.apply("MODIFIED", await api.write("PATCH", path, body, query={"fieldManager": OWNER, "force": "true"}, content_type=APPLY_PATCH))
+    query = {"fieldManager": OWNER, "force": "true"}
+    collection.apply("MODIFIED", await _judged(api.write("PATCH", path, body, query=query, content_type=APPLY_PATCH)))
+
+
+async def _judged(writing: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """The answer to a write that carries a template. Raises TemplateRefusedError for a refusal of its content, else ApiError."""
+    try:
+        return await writing
+    except ApiError as error:
+        if error.status in REFUSED:
+            raise TemplateRefusedError(error.status, error.reason, error.message, error.retry_after_s) from error
+        raise
 
 
 def _is_post(entry: Mapping[str, Any]) -> bool:

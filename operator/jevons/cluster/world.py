@@ -20,6 +20,15 @@ TOMBSTONE_S = 900.0
 """How long a deleted UID is remembered: longer than any list or reordered event can lag."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The server's word against a template: of which generation, its sentence (bounded), and when [s since the epoch]."""
+
+    generation: int
+    message: str
+    at_s: float
+
+
 class Record(Protocol):
     """Anything with identity."""
 
@@ -119,6 +128,8 @@ class World:
     """By (apiVersion, kind) of the target kinds that this cluster has."""
     autoscalers: dict[str, Collection[AutoscalerRecord]]
     kinds: dict[Kind, Collection[Any]]
+    refusals: dict[tuple[str, str], Refusal] = field(default_factory=dict)
+    """Templates that the API server would not take, by (UID of the InferenceDeployment, variant); learned again after a restart."""
 
     @property
     def synced(self) -> bool:

@@ -32,6 +32,7 @@ REFERENCE_PROBLEMS = {
     "ManagedByAutoscaler",
     "TargetClaimed",
     "AcceleratorClassNotFound",
+    "TemplateRefused",
 }
 said = lru_cache(maxsize=4096)(Condition)
 """Most conditions say what they said in the last pass, and many what the next deployment's say."""

@@ -155,12 +155,12 @@ def _fixed(snapshot: Snapshot, state: DeploymentState, variant: Variant, target:
     paused_s = now - target.foreign_change_at_s if target.foreign_change_at_s is not None else FOREIGN_PAUSE_S
     mode = state.spec.scaling.mode
     known = variant.accelerator_class in snapshot.accelerators
-    if known and mode is ScalingMode.ENFORCE and not (state.invalid or state.name_taken_by or target.problem) and paused_s >= FOREIGN_PAUSE_S:
+    if known and mode is ScalingMode.ENFORCE and not (state.invalid or state.name_taken_by or target.untouchable) and paused_s >= FOREIGN_PAUSE_S:
         return ""
     reasons = (
         "InvalidSpec" if state.invalid else "",
         "NameTaken" if state.name_taken_by is not None else "",
-        target.problem or "",
+        (target.problem or "") if target.untouchable else "",
         "AcceleratorClassNotFound" if not known else "",
         str(mode) if mode is not ScalingMode.ENFORCE else "",
         "ForeignScaling" if paused_s < FOREIGN_PAUSE_S else "",

@@ -62,7 +62,8 @@ class TargetState:
     """The workload behind a variant. `problem` is a CamelCase reason when it must not be touched, else None.
 
     Problems: TargetNotFound, TargetKindNotAllowed, TargetNotScalable, ForeignOwner, ManagedByAutoscaler (HPA or ScaledObject), TargetClaimed (two
-    InferenceDeployments name it: the oldest keeps it).
+    InferenceDeployments name it: the oldest keeps it), TemplateRefused (the API server does not take the template; what runs of an older one may
+    still be scaled).
     """
 
     exists: bool
@@ -76,6 +77,11 @@ class TargetState:
     foreign_changes: int = 0
     """Foreign changes seen within the last 30 minutes; from the second after a pause on it is a standing rival."""
     foreign_writer: str = ""
+
+    @property
+    def untouchable(self) -> bool:
+        """Its replicas are not ours to set: it has a problem, other than that a newer template of it was refused."""
+        return self.problem is not None and not (self.exists and self.problem == "TemplateRefused")
 
     @property
     def paid_elsewhere(self) -> bool:

@@ -12,10 +12,10 @@ from jevons.cluster.connect import ApiError, Kind
 from jevons.cluster.events import Events
 from jevons.cluster.origins import Origins
 from jevons.cluster.view import Signals, Viewer
-from jevons.cluster.world import empty
+from jevons.cluster.world import Refusal, World, empty
 from jevons.core.decide import decide
 from jevons.core.observed import Known
-from jevons.core.snapshot import Snapshot
+from jevons.core.snapshot import Condition, Held, Snapshot
 from jevons.core.spec import AcceleratorClass, Key
 from jevons.ports import Metrics
 
@@ -67,3 +67,90 @@ async def test_a_refused_variant_keeps_no_other_from_being_scaled_and_an_ailing_
     assert ("PATCH /apis/apps/v1/namespaces/a/deployments/second/scale" in server.taken) == bool(scaled)
     assert any(path.endswith("/assistant/status") for path in server.taken)
     assert (outcome.scaled, outcome.failures) == (scaled, {"Invalid": 1})
+
+
+class Policy:
+    """An API server that takes or refuses what is made; says how often it was asked."""
+
+    def __init__(self) -> None:
+        self.status, self.asked = 422, 0
+
+    async def write(self, method: str, path: str, body: Any = None, **_: Any) -> dict[str, Any]:
+        if method == "POST" and path.endswith("/deployments"):
+            self.asked += 1
+            if self.status:
+                raise ApiError(self.status, "Invalid", "spec.template.spec.containers: Required value" + "!" * 500)
+        meta = {"namespace": "a", "name": "assistant-made", "uid": "c", "resourceVersion": "9"}
+        owner = {"kind": "InferenceDeployment", "name": "assistant", "uid": "u", "controller": True}
+        annotations = ((body or {}).get("metadata") or {}).get("annotations") or {}
+        return {**(body or {}), "metadata": {**meta, "ownerReferences": [owner], "annotations": annotations}}
+
+
+def with_template(world: World, generation: int) -> None:
+    """`assistant` as of that generation: one variant, made from a template."""
+    made = {"name": "made", "accelerator": {"className": "a100", "count": 1}, "template": {"spec": {"containers": []}}}
+    meta = {"namespace": "a", "name": "assistant", "uid": "u", "resourceVersion": str(generation), "generation": generation}
+    body = {"apiVersion": "jevons.dev/v1alpha1", "kind": "InferenceDeployment", "metadata": meta, "spec": {"variants": [made]}}
+    world.deployments.apply("MODIFIED", body)
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+async def test_a_refused_template_is_told_on_its_object_and_sent_again_after_an_edit_or_some_minutes(status):
+    world, policy = empty([DEPLOYMENTS]), Policy()
+    server: Any = policy
+    kinds = {("apps/v1", "Deployment"): DEPLOYMENTS}
+    actuator = Actuator(server, world, Events(server), kinds, Origins(server, world, kinds, namespace="jevons-system"))
+    policy.status = status
+    with_template(world, 1)
+
+    async def one_pass(at_s: float) -> dict[str, Condition]:
+        view = Viewer(world).build(HEARD, at_s)
+        decision = decide(Snapshot(view.deployments, {"a100": AcceleratorClass("a100")}, metrics=Known(None, at_s)), at_s)
+        await actuator.act(decision, view, at_s)
+        return {condition.type: condition for condition in decision.deployments[KEY].conditions}
+
+    await one_pass(NOW)
+    told = await one_pass(NOW + 15)
+    assert (told["ResolvedRefs"].status, told["ResolvedRefs"].reason) == ("False", "TemplateRefused")
+    assert "spec.template.spec.containers: Required value" in told["ResolvedRefs"].message
+    assert len(told["ResolvedRefs"].message) < 340
+    assert (told["Ready"].status, told["Ready"].reason) == ("False", "TemplateRefused")
+    assert policy.asked == 1
+    await one_pass(NOW + 200)
+    assert policy.asked == 2
+
+    with_template(world, 2)
+    policy.status = 0
+    assert (await one_pass(NOW + 201))["ResolvedRefs"].status == "True"
+    assert (policy.asked, world.refusals) == (3, {})
+    assert (await one_pass(NOW + 216))["ResolvedRefs"].status == "True"
+
+
+async def test_an_ailing_server_is_no_refusal_and_a_deleted_object_leaves_none_behind():
+    world, policy = empty([DEPLOYMENTS]), Policy()
+    server: Any = policy
+    kinds = {("apps/v1", "Deployment"): DEPLOYMENTS}
+    actuator = Actuator(server, world, Events(server), kinds, Origins(server, world, kinds, namespace="jevons-system"))
+    policy.status = 500
+    with_template(world, 1)
+    view = Viewer(world).build(HEARD, NOW)
+    decision = decide(Snapshot(view.deployments, {"a100": AcceleratorClass("a100")}, metrics=Known(None, NOW)), NOW)
+    await actuator.act(decision, view, NOW)
+    assert world.refusals == {}
+    world.refusals["gone", "made"] = Refusal(1, "no", NOW)
+    await actuator.act(decision, view, NOW)
+    assert world.refusals == {}
+
+
+def test_what_runs_of_an_older_template_is_still_scaled_when_the_newer_one_is_refused():
+    world = empty([DEPLOYMENTS])
+    with_template(world, 2)
+    owner = {"kind": "InferenceDeployment", "name": "assistant", "uid": "u", "controller": True}
+    meta = {"namespace": "a", "name": "assistant-made", "uid": "c", "resourceVersion": "3", "ownerReferences": [owner]}
+    world.workloads["apps/v1", "Deployment"].apply("ADDED", {"metadata": meta, "spec": {"replicas": 0}})
+    world.refusals["u", "made"] = Refusal(2, "no", NOW)
+    state = Viewer(world).build(HEARD, NOW).deployments[KEY]
+    state = replace(state, held=(Held("made", 2, NOW - 1),))
+    decided = decide(Snapshot({KEY: state}, {"a100": AcceleratorClass("a100")}, metrics=Known(None, NOW)), NOW).deployments[KEY]
+    assert decided.replicas[0].desired == 1
+    assert {condition.type: condition.reason for condition in decided.conditions}["ResolvedRefs"] == "TemplateRefused"
