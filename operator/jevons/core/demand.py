@@ -22,6 +22,8 @@ STALE_MARGIN_S = 5.0
 """Added to two scrape intervals before a sample counts as old."""
 NEVER_SEEN = {"NoData", "NotExposed"}
 """A class without a reading that never had one has no requests to lose: the engines' own readings guard what bypasses the gateway."""
+VANISHED_S = 300.0
+"""A class that had arrivals and is no longer reported by anybody is unknown for this long after its last reading, then forgotten."""
 OVERDUE = (1.5, 4.0)
 """A pod that is not ready counts whole until 1.5 times the startup time and no longer at all from 4 times on."""
 
@@ -182,7 +184,20 @@ def class_loads(
                 demand.scores,
             )
         )
+    for name, trend in _vanished(state, memory, now):
+        trends[name], unknown = trend, unknown or "NoData"
     return tuple(loads), trends if trends != memory.trends else memory.trends, unknown
+
+
+def _vanished(state: DeploymentState, memory: DeploymentMemory, now: float) -> list[tuple[str, Trend]]:
+    """Classes that had arrivals lately and of which nothing is said now: a cut stream and gateways that are not scraped look like that.
+
+    A gateway that does report (it tells when a request last arrived) and leaves a class out has none of it: that is a zero, and known.
+    """
+    if state.last_arrival_at_s is not None:
+        return []
+    told = {demand.name for demand in state.demand}
+    return [(name, trend) for name, trend in memory.trends.items() if name not in told and trend.level > 0.0 and now - trend.at_s <= VANISHED_S]
 
 
 def promise(spec: Deployment, name: str) -> tuple[Objectives, float]:

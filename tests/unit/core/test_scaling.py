@@ -8,7 +8,7 @@ import pytest
 from core_worlds import CURVE, KEY, LARGE, NOW, SMALL, blind, demand, deployment, held, pod, state, variant_state, world
 
 from jevons.core.decide import decide
-from jevons.core.memory import DeploymentMemory, Memory, VariantMemory
+from jevons.core.memory import DeploymentMemory, Memory, Trend, VariantMemory
 from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import PodSignals
 from jevons.core.spec import Key, ScalingMode, ScalingSpec
@@ -256,3 +256,39 @@ def test_a_model_with_a_recent_request_stays_awake():
 
 def test_without_word_from_a_gateway_the_mean_counts():
     assert desired(_after_a_burst()) == {"small": 1}
+
+
+def _vanished(age_s, level=5.0, **changes):
+    """Three replicas that a class asked for until `age_s` seconds ago; now nobody says anything of it."""
+    trends = {"default": Trend(level, 0.0, NOW - age_s)}
+    memory = Memory({KEY: DeploymentMemory({"small": VariantMemory(needs=((NOW - 590.0, 0),), work_at_s=NOW - 400.0)}, trends)})
+    return world(state(ONE, {"small": variant_state(*[pod(name) for name in "abc"])}, **changes), memory=memory)
+
+
+@pytest.mark.parametrize("age_s", [1.0, 15.0, 299.0])
+def test_a_class_that_nobody_reports_any_more_is_unknown_and_holds(age_s):
+    snapshot = _vanished(age_s)
+    assert desired(snapshot) == {"small": 3}
+    assert reason(snapshot, "small") == "DemandNoData"
+    assert condition(snapshot, "MetricsAvailable") == ("False", "DemandUnknown")
+
+
+def test_a_vanished_class_is_forgotten_after_five_minutes():
+    held_until = [at_s for at_s, wanted in passes(_vanished(0.0), 600.0, evolve=_read_again) if wanted == {"small": 3}]
+    assert max(held_until) == 300.0
+    assert passes(_vanished(0.0), 600.0, evolve=_read_again)[-1][1]["small"] < 3
+
+
+def _read_again(snapshot, now):
+    pods = variant_state(*[pod(name, now, age_s=9000.0) for name in "abc"])
+    return replace(snapshot, deployments={KEY: replace(snapshot.deployments[KEY], variants={"small": pods})})
+
+
+def test_a_class_that_a_reporting_gateway_leaves_out_is_a_known_zero():
+    snapshot = _vanished(15.0, last_arrival_at_s=NOW - 400.0)
+    assert condition(snapshot, "MetricsAvailable") == ("True", "MetricsAvailable")
+    assert desired(snapshot)["small"] < 3
+
+
+def test_a_class_that_was_at_rest_when_it_vanished_holds_nothing():
+    assert desired(_vanished(15.0, level=0.0))["small"] < 3
