@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from operator import is_
 from typing import Any
 
+import structlog
+
 from jevons.api.errors import InvalidSpec
 from jevons.api.inferencebudget import selects
 from jevons.api.resolve import resolve_accelerator, resolve_budget, resolve_deployment
@@ -28,6 +30,8 @@ LABEL_DEPLOYMENT = "jevons.dev/deployment"
 LABEL_VARIANT = "jevons.dev/variant"
 CHILD_KIND = ("apps/v1", "Deployment")
 TEMPLATE_REFUSED = "TemplateRefused"
+
+log = structlog.get_logger(__name__)
 
 
 def child_name(deployment: str, variant: str) -> str:
@@ -86,23 +90,43 @@ class Viewer:
             if isinstance(spec, str):
                 states[key] = _unresolved(record, spec)
                 continue
-            published = _published(record)
-            variants, resolved = {}, []
-            for variant in spec.variants:
-                target, selector = self._target(spec, variant, targets, published.get(variant.name, Published()), now_s)
-                matching = list(pods.matching(key.namespace, selector))
-                known, problem = self._occupying(record, variant, matching, accelerators)
-                if problem and target.problem is None:
-                    target = replace(target, problem="AcceleratorUnknown", message=problem)
-                found = tuple(self._pod(pod, accelerators.get(known.accelerator_class), signals.metrics) for pod in matching)
-                variants[variant.name] = VariantState(target=target, pods=found, selector=selector)
-                resolved.append(known)
-            spec = spec if all(map(is_, resolved, spec.variants)) else replace(spec, variants=tuple(resolved))
-            states[key] = _with_demand(DeploymentState(spec=spec, variants=variants, name_taken_by=_taken(models, spec)), signals)
+            try:
+                variants, spec = self._variants(
+                    record, spec, targets=targets, pods=pods, accelerators=accelerators, metrics=signals.metrics, now_s=now_s
+                )
+                states[key] = _with_demand(DeploymentState(spec=spec, variants=variants, name_taken_by=_taken(models, spec)), signals)
+            except Exception as error:
+                log.exception("object not understood", object=str(key))
+                states[key] = _unresolved(record, _unexpected(error))
         self._foreign.forget_all_but({workload.meta.uid for collection in self._world.workloads.values() for workload in collection})
         budgets, invalid_budgets = self._budgets(mine)
         inventory = {name: self._inventory(accelerator) for name, accelerator in accelerators.items()}
         return View(states, accelerators, inventory, budgets, invalid_classes, invalid_budgets)
+
+    def _variants(
+        self,
+        record: CustomRecord,
+        spec: Deployment,
+        *,
+        targets: Mapping[tuple[str, TargetRef], Key],
+        pods: _PodIndex,
+        accelerators: Mapping[str, AcceleratorClass],
+        metrics: Metrics,
+        now_s: float,
+    ) -> tuple[dict[str, VariantState], Deployment]:
+        """One object's variants as they are, and its spec with the accelerators that its pods show filled in."""
+        published = _published(record)
+        variants, resolved = {}, []
+        for variant in spec.variants:
+            target, selector = self._target(spec, variant, targets, published.get(variant.name, Published()), now_s)
+            matching = list(pods.matching(spec.key.namespace, selector))
+            known, problem = self._occupying(record, variant, matching, accelerators)
+            if problem and target.problem is None:
+                target = replace(target, problem="AcceleratorUnknown", message=problem)
+            found = tuple(self._pod(pod, accelerators.get(known.accelerator_class), metrics) for pod in matching)
+            variants[variant.name] = VariantState(target=target, pods=found, selector=selector)
+            resolved.append(known)
+        return variants, spec if all(map(is_, resolved, spec.variants)) else replace(spec, variants=tuple(resolved))
 
     def _resolve(self, record: CustomRecord) -> Deployment | str:
         known = self._resolved.get((record.meta.uid, record.meta.generation))
@@ -112,6 +136,9 @@ class Viewer:
             return resolve_deployment(record.body)
         except InvalidSpec as error:
             return str(error)
+        except Exception as error:
+            log.exception("object not understood", object=f"{record.meta.namespace}/{record.meta.name}")
+            return _unexpected(error)
 
     def _accelerators(self) -> tuple[dict[str, AcceleratorClass], dict[str, str]]:
         good, bad = {}, {}
@@ -295,6 +322,11 @@ def _holders(valid: Mapping[Key, Deployment]) -> tuple[dict[str, Key], dict[tupl
 def _taken(models: Mapping[str, Key], spec: Deployment) -> Key | None:
     holder = models[spec.model]
     return None if holder == spec.key else holder
+
+
+def _unexpected(error: Exception) -> str:
+    """What to say of an object that nobody foresaw."""
+    return f"{type(error).__name__}: {error}"[:1000]
 
 
 def _unresolved(record: CustomRecord, problem: str) -> DeploymentState:

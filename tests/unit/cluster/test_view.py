@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from jevons.api.resolve import resolve_deployment
 from jevons.cluster.connect import Kind
+from jevons.cluster.records import CustomRecord
 from jevons.cluster.view import Signals, View, Viewer
 from jevons.cluster.world import World, empty
+from jevons.core.decide import decide
 from jevons.core.observed import Known
-from jevons.core.spec import Key
+from jevons.core.snapshot import Snapshot
+from jevons.core.spec import AcceleratorClass, Deployment, Key
 from jevons.ports import Metrics
 
 NOW = 1_767_261_600.0
@@ -42,3 +49,33 @@ def test_an_evicted_pod_holds_no_accelerator_and_is_no_failed_replica():
         add_pod(world, phase.lower(), phase)
     pods = built(world).deployments[Key("a", "assistant")].variants["large"].pods
     assert [pod.name for pod in pods] == ["running"]
+
+
+def test_an_object_that_breaks_the_view_is_reported_invalid_and_the_others_are_decided(monkeypatch):
+    world = cluster("broken", "fine")
+    occupying = Viewer._occupying
+
+    def failing(self: Viewer, record: CustomRecord, *rest: Any) -> Any:
+        if record.meta.name == "broken":
+            raise KeyError("className")
+        return occupying(self, record, *rest)
+
+    monkeypatch.setattr(Viewer, "_occupying", failing)
+    view = built(world)
+    assert view.deployments[Key("a", "broken")].invalid == "KeyError: 'className'"
+    assert view.deployments[Key("a", "fine")].invalid == ""
+    decided = decide(Snapshot(view.deployments, {"a100": AcceleratorClass("a100")}, metrics=Known(None, NOW)), NOW).deployments
+    assert [(item.status, item.reason) for item in decided[Key("a", "broken")].conditions if item.type == "Accepted"] == [("False", "InvalidSpec")]
+    assert [item.status for item in decided[Key("a", "fine")].conditions if item.type == "Accepted"] == ["True"]
+    assert [target.desired for target in decided[Key("a", "broken")].replicas] == [None]
+
+
+def test_an_object_whose_spec_breaks_the_resolver_is_reported_invalid(monkeypatch):
+    def failing(body: Mapping[str, Any]) -> Deployment:
+        if body["metadata"]["name"] == "broken":
+            raise RecursionError("too deep")
+        return resolve_deployment(body)
+
+    monkeypatch.setattr("jevons.cluster.view.resolve_deployment", failing)
+    states = built(cluster("broken", "fine")).deployments
+    assert (states[Key("a", "broken")].invalid, states[Key("a", "fine")].invalid) == ("RecursionError: too deep", "")
