@@ -1,0 +1,158 @@
+"""What a simulated cluster is made of, and what comes out of it: the values that trace, fleet, cluster, controllers and protocol hand to each other.
+
+A `Scenario` is everything that is the same for all who compete on it: who arrives when, how replicas behave, how long they take to start, what they
+cost, what counts as a good answer. A `Controller` is one competitor. `Outcome` is what became of every single request and of every accelerator-second.
+Times are seconds from the scenario's start, money is USD as float (a simulation bills nobody).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jevons.core.spec import Objectives, Profile
+from jevons.simulator.policies.policy import Sample, View
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """`n` requests in order of arrival, as columns of length n. `cached_tokens` of a prompt need no computing."""
+
+    at_s: Floats
+    input_tokens: Ints
+    output_tokens: Ints
+    cached_tokens: Ints
+    score: NDArray[np.float32]
+    """The router's score 0..1 (how likely the cheapest variant is right); 0 where there is no router."""
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.at_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Physics:
+    """How one replica behaves beyond its `profile`: `jitter` is the sigma of a lognormal factor per iteration, `slowdown` multiplies all times.
+
+    static_batch > 0: the engine takes that many requests at a time and starts the next batch when all of them are done (no continuous batching).
+    """
+
+    profile: Profile
+    jitter: float = 0.0
+    slowdown: float = 1.0
+    static_batch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Startup:
+    """Seconds from scheduled to ready: lognormal with this median and sigma; `fails` is the chance that a start never becomes ready."""
+
+    median_s: float
+    sigma: float = 0.0
+    fails: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SimVariant:
+    """One variant as the cluster runs it. `usd_per_h` is of one replica, all its accelerators together."""
+
+    name: str
+    physics: Physics
+    startup: Startup
+    usd_per_h: float
+    accelerator: str = "gpu"
+    accelerators: int = 1
+    min_replicas: int = 0
+    max_replicas: int = 64
+    initial_replicas: int = 1
+    """Ready at time 0."""
+    quality: float = 1.0
+    reclaim_per_h: float = 0.0
+    """Spot: chance per hour that a replica is taken away (Poisson)."""
+    crash_per_h: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """The same world for everybody. Nobody is shown `requests` ahead of time, except reference points that say so."""
+
+    name: str
+    requests: Requests
+    variants: tuple[SimVariant, ...]
+    objectives: Objectives
+    inventory: Mapping[str, int] = field(default_factory=dict)
+    """Accelerators that exist, by class; a class that is not named is without bound."""
+    provisioning_s: float = 0.0
+    """Until a node is there for a pod that found no room (inside the inventory's bound)."""
+    free_at_start: int | None = None
+    """Accelerators on nodes that exist already; None = all of the inventory, so that nothing waits for a node."""
+    scrape_s: float = 15.0
+    actuation_s: float = 0.5
+    """From a changed replica count to the pod's creation or the beginning of its end."""
+    drain_limit_s: float = 600.0
+    """A replica on its way out is cut off after this long; what still runs on it is lost."""
+    max_wait_s: float = 600.0
+    """A request that no replica has taken by then is refused (missed)."""
+    burn_in_s: float = 0.0
+    """Arrivals before this instant count in no figure, and neither does what was paid before it."""
+    seed: int = 0
+
+
+class Controller(Protocol):
+    """One competitor. It sees samples and views only (see `policies.policy`), never a request; Jevons' own controller also sees the gateway's counts."""
+
+    @property
+    def period_s(self) -> float:
+        """Seconds between two calls of `decide`."""
+
+    @property
+    def sample_s(self) -> float:
+        """Seconds between two calls of `observe`."""
+
+    def observe(self, samples: Mapping[str, Sample]) -> None:
+        """A scrape of every variant, by name."""
+
+    def decide(self, now: float, views: Mapping[str, View]) -> Mapping[str, int]:
+        """Replicas wanted of every variant."""
+
+    def wake(self, now: float, views: Mapping[str, View]) -> Mapping[str, int]:
+        """The same, when a request has just arrived and no replica is wanted of the variant it may go to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of everything. Columns are parallel to the scenario's requests; NaN = it never came.
+
+    variant: index of the variant that answered, -1 = refused, lost or never taken.
+    usd: paid from `burn_in_s` on, from scheduled to gone, until the last completion; `starting_gpu_s` is the part before ready, included in `gpu_s`.
+    timeline: per scrape, columns (at_s, ready, starting, pending, running, waiting, held), summed over variants.
+    """
+
+    first_token_s: Floats
+    end_s: Floats
+    largest_gap_s: Floats
+    variant: Ints
+    usd: float
+    gpu_s: float
+    starting_gpu_s: float
+    drained_gpu_s: float
+    scale_events: int
+    failed_starts: int
+    timeline: Floats
+    ended_s: float
+    """When the last request was done, or the trace ended."""
+
+
+def met(requests: Requests, outcome: Outcome, objectives: Objectives) -> NDArray[np.bool_]:
+    """Per request: first token within `ttft_s`, and (end - first) / max(output - 1, 16) within `itl_s` (benchmarks B1). Whatever never came is missed."""
+    with np.errstate(invalid="ignore"):
+        pace = (outcome.end_s - outcome.first_token_s) / np.maximum(requests.output_tokens - 1, 16)
+        good = (outcome.first_token_s - requests.at_s <= objectives.ttft_s) & (pace <= objectives.itl_s)
+    return np.asarray(good & np.isfinite(outcome.end_s), dtype=np.bool_)
