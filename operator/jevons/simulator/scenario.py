@@ -1,7 +1,7 @@
 """What a simulated cluster is made of, and what comes out of it: the values that trace, fleet, cluster, controllers and protocol hand to each other.
 
-A `Scenario` is everything that is the same for all who compete on it: who arrives when, how replicas behave, how long they take to start, what they
-cost, what counts as a good answer. A `Controller` is one competitor. `Outcome` is what became of every single request and of every accelerator-second.
+A `Scenario` is everything that is the same for all who compete on it: who arrives when, how replicas behave, how long they take to start,
+what they cost, what counts as a good answer. A `Controller` is one competitor. `Outcome` is what became of every request and accelerator-second.
 Times are seconds from the scenario's start, money is USD as float (a simulation bills nobody).
 """
 
@@ -106,7 +106,10 @@ class Scenario:
 
 
 class Controller(Protocol):
-    """One competitor. It sees samples and views only (see `policies.policy`), never a request; Jevons' own controller also sees the gateway's counts."""
+    """One competitor. It sees samples and views only (see `policies.policy`), never a request.
+
+    Jevons' own controller also sees what its gateway counts.
+    """
 
     @property
     def period_s(self) -> float:
@@ -151,7 +154,10 @@ class Outcome:
 
 
 def met(requests: Requests, outcome: Outcome, objectives: Objectives) -> NDArray[np.bool_]:
-    """Per request: first token within `ttft_s`, and (end - first) / max(output - 1, 16) within `itl_s` (benchmarks B1). Whatever never came is missed."""
+    """Per request: first token within `ttft_s`, and (end - first) / max(output - 1, 16) within `itl_s` (benchmarks B1).
+
+    Whatever never came is missed.
+    """
     with np.errstate(invalid="ignore"):
         pace = (outcome.end_s - outcome.first_token_s) / np.maximum(requests.output_tokens - 1, 16)
         good = (outcome.first_token_s - requests.at_s <= objectives.ttft_s) & (pace <= objectives.itl_s)
