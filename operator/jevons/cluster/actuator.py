@@ -20,7 +20,7 @@ from jevons.cluster.lease import NotLeadingError
 from jevons.cluster.origins import Origins
 from jevons.cluster.records import CustomRecord, WorkloadRecord
 from jevons.cluster.scale import choose_victims, set_replicas
-from jevons.cluster.view import CHILD_KIND, TEMPLATE_REFUSED, View, child_name
+from jevons.cluster.view import CHILD_KIND, MESSAGE_LIMIT, TEMPLATE_REFUSED, View, child_name
 from jevons.cluster.world import ACCELERATOR_CLASSES, INFERENCE_BUDGETS, INFERENCE_DEPLOYMENTS, Collection, Refusal, World
 from jevons.core.observed import Known
 from jevons.core.snapshot import Decision, DeploymentDecision, DeploymentState, ReplicaTarget
@@ -31,8 +31,6 @@ AT_ONCE = 8
 """Objects worked on at the same time."""
 REFUSED_AGAIN_S = 180.0
 """A refused template is sent again after this long: a quota or a policy may have changed, which no event tells."""
-MESSAGE_LIMIT = 300
-"""Characters kept of the server's sentence."""
 
 log = structlog.get_logger(__name__)
 

@@ -82,6 +82,8 @@ class WorkloadRecord:
     writer: str
     template_digest: str | None
     template: PodTemplate = PodTemplate({}, {})
+    pods_refused: str = ""
+    """Why its controller cannot make pods (Pod Security, a quota, a webhook), in the server's words; "" when it can, or the kind does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,13 @@ def workload(item: Mapping[str, Any]) -> WorkloadRecord:
         writer=replicas_writer(data.get("managedFields") or []),
         template_digest=(data.get("annotations") or {}).get(TEMPLATE_ANNOTATION),
         template=_template(spec),
+        pods_refused=_pods_refused(item),
     )
+
+
+def _pods_refused(item: Mapping[str, Any]) -> str:
+    failure = _conditions(item).get("ReplicaFailure") or {}
+    return str(failure.get("message") or failure.get("reason") or "") if failure.get("status") == "True" else ""
 
 
 SOMEONE = "someone"

@@ -30,6 +30,8 @@ LABEL_DEPLOYMENT = "jevons.dev/deployment"
 LABEL_VARIANT = "jevons.dev/variant"
 CHILD_KIND = ("apps/v1", "Deployment")
 TEMPLATE_REFUSED = "TemplateRefused"
+MESSAGE_LIMIT = 300
+"""Characters kept of a server's sentence."""
 
 log = structlog.get_logger(__name__)
 
@@ -181,6 +183,8 @@ class Viewer:
         owned = ref is None and problem is None
         if owned:
             problem, message = self._refused(spec, variant)
+        if problem is None and workload.pods_refused:
+            problem, message = TEMPLATE_REFUSED, workload.pods_refused[:MESSAGE_LIMIT]
         changed_at, changes, writer = self._foreign.observe(workload, published, now_s)
         state = TargetState(
             exists=True,

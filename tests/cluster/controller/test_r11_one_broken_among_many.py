@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+
+from jevons.cluster.view import Viewer
 
 pytestmark = pytest.mark.cluster
 
@@ -36,6 +40,36 @@ async def test_a_stored_spec_that_is_invalid_is_reported_on_that_object_alone(op
     assert "min 4 is above max 2" in accepted["message"]
     assert (await leader.condition("good", "Accepted"))["status"] == "True"
     assert await leader.replicas("bad-small") is None, "nothing is done for an object that cannot be read"
+
+
+async def test_an_object_that_breaks_the_view_is_told_so_and_the_others_scale(operators, assistant, monkeypatch):
+    for name in ("breaks", "fine", "also-fine"):
+        await assistant(name)
+    leader = await operators.start()
+    await leader.passes(2)
+    for name in ("breaks", "fine", "also-fine"):
+        leader.holds(name, "small", 1)
+    occupying = Viewer._occupying
+
+    def failing(self: Viewer, record: Any, *rest: Any) -> Any:
+        if record.meta.name == "breaks":
+            raise KeyError("className")
+        return occupying(self, record, *rest)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Viewer, "_occupying", failing)
+        outcome = await leader.passes(2)
+    accepted = await leader.condition("breaks", "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", "InvalidSpec")
+    assert "KeyError: 'className'" in accepted["message"]
+    assert (await leader.infd("breaks"))["status"]["reason"] == "InvalidSpec"
+    assert outcome.failures == {}
+    assert [await leader.replicas(f"{name}-small") for name in ("breaks", "fine", "also-fine")] == [0, 1, 1]
+    assert await leader.replicas("breaks-target") == 1, "left alone"
+
+    await leader.passes(2)
+    assert (await leader.condition("breaks", "Accepted"))["status"] == "True"
+    assert await leader.replicas("breaks-small") == 1
 
 
 async def test_the_second_holder_of_a_name_and_of_a_target_is_told_so(operators, assistant, sandbox, namespace):

@@ -79,3 +79,18 @@ def test_an_object_whose_spec_breaks_the_resolver_is_reported_invalid(monkeypatc
     monkeypatch.setattr("jevons.cluster.view.resolve_deployment", failing)
     states = built(cluster("broken", "fine")).deployments
     assert (states[Key("a", "broken")].invalid, states[Key("a", "fine")].invalid) == ("RecursionError: too deep", "")
+
+
+def test_a_target_whose_pods_are_refused_says_why_and_is_still_ours_to_scale():
+    world = cluster("assistant")
+    reason = 'pods "llama-1" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": reason + "!" * 400}
+    meta = {"namespace": "a", "name": "llama", "uid": "w", "resourceVersion": "2"}
+    target = {"spec": {"replicas": 1, "selector": {"matchLabels": {"app": "llama"}}}, "status": {"conditions": [failure]}}
+    world.workloads[DEPLOYMENTS].apply("MODIFIED", {"metadata": meta, **target})
+    refused = built(world).deployments[Key("a", "assistant")].variants["large"].target
+    assert (refused.problem, refused.untouchable) == ("TemplateRefused", False)
+    assert refused.message == (reason + "!" * 400)[:300]
+    target["status"] = {"conditions": [{**failure, "status": "False"}]}
+    world.workloads[DEPLOYMENTS].apply("MODIFIED", {"metadata": {**meta, "resourceVersion": "3"}, **target})
+    assert built(world).deployments[Key("a", "assistant")].variants["large"].target.problem is None
