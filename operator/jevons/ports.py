@@ -54,13 +54,15 @@ class Demand:
     held: tuple[Held, ...] = ()
     classes: tuple[ClassDemand, ...] = ()
     last_arrival_at_s: float | None = None
+    partial: bool = False
+    """Somebody who reported on it within the last minutes is silent: what others see of those requests counts, too."""
 
 
 class DemandSource(Protocol):
     """Demand streams from the gateway (gRPC), the fast path beside Prometheus."""
 
     def current(self) -> Mapping[Key, Demand]:
-        """The union over all connected gateways; a stream silent for 10 s no longer counts."""
+        """The union of every gateway's last report; one that is older than 10 s no longer counts, and leaves the union `partial` for 5 minutes."""
         ...
 
 

@@ -22,7 +22,7 @@ from jevons.cluster.foreign import ForeignChanges, Published
 from jevons.cluster.records import CustomRecord, PodRecord, PodTemplate, WorkloadRecord, pod_template, seconds
 from jevons.cluster.world import World
 from jevons.core.observed import Known, Observed, Unknown
-from jevons.core.snapshot import ClassDemand, DeploymentState, Inventory, Pod, PodSignals, TargetState, VariantState
+from jevons.core.snapshot import ClassDemand, DeploymentState, Held, Inventory, Pod, PodSignals, TargetState, VariantState
 from jevons.core.spec import AcceleratorClass, Deployment, Key, SharedBudget, TargetRef, Variant
 from jevons.ports import Demand, Metrics
 
@@ -363,7 +363,10 @@ def _published_class(record: CustomRecord, variant: str) -> str:
 
 
 def _with_demand(state: DeploymentState, signals: Signals) -> DeploymentState:
-    """Join a deployment with its demand: streams first (they are seconds old), Prometheus for what no stream reports, the larger where both do."""
+    """Join a deployment with its demand: streams first (they are seconds old), Prometheus for what no stream reports, the larger where both do.
+
+    What Prometheus says of held requests may be a scrape old, so beside streams it counts only while one of them is missed.
+    """
     key, metrics = state.spec.key, signals.metrics
     stream = signals.streams.get(key)
     classes = {demand.name: demand for demand in metrics.demand.get(key, ())}
@@ -372,10 +375,24 @@ def _with_demand(state: DeploymentState, signals: Signals) -> DeploymentState:
     return replace(
         state,
         demand=tuple(classes.values()),
-        held=stream.held if stream else metrics.held.get(key, ()),
+        held=_all_held(stream, metrics.held.get(key, ())),
         last_arrival_at_s=stream.last_arrival_at_s if stream else None,
         outcomes=metrics.outcomes.get(key, Unknown("NoData")),
     )
+
+
+def _all_held(stream: Demand | None, scraped: tuple[Held, ...]) -> tuple[Held, ...]:
+    """Requests that wait, by variant: each is in a stream or, when its gateway's is missed, in what was scraped of all gateways."""
+    if stream is None:
+        return scraped
+    if not stream.partial:
+        return stream.held
+    held = {entry.variant: entry for entry in stream.held}
+    for entry in scraped:
+        known = held.get(entry.variant)
+        if known is None or entry.count > known.count:
+            held[entry.variant] = entry if known is None else replace(known, count=entry.count)
+    return tuple(held.values())
 
 
 def _larger(stream: ClassDemand, scraped: ClassDemand | None) -> ClassDemand:

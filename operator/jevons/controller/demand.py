@@ -1,6 +1,7 @@
 """The demand port: every picker and every waiting room reports here what it holds and what arrives, once a second and at once on a wake.
 
-Each message is the whole of what its source sees, so a lost one costs a second. Both operators listen; only the leader acts on it, but the other is
+Each message is the whole of what its source sees, so a lost one costs a second, and the last one counts for ten: its requests wait on while a cut
+stream is dialled again. Both operators listen; only the leader acts on it, but the other is
 as warm. Messages come from our own gateways (TokenReview, and a list of users: any pod may get itself a token for this audience); they are still only
 data: sizes are bounded, and what cannot be read is dropped and counted.
 """
@@ -11,7 +12,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -26,7 +27,9 @@ from jevons.ports import Demand
 
 METHOD = "/jevons.v1.Demand/Report"
 SILENT_S = 10.0
-"""A source that says nothing this long no longer counts."""
+"""A source that says nothing this long no longer counts, whether its stream is open or cut."""
+MISSED_S = 300.0
+"""How long a source that no longer counts is missed: what it reported on is `partial` meanwhile."""
 MAX_MESSAGE = 4 * 1024 * 1024
 
 Authenticate = Callable[[str], Awaitable[str | None]]
@@ -55,6 +58,7 @@ class DemandServer:
     ) -> None:
         self._on_wake, self._leading, self._authenticate, self._users = on_wake, leading, authenticate, frozenset(users)
         self._reports: dict[str, Report] = {}
+        self._missed: dict[str, Report] = {}
         self._streams: set[asyncio.Event] = set()
         self._server: grpc.aio.Server | None = None
         self.dropped = 0
@@ -82,13 +86,19 @@ class DemandServer:
             stream.set()
 
     def current(self) -> Mapping[Key, Demand]:
-        """The union over all sources heard within the last 10 s."""
-        horizon = time.monotonic() - SILENT_S
-        self._reports = {source: report for source, report in self._reports.items() if report.heard_at > horizon}
+        """The union over all sources heard within the last 10 s; partial where one was heard within the last 5 minutes that is silent now."""
+        now = time.monotonic()
+        for source, report in list(self._reports.items()):
+            if report.heard_at <= now - SILENT_S:
+                log.warning("a source of demand is silent", source=source, silent_s=round(now - report.heard_at), held=_held(report))
+                self._missed[source] = self._reports.pop(source)
+        self._missed = {source: report for source, report in self._missed.items() if report.heard_at > now - MISSED_S}
         merged: dict[Key, Demand] = {}
         for report in self._reports.values():
             for key, demand in report.deployments.items():
                 merged[key] = merge(merged[key], demand) if key in merged else demand
+        for key in {key for report in self._missed.values() for key in report.deployments if key in merged}:
+            merged[key] = replace(merged[key], partial=True)
         return merged
 
     async def _report(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[dict[str, bool]]:
@@ -116,8 +126,10 @@ class DemandServer:
             reading.cancel()
             waiting.cancel()
             self._streams.discard(changed)
-            if source in self._reports and self._reports[source].stream is changed:
-                del self._reports[source]
+            report = self._reports.get(source)
+            if report is not None and report.stream is changed:
+                left_s = round(max(0.0, report.heard_at + SILENT_S - time.monotonic()))
+                log.info("a demand stream ended; its last report counts on", source=source, for_s=left_s, held=_held(report))
 
     async def _admit(self, context: Any) -> None:
         """Abort the call unless its token is good and its user one of ours. When the API server cannot say, that is a no; the client tries again."""
@@ -148,9 +160,15 @@ class DemandServer:
             return ""
         before = self._reports.get(source)
         self._reports[source] = report
+        self._missed.pop(source, None)
         if _waited_for(report) - (_waited_for(before) if before else set()):
             self._on_wake()
         return source
+
+
+def _held(report: Report) -> int:
+    """How many requests wait, all in all."""
+    return sum(entry.count for demand in report.deployments.values() for entry in demand.held)
 
 
 def _waited_for(report: Report) -> set[tuple[Key, str]]:

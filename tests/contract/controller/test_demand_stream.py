@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import grpc
@@ -66,6 +67,29 @@ async def port() -> AsyncIterator[Port]:
     await made.close()
 
 
+class Clock:
+    """The monotonic clock as the demand port sees it, which a test may put forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead_s
+
+    def time(self) -> float:
+        return time.time()
+
+    def pass_s(self, seconds: float) -> None:
+        self.ahead_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr("jevons.controller.demand.time", made)
+    return made
+
+
 async def test_leadership_is_told_on_connect_and_on_change(port):
     call = port.call()
     await call.write(message())
@@ -93,7 +117,7 @@ async def test_the_first_held_request_wakes_and_the_next_does_not(port):
     call.cancel()
 
 
-async def test_sources_add_up_and_a_closed_stream_counts_no_more(port):
+async def test_sources_add_up_and_a_silent_one_counts_no_more_and_is_missed(port, clock):
     arrivals = [
         {"chat": {"perSecond": rate, "inputTokens": tokens, "outputTokens": 10.0, "scores": [1.0] * 20}}
         for rate, tokens in ((1.0, 100.0), (3.0, 200.0))
@@ -106,8 +130,32 @@ async def test_sources_add_up_and_a_closed_stream_counts_no_more(port):
     assert (chat.arrivals_per_s.value, chat.input_tokens.value, chat.scores[0]) == (4.0, 175.0, 2.0)
     assert demand.held[0].oldest_at_s == 2.0
     calls[0].cancel()
-    await port.heard(lambda demand: demand[KEY].held[0].count == 1)
+    await port.heard(lambda _: len(port.server._streams) == 1)
+    assert port.server.current()[KEY].held[0].count == 2, "whoever waited there waits on while the stream is dialled again"
+    clock.pass_s(9.0)
+    await calls[1].write(message("gw/1", held=[(5, 3.0)], arrivals=arrivals[1]))
+    await port.heard(lambda demand: demand[KEY].held[0].count == 6)
+    clock.pass_s(2.0)
+    demand = port.server.current()[KEY]
+    assert (demand.held[0].count, demand.classes[0].arrivals_per_s.value, demand.partial) == (5, 3.0, True)
+    again = port.call()
+    await again.write(message("gw/0", held=[(1, 2.0)]))
+    assert not (await port.heard(lambda demand: demand[KEY].held[0].count == 6))[KEY].partial
     calls[1].cancel()
+    again.cancel()
+
+
+async def test_a_source_that_stays_away_is_missed_for_five_minutes(port, clock):
+    gone, stays = port.call(), port.call()
+    await gone.write(message("gone", held=[(1, 2.0)]))
+    await stays.write(message("stays", held=[(1, 2.0)]))
+    await port.heard(lambda demand: KEY in demand and demand[KEY].held[0].count == 2)
+    gone.cancel()
+    for passed_s, missed in ((11.0, True), (280.0, True), (10.0, False)):
+        clock.pass_s(passed_s)
+        await stays.write(message("stays", held=[(1, 2.0)]))
+        assert (await port.heard(lambda demand: KEY in demand))[KEY].partial is missed
+    stays.cancel()
 
 
 async def test_an_old_stream_that_ends_late_takes_nothing_away_from_its_successor(port):
