@@ -6,25 +6,22 @@ equality:
 
     r = (I - a) / (I ((b + c ctx) n_out + P))
 
-which reproduces the profile table's own figures (1.77 against 1.76 requests/s for Llama-3.1-70B on four A100s at 50 ms). The time to first token
-bounds the prefill share r P (queueing for a single server), KV memory and max_num_seqs bound B. All of it is a prior: where no profile is known,
-capacity is the concurrency that a replica was seen to run without a queue.
+which reproduces the profile table's own figures (1.77 against 1.76 requests/s for Llama-3.1-70B on four A100s at 50 ms). Prefill may take no more
+than MAX_PREFILL_SHARE of the time, KV memory and max_num_seqs bound B. This is *fluid* capacity, the unit in which work is measured; how much of it
+keeps the promise is `usable.py`'s question. All of it is a prior: where no profile is known, capacity is the concurrency that a replica was seen to
+run without a queue.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from statistics import NormalDist
 
 from jevons.core.spec import Profile
+from jevons.core.usable import Replica, replica
 
 KV_USABLE = 0.9
-GAP_SPREAD = 0.152
-"""Standard deviation of a request's own mean gap over the mean of all, near the objective."""
-TAIL = 3.0
-"""p95 of an exponential wait over its mean (-ln 0.05)."""
 MAX_PREFILL_SHARE = 0.85
 DEFAULT_INPUT_TOKENS = 512.0
 DEFAULT_OUTPUT_TOKENS = 200.0
@@ -43,29 +40,13 @@ class Capacity:
     bound: str
     """What binds: InterTokenLatency, TimeToFirstToken, KVMemory, MaxSequences, Objectives."""
     reachable: bool = True
-
-
-@lru_cache(maxsize=64)
-def mean_gap_share(percentile: float) -> float:
-    """What share of the objective the *mean* gap of all requests may use, so that `percentile` of the requests stay inside it.
-
-    A request's own mean gap scatters around the fleet's: prefills of others land in some answers and not in others. Found with the engine model on
-    the Azure conversation trace (five profiles, one and three replicas): a mean at 0.8 of the objective keeps 95 % of the requests inside.
-    Example: 95 -> 0.8, 50 -> 1.0 (test_worked_examples.py::test_the_mean_gap_leaves_room_for_the_percentile).
-    """
-    z = NormalDist().inv_cdf(min(0.999, max(0.5, percentile / 100.0)))
-    return 1.0 / (1.0 + GAP_SPREAD * z)
-
-
-def kept(profile: Profile, input_tokens: int, output_tokens: int, *, itl_s: float, ttft_s: float, percentile: float) -> Capacity:
-    """`of_replica` for a promise to `percentile` of the requests; where the objective is too near to a lone request's pace for that, as it stands."""
-    tight = of_replica(profile, input_tokens, output_tokens, itl_s * mean_gap_share(percentile), ttft_s)
-    return tight if tight.reachable else of_replica(profile, input_tokens, output_tokens, itl_s, ttft_s)
+    inside: Replica | None = None
+    """How many requests keep their objectives below that rate; only of `served`."""
 
 
 @lru_cache(maxsize=8192)
 def of_replica(profile: Profile, input_tokens: int, output_tokens: int, itl_s: float, ttft_s: float) -> Capacity:
-    """The most requests/s that one replica keeps inside `itl_s` (mean gap) and `ttft_s`, with the concurrency at which that happens.
+    """The most requests/s at which one replica's mean gap is `itl_s`, with the concurrency at which that happens.
 
     Tokens are means per request. When even a lone request misses an objective, the capacity is what one request at a time gives, and `reachable` is
     False. Example: Llama-3.1-70B BF16 on 4 A100, 1,155 in and 211 out, 50 ms, 2 s -> 1.77 requests/s at batch 18.7, bound by InterTokenLatency
@@ -78,10 +59,8 @@ def of_replica(profile: Profile, input_tokens: int, output_tokens: int, itl_s: f
     if alone_s >= itl_s or prefill_s >= ttft_s:
         return Capacity(1.0 / (prefill_s + outputs * alone_s), 1.0, "Objectives", reachable=False)
     rate, bound = (itl_s - profile.itl_a_s) / (itl_s * (per_seq_s * outputs + prefill_s)), "InterTokenLatency"
-    wait = 2.0 * (ttft_s - prefill_s) / (TAIL * prefill_s)
-    by_ttft = min(MAX_PREFILL_SHARE, wait / (1.0 + wait)) / prefill_s
-    if by_ttft < rate:
-        rate, bound = by_ttft, "TimeToFirstToken"
+    if MAX_PREFILL_SHARE / prefill_s < rate:
+        rate, bound = MAX_PREFILL_SHARE / prefill_s, "TimeToFirstToken"
     sequences = min(float(profile.max_num_seqs), KV_USABLE * profile.kv_tokens / (input_tokens + outputs))
     name = "MaxSequences" if sequences >= profile.max_num_seqs else "KVMemory"
     concurrency = _concurrency(profile.itl_a_s, per_seq_s, prefill_s, outputs, rate)
@@ -89,6 +68,15 @@ def of_replica(profile: Profile, input_tokens: int, output_tokens: int, itl_s: f
         seen_s = (profile.itl_a_s + per_seq_s * sequences) * outputs
         rate, bound, concurrency = sequences / (seen_s + sequences * prefill_s), name, sequences
     return Capacity(rate, max(1.0, concurrency), bound)
+
+
+@lru_cache(maxsize=8192)
+def served(profile: Profile, input_tokens: int, output_tokens: int, itl_s: float, ttft_s: float) -> Capacity:
+    """`of_replica`, with what of it may be used (`usable.py`) where the objectives can be reached at all."""
+    one = of_replica(profile, input_tokens, output_tokens, itl_s, ttft_s)
+    if not one.reachable:
+        return one
+    return replace(one, inside=replica(profile, input_tokens, output_tokens, itl_s, ttft_s, one.requests_per_s, one.concurrency))
 
 
 def _concurrency(a_s: float, per_seq_s: float, prefill_s: float, outputs: float, rate: float) -> float:

@@ -9,7 +9,7 @@ from jevons.core.budget import Pace
 from jevons.core.facts import Facts
 from jevons.core.funding import Funded, alerting
 from jevons.core.observed import Known
-from jevons.core.planner import Plan
+from jevons.core.plan import Plan
 from jevons.core.snapshot import Condition, RouterCurve, Snapshot
 from jevons.core.spec import RoutingMode, Rung
 

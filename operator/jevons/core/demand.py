@@ -52,6 +52,8 @@ class ClassLoad:
     objectives: Objectives
     min_quality: float
     scores: tuple[float, ...]
+    dispersion: float = 1.0
+    """Of its arrivals: variance over mean of their number, 1 = at random (`forecast.py`)."""
 
 
 @dataclass(slots=True)
@@ -182,6 +184,7 @@ def class_loads(
                 objectives,
                 min_quality,
                 demand.scores,
+                trend.dispersion if trend is not None else 1.0,
             )
         )
     for name, trend in _vanished(state, memory, now):

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from jevons.core.funding import Funded
 from jevons.core.observed import Known, Observed
-from jevons.core.planner import Plan
+from jevons.core.plan import Plan
 from jevons.core.snapshot import Explanation, Snapshot
 
 

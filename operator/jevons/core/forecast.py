@@ -17,6 +17,10 @@ DAMPING_S = 180.0
 """The slope is expected to die away with this time constant."""
 MAX_GROWTH = 0.5
 BURST_FACTOR = 1.5
+READING_S = 60.0
+"""A reading is the mean over this long."""
+DISPERSION_TAU_S = 600.0
+OUTLIER, MAX_DISPERSION = 10.0, 200.0
 QUIET_PER_S = 1e-4
 """Below this rate the trend is at rest, so that a silent deployment's memory does not change."""
 
@@ -24,20 +28,36 @@ QUIET_PER_S = 1e-4
 def updated(trend: Trend | None, rate_per_s: float, now: float) -> Trend:
     """The trend after a reading of `rate_per_s` at `now`; a reading of the same second or older changes nothing."""
     if trend is None:
-        return Trend(rate_per_s, 0.0, now)
+        return Trend(rate_per_s, 0.0, now, rate_per_s)
     dt_s = now - trend.at_s
     if dt_s < 1.0:
         return trend
-    if rate_per_s > BURST_FACTOR * trend.level:
-        return Trend(rate_per_s, trend.slope, now)
     if rate_per_s < QUIET_PER_S and trend.level < QUIET_PER_S:
-        return trend if trend.level == 0.0 and trend.slope == 0.0 else Trend(0.0, 0.0, now)
+        return trend if trend.level == 0.0 and trend.slope == 0.0 else Trend(0.0, 0.0, now, 0.0, trend.dispersion)
+    dispersion = _dispersion(trend, rate_per_s, dt_s)
+    if rate_per_s > BURST_FACTOR * trend.level:
+        return Trend(rate_per_s, trend.slope, now, rate_per_s, dispersion)
     weight = -math.expm1(-dt_s / LEVEL_TAU_S)
     expected = trend.level + trend.slope * DAMPING_S * -math.expm1(-dt_s / DAMPING_S)
     level = max(0.0, weight * rate_per_s + (1.0 - weight) * expected)
     weight = -math.expm1(-dt_s / SLOPE_TAU_S)
     slope = weight * (level - trend.level) / dt_s + (1.0 - weight) * trend.slope
-    return Trend(level, slope, now)
+    return Trend(level, slope, now, rate_per_s, dispersion)
+
+
+def _dispersion(trend: Trend, rate_per_s: float, dt_s: float) -> float:
+    """The arrivals' index of dispersion after one more reading, from the squares of what readings differ by.
+
+    Two means over READING_S that are dt apart share all but dt of it, so at random their difference has variance 2 rate dt / READING_S^2; what was
+    seen over that is the index. One square is a wild estimate: it is bounded and averaged over many.
+    """
+    if trend.rate is None or dt_s > READING_S:
+        return trend.dispersion
+    mean = max((rate_per_s + trend.rate) / 2.0, 1.0 / READING_S)
+    seen = (rate_per_s - trend.rate) ** 2 * READING_S * READING_S / (2.0 * dt_s * mean)
+    seen = min(seen, OUTLIER * trend.dispersion + OUTLIER)
+    weight = -math.expm1(-dt_s / DISPERSION_TAU_S)
+    return min(MAX_DISPERSION, max(1.0, trend.dispersion + weight * (seen - trend.dispersion)))
 
 
 def ahead(trend: Trend, horizon_s: float) -> float:

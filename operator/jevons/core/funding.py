@@ -17,7 +17,8 @@ from jevons.core.budget import Line, Pace, Standing
 from jevons.core.facts import Facts
 from jevons.core.ledger import Account, Ledger
 from jevons.core.money import ZERO
-from jevons.core.planner import Ground, Plan, VariantPlan
+from jevons.core.plan import Plan, VariantPlan
+from jevons.core.planner import Ground
 from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import Key, Priority, Rung, SharedBudget
 

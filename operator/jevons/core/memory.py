@@ -15,7 +15,8 @@ from typing import Any
 from jevons.core.spec import Key
 from jevons.core.value import value
 
-VERSION = 1
+VERSION = 2
+"""Version 1 had trends without their last reading and dispersion; it is still read."""
 
 
 @value
@@ -25,6 +26,10 @@ class Trend:
     level: float
     slope: float
     at_s: float
+    rate: float | None = None
+    """The last reading itself [1/s]."""
+    dispersion: float = 1.0
+    """Variance over mean of the number of arrivals in about 15 s, 1 = at random."""
 
 
 @value
@@ -80,7 +85,7 @@ class Memory:
                 }
                 for name, variant in memory.variants.items()
             },
-            "trends": {name: [trend.level, trend.slope, trend.at_s] for name, trend in memory.trends.items()},
+            "trends": {name: [trend.level, trend.slope, trend.at_s, trend.rate, trend.dispersion] for name, trend in memory.trends.items()},
             "gaps": memory.gaps,
             "lastArrivalAt": memory.last_arrival_at_s,
             "wantedUsdPerHour": memory.wanted_usd_per_h,
@@ -101,12 +106,17 @@ class Memory:
     def worth_saving(self, before: Memory, key: Key) -> bool:
         """Whether anything changed since `before` was stored that a restart could not see again within a minute or two.
 
-        Parked starts and idle histories are; the arrival trend and the window of needs are not (after a restart nothing goes down for 180 s anyway).
+        Such are parked starts, idle histories and how bursty arrivals are; the level of arrivals and the window of needs are not (after a restart
+        nothing goes down for 180 s anyway).
         """
         new, old = self.deployments.get(key), before.deployments.get(key)
         if new is None or old is None:
             return new is not old
         if new.gaps != old.gaps or new.variants.keys() != old.variants.keys():
+            return True
+        if any(
+            abs(trend.dispersion - old.trends[name].dispersion) > 0.25 * trend.dispersion for name, trend in new.trends.items() if name in old.trends
+        ):
             return True
         if abs((new.wanted_usd_per_h or 0.0) - (old.wanted_usd_per_h or 0.0)) > 0.05 * (old.wanted_usd_per_h or 0.01):
             return True
@@ -122,11 +132,11 @@ class Memory:
 def _deployment(text: str) -> DeploymentMemory | None:
     try:
         raw: dict[str, Any] = json.loads(text)
-        if raw["version"] != VERSION:
+        if raw["version"] not in {1, VERSION}:
             return None
         return DeploymentMemory(
             variants={str(name): _variant(value) for name, value in raw["variants"].items()},
-            trends={str(name): Trend(float(level), float(slope), float(at_s)) for name, (level, slope, at_s) in raw["trends"].items()},
+            trends={str(name): _trend(*trend) for name, trend in raw["trends"].items()},
             gaps=tuple(float(count) for count in raw["gaps"]),
             last_arrival_at_s=_maybe(raw["lastArrivalAt"]),
             wanted_usd_per_h=_maybe(raw["wantedUsdPerHour"]),
@@ -134,6 +144,10 @@ def _deployment(text: str) -> DeploymentMemory | None:
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _trend(level: float, slope: float, at_s: float, rate: float | None = None, dispersion: float = 1.0) -> Trend:
+    return Trend(float(level), float(slope), float(at_s), _maybe(rate), float(dispersion))
 
 
 def _variant(raw: dict[str, Any]) -> VariantMemory:

@@ -15,7 +15,7 @@ from jevons.core.funding import Funded
 from jevons.core.memory import DeploymentMemory, VariantMemory
 from jevons.core.money import ZERO
 from jevons.core.periods import bounds
-from jevons.core.planner import Plan, VariantPlan
+from jevons.core.plan import Plan, VariantPlan
 from jevons.core.snapshot import (
     ClassRoute,
     Condition,

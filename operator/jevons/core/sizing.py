@@ -1,8 +1,8 @@
-"""How many replicas does this much work need?
+"""How many replicas does this much work need, where no profile says what a replica can do?
 
-Work is measured in replicas: 1.0 keeps one replica exactly at its objectives. Arrivals are random, so a fleet sized for the mean is late half of the
-time; the spare part shrinks with the fleet (the standard deviation of `n` requests in flight is about sqrt(n)), which is why two replicas serve more
-than twice what one does. Where an engine exposes no queue, GPU utilisation against a target is the signal.
+(With a profile, see `usable.py`.) Work is requests in flight over those that one replica was seen to run without a queue. Arrivals are random, so a
+fleet sized for the mean is late half of the time; the spare part shrinks with the fleet (the standard deviation of `n` requests in flight is about
+sqrt(n)). Where an engine exposes no queue either, GPU utilisation against a target is the signal.
 """
 
 from __future__ import annotations

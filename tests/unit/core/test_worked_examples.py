@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from core_worlds import A100, CURVE, LARGE_PROFILE
 
-from jevons.core import budget, capacity, conditions, forecast, idle, money, periods, routing, sizing
+from jevons.core import budget, capacity, conditions, forecast, idle, money, periods, routing, sizing, usable
 from jevons.core.memory import Trend
 from jevons.core.spec import AcceleratorClass, BudgetSpec, Period, Price, Rung
 
@@ -169,6 +169,16 @@ def test_every_example_in_a_docstring_is_repeated_by_the_test_it_names():
     assert [f"{file}::{name}" for file, name in sorted(named) if f"def {name}(" not in (here / file).read_text()] == []
 
 
-def test_the_mean_gap_leaves_room_for_the_percentile():
-    assert capacity.mean_gap_share(95.0) == pytest.approx(0.8, abs=0.001)
-    assert capacity.mean_gap_share(50.0) == 1.0
+def test_pressure_lowers_the_promise():
+    assert [usable.promised(95.0, pressure) for pressure in (0.0, 0.5, 1.0)] == [0.95, 0.7946, 0.5]
+
+
+def test_a_burst_of_arrivals_is_learned_and_forgotten():
+    trend, readings = None, [1.0, 1.1] * 40 + [1.0, 3.0] * 40 + [1.0, 1.1] * 160
+    seen = []
+    for index, rate in enumerate(readings):
+        trend = forecast.updated(trend, rate, 15.0 * index)
+        seen.append(trend.dispersion)
+    assert seen[79] < 2.0
+    assert seen[159] > 20.0
+    assert seen[-1] < 3.0

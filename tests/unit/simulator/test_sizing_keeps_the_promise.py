@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 from statistics import mean
@@ -9,7 +10,7 @@ from statistics import mean
 import pytest
 
 from jevons.api.profiles import table
-from jevons.core import capacity, sizing
+from jevons.core import capacity, usable
 from jevons.core.spec import Objectives
 from jevons.simulator.static import run
 from jevons.simulator.workload import Arrival, load_azure
@@ -32,8 +33,11 @@ def poisson(per_s: float, seconds: float, seed: int) -> list[Arrival]:
 def test_a_fleet_of_the_ordered_size_keeps_the_promise(profile: str, per_s: float) -> None:
     arrivals = poisson(per_s, 200.0, seed=7)
     inputs, outputs = round(mean(one.input_tokens for one in arrivals)), round(mean(one.output_tokens for one in arrivals))
-    one = capacity.kept(table()[profile], inputs, outputs, itl_s=PROMISE.itl_s, ttft_s=PROMISE.ttft_s, percentile=PROMISE.percentile)
-    replicas = sizing.replicas_for(per_s / one.requests_per_s, one.concurrency, quantile=sizing.headroom_quantile(95.0, 0.0))
+    one = capacity.served(table()[profile], inputs, outputs, PROMISE.itl_s, PROMISE.ttft_s)
+    assert one.inside is not None
+    work = per_s / one.requests_per_s
+    share = one.inside.kept(0.95).share(usable.noise(work / (one.requests_per_s * one.inside.tau_s), work))
+    replicas = math.ceil(work / share)
     served = run(arrivals, replicas=replicas, profile=table()[profile])
     share = sum(answer.met(PROMISE) for answer in served) / len(served)
     print(f"{profile} at {per_s}/s: {replicas} replicas, {100 * share:.1f} % inside")

@@ -1,0 +1,57 @@
+"""A plan as a value: what one deployment and each of its variants should have, and why. `planner.py` makes it; `moving.py` rules about moving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jevons.core import capacity
+from jevons.core.capacity import Capacity
+from jevons.core.facts import VariantFacts
+from jevons.core.routing import Split
+
+
+@dataclass(slots=True)
+class VariantPlan:
+    """What one variant should have."""
+
+    facts: VariantFacts
+    share: float = 0.0
+    """Of all arrivals."""
+    per_s: float = 0.0
+    """Arrivals meant for it now [1/s]."""
+    work: float = 0.0
+    """Need in replicas, without headroom."""
+    variance: float = 0.0
+    """Of that work, by the randomness of arrivals [replicas^2] (`usable.noise`)."""
+    parts: list[tuple[float, Capacity, float]] = field(default_factory=list)
+    """By class: work, one replica, and the promised percentile."""
+    capacity_per_s: float | None = None
+    """What one replica of the fleet serves inside the objectives [1/s]."""
+    concurrency: float = capacity.DEFAULT_BATCH
+    reachable: bool = True
+    need: int = 0
+    """Replicas that the work needs, headroom included, before the rules about moving."""
+    replicas: int = 0
+    recommended: int | None = None
+    """What it should have if it were ours to move."""
+    reason: str = "Steady"
+    needs: tuple[tuple[float, int], ...] = ()
+    idle_in_s: float | None = None
+
+
+@dataclass(slots=True)
+class Plan:
+    """What one deployment should have at one step of pressure."""
+
+    step: int
+    best: str
+    wake: str
+    variants: list[VariantPlan]
+    splits: dict[str, Split] = field(default_factory=dict)
+    usd_per_h: float = 0.0
+    """Of all replicas with a known price."""
+    unpriced: bool = False
+    """A variant that has or gets replicas has no usable price."""
+    degraded_share: float = 0.0
+    binding: list[str] = field(default_factory=list)
+    """Bounds of the spec that bind."""
