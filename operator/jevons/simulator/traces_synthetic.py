@@ -1,0 +1,59 @@
+"""Shapes that nobody recorded: a step, a spike, a ramp, on and off, and silence that ends in a burst.
+
+Arrivals are Poisson with a rate that follows the shape; sizes come from a log's requests, or are lognormal with the means of the Azure conv trace.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+
+from jevons.simulator.scenario import Floats, Requests
+from jevons.simulator.traces import columns
+
+
+class Shape(StrEnum):
+    """How the rate moves, as a share of the peak; x is the share of the time that has gone by."""
+
+    STEP = "step"
+    """0.25, and from x = 0.4 on the peak."""
+    SPIKE = "spike"
+    """0.25, and the peak for the tenth from x = 0.45 on."""
+    RAMP = "ramp"
+    """From 0.1 to the peak and back."""
+    ON_OFF = "on-off"
+    """The peak and nothing, in turns of a twelfth."""
+    SILENT_THEN_BURST = "silent-then-burst"
+    """Nothing until x = 0.5, the peak for a tenth, then 0.2."""
+
+
+def level(shape: Shape, x: Floats) -> Floats:
+    """Share of the peak rate at `x`, 0..1 each."""
+    if shape is Shape.STEP:
+        return np.where(x < 0.4, 0.25, 1.0)
+    if shape is Shape.SPIKE:
+        return np.where((x >= 0.45) & (x < 0.55), 1.0, 0.25)
+    if shape is Shape.RAMP:
+        return 1.0 - 0.9 * np.abs(2.0 * x - 1.0)
+    if shape is Shape.ON_OFF:
+        return np.where(np.floor(x * 12) % 2 == 0, 1.0, 0.0)
+    return np.where(x < 0.5, 0.0, np.where(x < 0.6, 1.0, 0.2))
+
+
+def synthetic(shape: Shape, *, peak_rps: float, length_s: float, seed: int, sizes: Requests | None = None) -> Requests:
+    """Requests over `length_s`. Example: `on-off` at 2 requests/s for an hour is about 3,600 of them."""
+    if peak_rps <= 0 or length_s <= 0:
+        raise ValueError(f"peak_rps {peak_rps} and length_s {length_s} must be above 0")
+    chance = np.random.default_rng([seed, 4])
+    at_s = np.sort(chance.random(chance.poisson(peak_rps * length_s))) * length_s
+    at_s = at_s[chance.random(len(at_s)) < level(shape, at_s / length_s)]
+    if sizes is not None:
+        pick = chance.integers(0, len(sizes), len(at_s))
+        return columns(at_s, sizes.input_tokens[pick], sizes.output_tokens[pick])
+    given, wanted = _lognormal(1155.0, 1.0, len(at_s), chance), _lognormal(211.0, 0.8, len(at_s), chance)
+    return columns(at_s, np.clip(given, 1, 14_000).astype(np.int32), np.clip(wanted, 1, 1_500).astype(np.int32))
+
+
+def _lognormal(mean: float, sigma: float, count: int, chance: np.random.Generator) -> Floats:
+    return np.asarray(chance.lognormal(np.log(mean) - sigma**2 / 2, sigma, count), np.float64)
