@@ -109,7 +109,7 @@ class Actuator:
         problems: list[ApiError] = []
 
         async def tried(step: Coroutine[Any, Any, bool | None]) -> bool:
-            if any(_ails(problem) for problem in problems):
+            if any(problem.ailing for problem in problems):
                 step.close()
                 return False
             try:
@@ -213,11 +213,6 @@ class Actuator:
             if wanted is not None:
                 found.append((name, record, wanted, INFERENCE_BUDGETS, self._world.budgets))
         return found
-
-
-def _ails(problem: ApiError) -> bool:
-    """It was the server's trouble, not a refusal of this one write: asking on would only add to it."""
-    return problem.status == 429 or not 400 <= problem.status < 500
 
 
 def _starts(decided: DeploymentDecision) -> bool:

@@ -1,13 +1,17 @@
 """What must outlive the process: one ConfigMap per deployment for its memory, one for its ledger, in the operator's own namespace.
 
 Tenants cannot write there, and deleting and recreating an object does not reset its spend. A ConfigMap that cannot be read is an empty checkpoint.
-Writes are spread: at most one round every `every_s`, and only of what changed enough to be missed.
+Writes are spread: at most one round every `every_s`, one write after the other, and only of what changed enough to be missed. The last round, before
+the Lease is given back, has a deadline to meet and writes AT_ONCE at a time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +24,8 @@ from jevons.core.spec import Key
 
 CONFIG_MAPS = Kind("", "v1", "configmaps", "ConfigMap")
 LABEL = "jevons.dev/checkpoint"
+AT_ONCE = 16
+"""Writes in flight in the last round."""
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +60,8 @@ class Checkpoints:
         self._saved = Saved(Memory(), Ledger())
         self._known: set[str] = set()
         self._last_round = float("-inf")
+        self._lock = asyncio.Lock()
+        self._todo: deque[tuple[str, Key]] = deque()
 
     async def load(self) -> Saved:
         """Everything stored. Raises ApiError: deciding without knowing what was spent must not begin."""
@@ -71,35 +79,69 @@ class Checkpoints:
     async def save(self, memory: Memory, ledger: Ledger, *, now: bool = False) -> int:
         """Store what is worth it, unless the last round was less than `every_s` ago (`now` = regardless); returns how many were written.
 
-        Raises ApiError at the first failure; what was not stored stays due.
+        A round under way ends with the write it is at when one for `now` begins. What one object is refused keeps no other from being stored.
+        Raises ApiError or NotLeadingError at the end, and at once when the server is in trouble or leadership is lost.
         """
         if not now and time.monotonic() - self._last_round < self._every_s:
             return 0
-        self._last_round = time.monotonic()
-        written = 0
+        self._todo.clear()
+        async with self._lock:
+            self._last_round = time.monotonic()
+            self._todo.extend(self._worth_it(memory, ledger, now=now))
+            return await self._round(memory, ledger, workers=AT_ONCE if now else 1)
+
+    def _worth_it(self, memory: Memory, ledger: Ledger, *, now: bool) -> Iterator[tuple[str, Key]]:
+        """What to store, or to delete because it is gone."""
+        stored, spent = self._saved.memory, self._saved.ledger
+        for key in ledger.accounts:
+            if ledger.worth_saving(spent, key) or (now and ledger.accounts[key] != spent.accounts.get(key)):
+                yield "ledger", key
+        for key in memory.deployments:
+            if memory.worth_saving(stored, key):
+                yield "memory", key
+        for key in spent.accounts.keys() - ledger.accounts.keys():
+            yield "ledger", key
+        for key in stored.deployments.keys() - memory.deployments.keys():
+            yield "memory", key
+
+    async def _round(self, memory: Memory, ledger: Ledger, *, workers: int) -> int:
+        written, problems = 0, list[ApiError]()
         memories, accounts = dict(self._saved.memory.deployments), dict(self._saved.ledger.accounts)
+
+        async def work() -> None:
+            nonlocal written
+            while self._todo:
+                what, key = self._todo.popleft()
+                try:
+                    await self._store(what, key, memory if what == "memory" else ledger)
+                except ApiError as error:
+                    problems.append(error)
+                    if error.ailing:
+                        self._todo.clear()
+                    continue
+                except BaseException:
+                    self._todo.clear()
+                    raise
+                written += 1
+                if what == "memory":
+                    _take_over(memories, memory.deployments, key)
+                else:
+                    _take_over(accounts, ledger.accounts, key)
+
         try:
-            for key in [*ledger.accounts]:
-                if ledger.worth_saving(self._saved.ledger, key) or (now and ledger.accounts[key] != self._saved.ledger.accounts.get(key)):
-                    await self._put("ledger", key, ledger)
-                    accounts[key] = ledger.accounts[key]
-                    written += 1
-            for key in [*memory.deployments]:
-                if memory.worth_saving(self._saved.memory, key):
-                    await self._put("memory", key, memory)
-                    memories[key] = memory.deployments[key]
-                    written += 1
-            for what, gone, stored in (
-                ("ledger", accounts.keys() - ledger.accounts.keys(), accounts),
-                ("memory", memories.keys() - memory.deployments.keys(), memories),
-            ):
-                for key in gone:
-                    await self._delete(what, key)
-                    stored.pop(key)
-                    written += 1
+            await asyncio.gather(*(work() for _ in range(min(workers, len(self._todo)))))
         finally:
             self._saved = Saved(Memory(memories), Ledger(accounts))
+        if problems:
+            raise problems[0]
         return written
+
+    async def _store(self, what: str, key: Key, source: Memory | Ledger) -> None:
+        kept = source.deployments if isinstance(source, Memory) else source.accounts
+        if key in kept:
+            await self._put(what, key, source)
+        else:
+            await self._delete(what, key)
 
     async def _put(self, what: str, key: Key, source: Checkpointed) -> None:
         name = config_map_name(what, key)
@@ -129,3 +171,11 @@ class Checkpoints:
             if not error.not_found:
                 raise
         self._known.discard(name)
+
+
+def _take_over(stored: dict[Key, Any], source: Mapping[Key, Any], key: Key) -> None:
+    """What was stored is now what the source has."""
+    if key in source:
+        stored[key] = source[key]
+    else:
+        stored.pop(key, None)

@@ -51,6 +51,11 @@ class ApiError(Exception):
         """Somebody else was faster, or owns the field."""
         return self.status == 409
 
+    @property
+    def ailing(self) -> bool:
+        """It was the server's trouble, not a refusal of this one request: asking on would only add to it."""
+        return self.status == 429 or not 400 <= self.status < 500
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:

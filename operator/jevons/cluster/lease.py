@@ -50,7 +50,12 @@ class Lease:
         self._seen_at = time.monotonic()
         self.changed = asyncio.Event()
         """Set whenever leadership may have begun or ended; the waiter clears it."""
+        self.reached = asyncio.Event()
+        """Set when the API server answers after it did not; the waiter clears it."""
+        self._unreached = False
         self._was_leading = False
+        self._renewed: dict[str, Any] | None = None
+        """The Lease as our last renewal left it: the next one needs no look first, only its version."""
 
     @property
     def leading(self) -> bool:
@@ -71,7 +76,8 @@ class Lease:
                     self._was_leading = self.leading
                     log.info("leadership", leading=self.leading, identity=self._identity)
                     self.changed.set()
-                await asyncio.sleep(self._retry_s * random.uniform(0.8, 1.2))  # noqa: S311  spreads load
+                retry_s = 2 * self._retry_s if self._unreached and not self.leading else self._retry_s  # nothing to lose any more
+                await asyncio.sleep(retry_s * random.uniform(0.8, 1.2))  # noqa: S311  spreads load
         finally:
             await self._release()
 
@@ -80,21 +86,39 @@ class Lease:
         sent_at = time.monotonic()
         try:
             async with asyncio.timeout(self._renew_s / 3):
-                current = await self._read()
-                if current is None:
-                    await self._api.request("POST", LEASES.path(self._namespace), body=self._body({}, taking=True))
-                elif self._may_take(current):
-                    taking = (current.get("spec") or {}).get("holderIdentity") != self._identity
-                    body = {**current, **self._body(current, taking=taking)}
-                    body["metadata"] = current["metadata"]
-                    await self._api.request("PUT", LEASES.path(self._namespace, self._name), body=body)
-                else:
-                    self._held_until = float("-inf")
-                    return
+                renewed = await self._renew() or await self._take()
         except (ApiError, TimeoutError) as error:
+            self._unreached = not isinstance(error, ApiError) or error.ailing
             log.warning("lease not renewed", error=str(error) or "timed out", leading=self.leading)
             return
-        self._held_until = sent_at + self._renew_s
+        if self._unreached:
+            self._unreached = False
+            self.reached.set()
+        self._held_until = sent_at + self._renew_s if renewed is not None else float("-inf")
+        self._renewed = renewed
+
+    async def _renew(self) -> dict[str, Any] | None:
+        """Renew what is ours as we left it; None when there is no such thing, or somebody wrote it since. Raises ApiError."""
+        if self._renewed is None:
+            return None
+        try:
+            return await self._put(self._renewed)
+        except ApiError as error:
+            if not (error.conflict or error.not_found):
+                raise
+            return None
+
+    async def _take(self) -> dict[str, Any] | None:
+        """Look, and take or renew; None when it is somebody else's. Raises ApiError, also for a lost race."""
+        current = await self._read()
+        if current is None:
+            return await self._api.request("POST", LEASES.path(self._namespace), body=self._body({}, taking=True))
+        return await self._put(current) if self._may_take(current) else None
+
+    async def _put(self, current: dict[str, Any]) -> dict[str, Any]:
+        taking = (current.get("spec") or {}).get("holderIdentity") != self._identity
+        body = {**current, **self._body(current, taking=taking), "metadata": current["metadata"]}
+        return await self._api.request("PUT", LEASES.path(self._namespace, self._name), body=body)
 
     async def _read(self) -> dict[str, Any] | None:
         try:

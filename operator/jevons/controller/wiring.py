@@ -118,14 +118,14 @@ class Operator:
             rare_collections()
             listen_to(world, self._bell)
             watcher = Watcher(self._api, self._deliver, [kind for kind, each in world.kinds.items() if each.available], options.watch_namespaces)
-            jobs = {"lease": self._lease.run(), "watch": watcher.run(), "resync": self._resync(), "sessions": self._sessions()}
+            jobs = {"watch": watcher.run(), "resync": self._resync(), "lease": self._lease.run(), "sessions": self._sessions()}
             for name, job in jobs.items():
                 running.append(asyncio.create_task(job, name=name))
             if not stop.is_set():
                 started(ports)
             await _until(stop, running)
         finally:
-            await _end(running[::-1])  # sessions first: checkpoints are stored while the Lease is still held
+            await _end(running[::-1])  # sessions first: checkpoints are stored while the Lease is still held; then it is given back
             await self._demand.stop()
             self._reader.close()
             await health_runner.cleanup()
@@ -148,11 +148,13 @@ class Operator:
         """List everything each `resync_s`; each DEAF_S while lists bring news that no watch told, and once soon after the start.
 
         An outage that begins while the watches are being opened leaves them in long backoffs: then the lists must not wait for two minutes. Nor
-        after a list that failed: it is how the end of an outage is noticed.
+        after a list that failed. The Lease is asked for every other second, so it is how the end of an outage is noticed: then they begin at once.
         """
         wait_s = until_next_list_s(self._options.resync_s, deaf=True, complete=True)
         while True:
-            await asyncio.sleep(wait_s * random.uniform(0.9, 1.1))  # noqa: S311  spreads load
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lease.reached.wait(), wait_s * random.uniform(0.9, 1.1))  # noqa: S311  spreads load
+            self._lease.reached.clear()
             complete = await self._lister.resync()
             deaf = self._lister.found > 0 and time.monotonic() - self._heard_at > DEAF_S
             if deaf:

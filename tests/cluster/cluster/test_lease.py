@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from jevons.cluster.connect import ApiError
-from jevons.cluster.lease import Lease, NotLeadingError
+from jevons.cluster.connect import MERGE_PATCH, ApiError
+from jevons.cluster.lease import LEASES, Lease, NotLeadingError
 
 pytestmark = pytest.mark.cluster
 
@@ -20,10 +20,11 @@ class Cut:
     """An API client whose network can be cut."""
 
     def __init__(self, api):
-        self._api, self.cut = api, False
+        self._api, self.cut, self.looks = api, False, 0
 
     async def get(self, *args, **kwargs):
         await self._check()
+        self.looks += 1
         return await self._api.get(*args, **kwargs)
 
     async def request(self, *args, **kwargs):
@@ -83,3 +84,29 @@ async def test_a_leader_that_is_cut_off_stops_before_another_begins(api, namespa
             one.check("PATCH", "/anything")
         assert not two.leading, "nobody leads before the lease is over"
         await until(lambda: two.leading, 6)
+
+
+async def test_a_renewal_is_one_request_and_an_edit_by_someone_else_costs_a_look(api, namespace):
+    line = Cut(api)
+    lease = Lease(line, namespace=namespace, identity="one", **FAST)
+    path = LEASES.path(namespace, "jevons-operator")
+
+    async def renewed_since(stamp):
+        async with asyncio.timeout(5):
+            while True:
+                found = await api.get(path)
+                if found["spec"]["renewTime"] != stamp:
+                    return found
+                await asyncio.sleep(0.05)
+
+    async with competing(lease):
+        await until(lambda: lease.leading, 5)
+        current = await api.get(path)
+        for _ in range(3):
+            current = await renewed_since(current["spec"]["renewTime"])
+        assert line.looks == 1, "the first, to see whether it was free"
+        await api.request("PATCH", path, body={"metadata": {"labels": {"seen-by": "a-human"}}}, content_type=MERGE_PATCH)
+        current = await renewed_since((await api.get(path))["spec"]["renewTime"])
+        assert (lease.leading, line.looks) == (True, 2)
+        assert current["metadata"]["labels"] == {"seen-by": "a-human"}
+        assert current["spec"]["leaseTransitions"] == 0

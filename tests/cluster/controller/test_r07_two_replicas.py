@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -56,6 +58,39 @@ async def test_a_killed_one_is_followed_within_20_s(sandbox, eventually, holder)
             killed_s = time.monotonic() - began
             sys.stdout.write(f"R7: followed {killed_s:.1f} s after a kill\n")
             assert killed_s <= 20.0
+
+
+@pytest.mark.slow
+async def test_one_of_200_deployments_that_is_asked_to_go_is_followed_within_5_s(sandbox, eventually, holder, namespace, accelerator):
+    variant = {"name": "large", "accelerator": {"className": accelerator, "count": 1}, "targetRef": {"kind": "Deployment", "name": "none"}}
+    kinds = {"apiVersion": "jevons.dev/v1alpha1", "kind": "InferenceDeployment"}
+    names = [f"d-{number}" for number in range(200)]
+    specs = [{"model": f"{namespace}-{name}", "variants": [{**variant, "targetRef": {"kind": "Deployment", "name": name}}]} for name in names]
+    await sandbox.apply(*({**kinds, "metadata": {"name": name}, "spec": spec} for name, spec in zip(names, specs, strict=True)), namespace=namespace)
+
+    async def stored():
+        found = await sandbox.items("configmaps", namespace="jevons-system", selector="jevons.dev/checkpoint")
+        return sum(1 for each in found if each["data"]["key"].startswith(f"{namespace}/"))
+
+    async with sandbox.operator(identity="goes") as goes:
+        await eventually(lambda: _is(holder, "goes"), within_s=30)
+        async with sandbox.operator(identity="follows"):
+            await eventually(lambda: decided(goes, namespace, names[-1]), within_s=60)
+            before = await stored()
+            began = time.monotonic()
+            stopping = asyncio.create_task(goes.stop())
+            await eventually(lambda: _is(holder, "follows"), within_s=15)
+            took_s = time.monotonic() - began
+            assert await stopping == 0
+            after = await stored()
+            sys.stdout.write(f"R7: 200 deployments: followed {took_s:.1f} s after SIGTERM; checkpoints: {before} before, {after} after\n")
+            assert took_s <= 5.0
+            assert after >= 200, "each has its account"
+
+
+async def decided(operator, namespace, name):
+    async with aiohttp.ClientSession() as session, session.get(f"{operator.health_url}/decisions/{namespace}/{name}") as answer:
+        return answer.status == 200
 
 
 async def _is(holder, name):
