@@ -52,14 +52,21 @@ class Lister:
         self._api, self._namespaces = api, tuple(namespaces)
 
     async def resync(self) -> bool:
-        """List every kind once and replace the copy. Kinds that could not be listed keep what they had; True when all could."""
-        complete, before = True, self._changes()
+        """List every kind once and replace the copy. Kinds that could not be listed keep what they had; True when all could.
+
+        One kind may have a trouble of its own (a conversion webhook); when two in a row fail it is the server's, and the others are not asked for.
+        """
+        complete, before, ailing = True, self._changes(), 0
         for kind, collection in self.world.kinds.items():
             try:
                 await self._list(kind, collection)
+                ailing = 0
             except ApiError as error:
                 complete = False
                 log.warning("list failed", kind=kind.plural, status=error.status, reason=error.reason)
+                ailing = ailing + 1 if error.ailing else 0
+                if ailing == 2:
+                    break
         self.found = self._changes() - before
         return complete
 

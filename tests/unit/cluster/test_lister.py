@@ -43,3 +43,23 @@ async def test_a_kind_that_was_always_hidden_is_done_without():
     assert await lister.resync()
     assert await lister.resync()
     assert not lister.world.kinds[HPAS].available
+
+
+async def test_a_server_in_trouble_is_asked_for_two_kinds_and_a_kind_in_trouble_stops_no_other():
+    class Ailing(Server):
+        kinds: frozenset[str] | None = None
+        asked = 0
+
+        async def list(self, kind: Kind, **_: Any) -> tuple[list[dict[str, Any]], str]:
+            self.asked += 1
+            if self.kinds is None or kind.plural in self.kinds:
+                raise ApiError(0, "Unreachable", "refused")
+            return [], "5"
+
+    server = Ailing()
+    lister = Lister(server, [])  # type: ignore[arg-type]
+    assert not await lister.resync()
+    assert server.asked == 2
+    server.kinds, server.asked = frozenset({"pods", "horizontalpodautoscalers"}), 0
+    assert not await lister.resync()
+    assert server.asked == len(lister.world.kinds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from itertools import accumulate, islice
 
 import orjson
 import pytest
@@ -87,11 +88,11 @@ def test_what_is_no_duration_is_refused(text):
         seconds(text)
 
 
-def test_backoffs_never_end_and_stay_below_forty_seconds():
-    backoffs = iter(Backoffs())
-    first = [next(backoffs) for _ in range(100)]
-    assert max(first) < 40
-    assert first[0] < 1
+def test_backoffs_never_end_stay_below_forty_seconds_and_ask_fifteen_times_in_five_minutes_of_outage():
+    waits = list(islice(Backoffs(), 100))
+    assert max(waits) < 40
+    assert waits[0] < 2
+    assert sum(1 for at_s in accumulate(waits) if at_s < 300.0) <= 15
 
 
 def test_writes_are_counted_by_what_they_are_to():
