@@ -1,8 +1,8 @@
 """Replicas of several variants over one table of requests: where the offline simulator's requests meet its replicas.
 
-Each replica is `engine.Engine`, compiled (`kernel.py`); the dispatcher in front of them is `kernel_fleet.py`. The caller owns the clock: it says when replicas
-become ready, drain and die, in order of time, and advances. Whatever happens at an instant happens before the arrivals of that instant, unless
-the caller has already advanced to it. How the time is sliced changes nothing.
+Each replica is `engine.Engine`, compiled (`kernel.py`); the dispatcher in front of them is `kernel_fleet.py`. The caller owns the clock: it says
+when replicas become ready, drain and die, in order of time, and advances. Whatever happens at an instant happens before the arrivals of that instant,
+unless the caller has already advanced to it. How the time is sliced changes nothing.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Counters:
 class Fleet:
     """See docs/designs/0006-the-simulator.md. `route[i]`: the variant request i asks for, -1 to have it refused on arrival; all 0 when None.
 
-    Columns parallel to the requests, filled as they happen: `first_token_s`, `end_s`, `largest_gap_s` (NaN: not yet, or never) and `variant` (the one that
-    answered; -1 before that). A request that is too large for its variant's KV cache is refused.
+    Columns parallel to the requests, filled as they happen: `first_token_s`, `end_s`, `largest_gap_s` (NaN: not yet, or never) and `variant` (the one
+    that answered; -1 before that). A request that is too large for its variant's KV cache is refused.
     Raises ValueError when there is no variant, no room for a replica, or requests that are out of order or impossible.
     """
 
@@ -110,7 +110,7 @@ class Fleet:
         given = np.asarray(route)
         if from_index < self.arrived or from_index + len(given) > len(self.route):
             raise ValueError(f"requests {from_index}..{from_index + len(given)} are not all still to come ({self.arrived} of {len(self.route)} have)")
-        if len(given) and not (NONE <= given.min() and given.max() < len(self._serials)):
+        if len(given) and not (given.min() >= NONE and given.max() < len(self._serials)):
             raise ValueError(f"route: variants are 0..{len(self._serials) - 1}, or -1 to refuse")
         self.route[from_index : from_index + len(given)] = given
 

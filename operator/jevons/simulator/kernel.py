@@ -115,7 +115,7 @@ def _compact(state: State, s: int, count: int) -> int:
 
 
 @inner
-def _largest_gap(state: State, s: int, r: int) -> float:
+def _largest_gap(state: State, s: int, r: int) -> Any:
     """The longest iteration since `r` joined the batch, or an earlier longer gap [s]."""
     slot, work = state.slots[s], state.work[r]
     position = _position(state.gap_iterations[s], slot.gaps, work.joined)

@@ -2,8 +2,8 @@
 
 Compiling takes many seconds, so what Python calls (`entry`) is kept on disk. numba checks only the file that an entry stands in, not those of the
 functions it calls: the folder therefore bears a digest of every kernel source, and a change anywhere compiles anew. The first writable of: the folder
-in `NUMBA_CACHE_DIR`, this package's `__pycache__`, the user's cache folder, a temporary folder of this process (a cache is code, so a folder that others
-could have prepared is never used).
+in `NUMBA_CACHE_DIR`, this package's `__pycache__`, the user's cache folder, a temporary folder of this process (a cache is code, so a folder that
+others could have prepared is never used).
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from numba import config, njit
 
@@ -47,15 +48,21 @@ FOLDER = cache_folder(Path(__file__).parent, dict(os.environ), Path("~").expandu
 
 def inner(function: F) -> F:
     """Compiled into whatever calls it."""
-    made: F = njit(error_model="numpy")(function)
-    return made
+    return cast("F", njit(error_model="numpy")(function))
 
 
 def entry(function: F) -> F:
     """Compiled on its first call, and kept."""
-    before, config.CACHE_DIR = config.CACHE_DIR, str(FOLDER)
+    with _cached_in(str(FOLDER)):
+        return cast("F", njit(error_model="numpy", cache=True)(function))
+
+
+@contextmanager
+def _cached_in(folder: str) -> Iterator[None]:
+    """Functions decorated inside keep their machine code in `folder`; everybody else's cache stays where it was."""
+    settings: Any = config
+    before, settings.CACHE_DIR = settings.CACHE_DIR, folder
     try:
-        made: F = njit(error_model="numpy", cache=True)(function)
+        yield
     finally:
-        config.CACHE_DIR = before
-    return made
+        settings.CACHE_DIR = before

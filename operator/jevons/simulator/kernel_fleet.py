@@ -1,12 +1,13 @@
 """The compiled dispatcher: which replica an arrival goes to, who waits in front of them, and how replicas come and go.
 
-Arrivals go to the ready replica of their variant with the fewest outstanding tokens, of equals to the lowest slot. With none ready they are held, in order of
-arrival. Replicas do not know of each other, so one is brought up to an instant only when somebody looks at it.
+Arrivals go to the ready replica of their variant with the fewest outstanding tokens, of equals to the lowest slot. With none ready they are held, in
+order of arrival. Replicas do not know of each other, so one is brought up to an instant only when somebody looks at it.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +23,9 @@ LAST_S = np.finfo(np.float64).max
 def _dispatch(state: State, v: int, r: int, now_s: float) -> None:
     """Hand request `r` to the least burdened ready replica of variant `v`; there must be one."""
     count, ends, outstanding = state.counts[v].ready, state.ends, state.outstanding
-    best, least = np.int64(NONE), np.int64(0)
+    best, least = NONE, 0
     for i in range(count):
-        s = state.ready[v, i]
+        s: Any = state.ready[v, i]
         if ends[s] <= now_s:
             run(state, s, now_s)
         if best == NONE or outstanding[s] < least:
@@ -61,7 +62,7 @@ def _hold(state: State, v: int, r: int) -> None:
 
 
 @inner
-def _first_held(state: State, v: int) -> int:
+def _first_held(state: State, v: int) -> Any:
     """Take the first request out of the queue in front of variant `v`."""
     counts = state.counts[v]
     r = counts.first
@@ -88,7 +89,7 @@ def _settle(state: State, now_s: float, max_wait_s: float) -> None:
 
 
 @inner
-def _arrive(state: State, r: int, max_wait_s: float) -> None:
+def _arrive(state: State, r: int) -> None:
     v, at_s = state.route[r], state.at_s[r]
     if v == NONE:
         _refuse(state, r)
@@ -110,7 +111,7 @@ def advance(state: State, to_s: float, inclusive: bool, max_wait_s: float) -> No
     _settle(state, state.now[0], max_wait_s)
     n, r = len(state.at_s), state.next[0]
     while r < n and (state.at_s[r] < to_s or (inclusive and state.at_s[r] == to_s)):
-        _arrive(state, r, max_wait_s)
+        _arrive(state, r)
         r += 1
     state.next[0] = r
     until_s = min(to_s, LAST_S)
