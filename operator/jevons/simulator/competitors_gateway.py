@@ -1,0 +1,155 @@
+"""Our gateway as the simulator plays it: what it counts, and to which variant it sends what arrives.
+
+The same rules as `jevons.gateway` (arrivals.py, tokens.py, steps/choose.py), over columns instead of request by request; tests hold the two to each
+other. It knows a request from the instant it has arrived, and of its answer only what the engine's usage said when it was done. Left out, because no
+scenario has them: sessions, request classes, tools and contexts, and the way around a variant whose every pod is full.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jevons.core.observed import Known
+from jevons.core.snapshot import SCORE_BINS, ClassDemand, RoutingPlan
+from jevons.core.spec import DEFAULT_CLASS, Deployment
+from jevons.simulator.policies.policy import Sample
+from jevons.simulator.scenario import Floats, Ints, Requests
+
+WINDOW_S, RECENT_S, SHORTEST_S = 60, 15.0, 5.0
+HALF_LIFE_S = 600.0
+FIRST_OUTPUT_TOKENS = 200.0
+"""What an answer is taken to have before one was seen."""
+REMEMBERED_ANSWERS = 200
+BORDERLINE = 0.10
+"""A score so much below a threshold may go to the cheaper variant when the better one is asleep."""
+UNWAKEABLE = frozenset({"Shadow", "Capped", "Unavailable"})
+
+
+class Counts:
+    """What pickers report each second: arrivals with their sizes and scores, and how long answers have been.
+
+    scored: False leaves the scores out, which nobody reads where there is one variant.
+    """
+
+    def __init__(self, *, scored: bool = True) -> None:
+        self.output_tokens = FIRST_OUTPUT_TOKENS
+        self._answers = self._answer_tokens = 0
+        self._has_scores = scored
+        self._scores = np.zeros(SCORE_BINS)
+        self._scored, self._scored_at_s = 0, 0.0
+
+    def answered(self, samples: Sequence[Sample]) -> None:
+        """Learn from the usage of what was completed since the last call (`samples` of all variants)."""
+        answers, tokens = sum(one.completed for one in samples), sum(one.output_tokens for one in samples)
+        new = answers - self._answers
+        if new > 0:
+            mean = (tokens - self._answer_tokens) / new
+            # the n-th answer moves the mean by 1 / min(n, REMEMBERED_ANSWERS): what is left of the old mean after all of them
+            few, many = min(self._answers, REMEMBERED_ANSWERS), min(answers, REMEMBERED_ANSWERS)
+            kept = few / many * (1.0 - 1.0 / REMEMBERED_ANSWERS) ** (answers - max(self._answers, many))
+            self.output_tokens = kept * self.output_tokens + (1.0 - kept) * mean
+            self._answers, self._answer_tokens = answers, tokens
+
+    def demand(self, arrived: Requests, now: float, epoch_s: float) -> tuple[ClassDemand, ...]:
+        """The demand message's classes at `now`; none before the first arrival. `epoch_s` is added to the time of the readings."""
+        if not len(arrived):
+            return ()
+        at_s, at = arrived.at_s, epoch_s + now
+        first = int(np.searchsorted(at_s, math.floor(now) - WINDOW_S + 1))
+        count = len(at_s) - first
+        recent_s = min(RECENT_S, max(SHORTEST_S, now))
+        recent = len(at_s) - int(np.searchsorted(at_s, math.floor(now - recent_s) + 1))
+        per_s = round(max(count / WINDOW_S, (recent - math.sqrt(recent)) / recent_s), 4)
+        inputs = round(float(arrived.input_tokens[first:].sum()) / max(1, count), 1)
+        outputs = round(self.output_tokens, 1) if count else 0.0
+        scores = self._histogram(arrived, now) if self._has_scores else ()
+        return (ClassDemand(DEFAULT_CLASS, Known(per_s, at), Known(inputs, at), Known(outputs, at), scores),)
+
+    def _histogram(self, arrived: Requests, now: float) -> tuple[float, ...]:
+        """Scores by bin, faded by half every ten minutes."""
+        fresh = arrived.score[self._scored :]
+        self._scores *= 0.5 ** ((now - self._scored_at_s) / HALF_LIFE_S)
+        if len(fresh):
+            bins = np.minimum((fresh * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+            weights = 0.5 ** ((now - arrived.at_s[self._scored :]) / HALF_LIFE_S)
+            self._scores += np.bincount(bins, weights=weights, minlength=SCORE_BINS)
+        self._scored, self._scored_at_s = len(arrived), now
+        return tuple([round(score, 3) for score in self._scores.tolist()])
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The variant (by index) that a request goes to, -1 = it is refused; and the one to be started although nobody waits for it, -1 = none."""
+
+    variant: int
+    wish: int = -1
+
+
+class Directions:
+    """The plan as the picker follows it, for the variants that have ready pods now."""
+
+    def __init__(self, spec: Deployment, plan: RoutingPlan, ready: Sequence[bool]) -> None:
+        self._names = [variant.name for variant in spec.variants]
+        self._quality = [variant.quality for variant in spec.variants]
+        self._ready = ready
+        states = {route.name: route.state for route in plan.variants}
+        self._wakeable = [states.get(name, "Asleep") not in UNWAKEABLE for name in self._names]
+        self._able = sorted(range(len(self._names)), key=lambda index: -self._quality[index])
+        self._best = self._index(plan.best, self._able[0])
+        self._wake = self._index(plan.wake, self._best)
+        default = next((one for one in plan.classes if one.name == DEFAULT_CLASS), None)
+        scores = default.min_score if default is not None else ()
+        self._min_score = [(self._names.index(name), score) for name, score in scores if name in self._names]
+        self._degraded_share = default.degraded_share if default is not None else 0.0
+
+    def _index(self, name: str, otherwise: int) -> int:
+        return self._names.index(name) if name in self._names else otherwise
+
+    def of(self, score: Floats, lot: Floats) -> tuple[Ints, Ints]:
+        """Variant and wish for requests with these scores and lots (what decides by chance, uniform in 0..1), one of each per request.
+
+        The answer is the same between two thresholds, so it is worked out once for each stretch of scores.
+        """
+        edges = sorted({edge for _, planned in self._min_score for edge in (planned, planned - BORDERLINE)})
+        choices = [[self.choice(edge, degraded=degraded) for degraded in (False, True)] for edge in (-math.inf, *edges)]
+        stretch = np.searchsorted(np.array(edges), score, "right")
+        drawn = (lot < self._degraded_share).astype(np.int64)
+        variants = np.array([[choice.variant for choice in both] for both in choices], np.int32)
+        wishes = np.array([[choice.wish for choice in both] for both in choices], np.int32)
+        return variants[stretch, drawn], wishes[stretch, drawn]
+
+    def choice(self, score: float, *, degraded: bool) -> Choice:
+        """Where one request goes; `degraded`: its lot falls to the share that goes to the cheapest variant for the budget's sake."""
+        wanted = self._wanted(score, degraded=degraded)
+        if self._ready[wanted]:
+            return Choice(wanted)
+        others = [index for index in self._able if self._ready[index] and index != wanted]
+        better = next((index for index in others if self._quality[index] >= self._quality[wanted]), None)
+        lesser = next((index for index in others if self._quality[index] < self._quality[wanted] and self._allowed(score, index)), None)
+        other = better if better is not None else lesser
+        if other is not None:
+            return Choice(other, wanted if self._wakeable[wanted] else -1)
+        if not self._wakeable[wanted] and others:
+            return Choice(others[0])
+        return Choice(self._to_wake(score, wanted))
+
+    def _wanted(self, score: float, *, degraded: bool) -> int:
+        for index, planned in self._min_score:
+            if score >= planned:
+                return index
+        cheapest = next((index for index, _ in self._min_score if index != self._best), None)
+        return cheapest if cheapest is not None and degraded else self._best
+
+    def _allowed(self, score: float, cheaper: int) -> bool:
+        return any(index == cheaper and score >= planned - BORDERLINE for index, planned in self._min_score)
+
+    def _to_wake(self, score: float, wanted: int) -> int:
+        """Nothing that may answer is ready: the operator's choice if it may answer this, else what was wanted, else anything."""
+        cheapest = self._wake
+        if self._wakeable[cheapest] and (self._quality[cheapest] >= self._quality[wanted] or self._allowed(score, cheapest)):
+            return cheapest
+        return wanted if self._wakeable[wanted] else next((index for index in self._able if self._wakeable[index]), -1)

@@ -1,0 +1,89 @@
+"""What somebody would write to have a scenario's model served by Jevons: an InferenceDeployment, resolved, and the prices of its accelerators.
+
+What is written may be wrong: the profile and the startup time are priors, and a benchmark makes them wrong on purpose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from jevons.core.snapshot import RouterCurve
+from jevons.core.spec import AcceleratorClass, Deployment, Key, Price, Profile, RoutingMode, RoutingSpec, ScalingSpec, Variant
+from jevons.simulator.scenario import Scenario, SimVariant
+
+EPOCH_S = 1_699_999_200.0
+"""The core's clock is the wall's: the scenario begins here."""
+CONTEXT = 1 << 20
+KEY = Key("simulator", "model")
+
+
+@dataclass(frozen=True, slots=True)
+class JevonsSettings:
+    """What may differ between runs; the defaults are those of the API.
+
+    percentile: None = the scenario's; the knob that trades money against attainment. prior_scale: the profile it is given takes this many
+    times as long as the truth (3 = believes replicas to be three times slower than they are), None = it is given no profile. startup_scale:
+    the same for startup.
+    """
+
+    percentile: float | None = None
+    prior_scale: float | None = 1.0
+    startup_scale: float = 1.0
+    idle_after_s: float | None = None
+    min_quality: float = 0.95
+    routing: RoutingMode = RoutingMode.AUTO
+    curve: RouterCurve | None = None
+    """The router's calibration."""
+    period_s: float = 15.0
+
+
+def deployment(scenario: Scenario, settings: JevonsSettings) -> Deployment:
+    """The InferenceDeployment that somebody would write for the scenario."""
+    percentile = settings.percentile if settings.percentile is not None else scenario.objectives.percentile
+    return Deployment(
+        key=KEY,
+        uid="simulator",
+        generation=1,
+        created_at_s=EPOCH_S,
+        model="model",
+        variants=tuple(_variant(variant, settings) for variant in scenario.variants),
+        objectives=replace(scenario.objectives, percentile=percentile),
+        routing=RoutingSpec(mode=settings.routing, min_quality=settings.min_quality),
+        scaling=ScalingSpec(idle_after_s=settings.idle_after_s, wake_timeout_s=scenario.max_wait_s),
+    )
+
+
+def _variant(variant: SimVariant, settings: JevonsSettings) -> Variant:
+    scale = settings.prior_scale
+    return Variant(
+        name=variant.name,
+        served_model=variant.name,
+        accelerator_class=f"{variant.accelerator}-{variant.name}",
+        quality=variant.quality,
+        context_length=CONTEXT,
+        accelerator_count=variant.accelerators,
+        profile=None if scale is None else slower(variant.physics.profile, scale),
+        startup_s=variant.startup.median_s * settings.startup_scale,
+        min_replicas=variant.min_replicas,
+        max_replicas=variant.max_replicas,
+    )
+
+
+def slower(profile: Profile, factor: float) -> Profile:
+    """The profile of an engine that takes `factor` times as long for everything, with the same memory."""
+    return replace(
+        profile,
+        itl_a_s=profile.itl_a_s * factor,
+        itl_b_s=profile.itl_b_s * factor,
+        itl_c_s=profile.itl_c_s * factor,
+        prefill_p0_s=profile.prefill_p0_s * factor,
+        prefill_p1_s=profile.prefill_p1_s * factor,
+        prefill_p2_s=profile.prefill_p2_s * factor,
+    )
+
+
+def accelerator(variant: Variant, of: SimVariant) -> AcceleratorClass:
+    """A class of its own for every variant: two variants may pay differently for the same accelerator (spot and not)."""
+    price = Decimal(f"{of.usd_per_h / of.accelerators:.6f}")
+    return AcceleratorClass(name=variant.accelerator_class, prices=(Price(0.0, price),))

@@ -1,0 +1,267 @@
+"""The loop of the simulator: requests and replicas (`fleet.py`), pods and money (`cluster.py`), and one competitor that decides.
+
+    outcome = simulate(scenario, controller)
+
+Between two instants at which anything else happens the fleet runs by itself. At such an instant pods come first (ready, gone, crashed), then an
+arrival that finds nothing wanted (`wake`), then a scrape (`observe`), then the competitor's own period (`decide`): a decision sees a scrape of
+the same second. That is fresher than life is, for everybody alike. A loading pod is in no scrape: its engine does not answer yet.
+
+Most competitors see nothing but that. One whose real self sees more (our operator lists pods and hears its gateway) is an `Insider`: it is handed
+`Inside`, takes from it what its real self would be told, and routes the requests that arrive. Nobody is told of an arrival before it happens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from jevons.simulator.cluster import DRAINED, STARTING, Cluster, Pod
+from jevons.simulator.fleet import Fleet
+from jevons.simulator.policies.policy import Reading, Sample, View
+from jevons.simulator.scenario import Controller, Ints, Outcome, Requests, Scenario
+
+PATIENCE_S = 1.0
+"""A wake that changed nothing is tried again at the first arrival this much later."""
+SLOTS_EACH = 4
+"""Room in the fleet for so many times the largest number of replicas: those that drain have theirs too."""
+HOPELESS_S = 7200.0
+"""The run ends this long after the last request can have been taken, whatever still runs."""
+
+
+class Inside(Protocol):
+    """What an `Insider` may look at and do. `route[i]` is the variant (by index) that request i goes to: its gateway's to write, until i arrives."""
+
+    scenario: Scenario
+    route: Ints
+
+    def arrived(self, now: float) -> Requests:
+        """The requests that have arrived by `now`: a gateway has seen them."""
+
+    def pods(self, index: int) -> Sequence[Pod]:
+        """The pods of a variant that exist."""
+
+    def scrape(self, now: float) -> Mapping[str, Sample]:
+        """A scrape of every variant, taken now."""
+
+    def counts(self, index: int, now: float) -> Sample:
+        """What is counted in front of a variant's pods: a scrape of it without the pods."""
+
+    def busy_s(self, pod: Pod) -> float:
+        """Seconds that the pod's accelerators have worked since it was last ready; 0 when it does not serve."""
+
+    def held_since_s(self, index: int, now: float) -> float:
+        """When the one arrived that has been held longest for a variant; `now` when nobody is held."""
+
+    def views(self) -> Mapping[str, View]:
+        """What the API server says of every variant."""
+
+    def mark(self, index: int, pods: frozenset[str]) -> None:
+        """Pods of a variant that shall go first when it shrinks (pod-deletion-cost); replaces earlier marks."""
+
+
+@runtime_checkable
+class Insider(Protocol):
+    """A competitor that sees more than scrapes and views. `due_s`: when it wants to decide next, beside its period; infinite for not at all."""
+
+    due_s: float
+
+    def meet(self, inside: Inside) -> None:
+        """Called once, before anything happens."""
+
+    def turned(self, now: float, *, readied: bool) -> None:
+        """Pods began (`readied`) or ceased to serve."""
+
+
+def simulate(scenario: Scenario, controller: Controller, *, route: Ints | None = None) -> Outcome:
+    """Run `controller` on `scenario` until every request is done or given up. Equal arguments give equal outcomes.
+
+    route: index of the variant that each request goes to; None = the variant of the highest quality, of equals the first.
+    A controller is stateful: use a fresh one for every run. Raises ValueError for a scenario without variants or requests.
+    """
+    if not scenario.variants or not len(scenario.requests):
+        raise ValueError(f"scenario {scenario.name}: it needs at least one variant and one request")
+    return _World(scenario, controller, route).run()
+
+
+class _World:
+    """One run. It is the `Inside` of an Insider."""
+
+    def __init__(self, scenario: Scenario, controller: Controller, route: Ints | None) -> None:
+        self.scenario = scenario
+        self._controller = controller
+        self._insider = controller if isinstance(controller, Insider) else None
+        qualities = [variant.quality for variant in scenario.variants]
+        best = qualities.index(max(qualities))
+        self._names = [variant.name for variant in scenario.variants]
+        self._fleet = Fleet(
+            [variant.physics for variant in scenario.variants],
+            scenario.requests,
+            seed=scenario.seed,
+            max_replicas=SLOTS_EACH * sum(max(variant.max_replicas, variant.initial_replicas) for variant in scenario.variants),
+            route=np.full(len(scenario.requests), best, np.int32) if route is None else route,
+            max_wait_s=scenario.max_wait_s,
+        )
+        self.route: Ints = self._fleet.route
+        self._cluster = Cluster(scenario, self._fleet)
+        self._at_s = scenario.requests.at_s
+        self._last_arrival_s = float(self._at_s[-1])
+        self._sample_s, self._decide_s, self._row_s = 0.0, controller.period_s, 0.0
+        self._wake_after_s = -math.inf
+        self._seen_turns = self._seen_readied = 0
+        self._timeline: list[tuple[float, ...]] = []
+        self._scraped_s, self._scraped = -math.inf, dict[str, Sample]()
+
+    def run(self) -> Outcome:
+        """Until nothing is left to do."""
+        if self._insider is not None:
+            self._insider.meet(self)
+        now, end_s = 0.0, self._last_arrival_s + self.scenario.max_wait_s + self.scenario.drain_limit_s + HOPELESS_S
+        while now < end_s:
+            wake_s, wake = self._next_wake(now)
+            due_s = max(now, self._insider.due_s) if self._insider is not None else math.inf
+            now = min(self._cluster.next_s, wake_s, self._sample_s, self._decide_s, self._row_s, due_s, end_s)
+            self._fleet.advance(now)
+            self._cluster.step(now)
+            self._tell(now)
+            if now >= wake_s:
+                self._wake(now, wake)
+            if now >= self._sample_s:
+                self._controller.observe(self.scrape(now))
+                self._sample_s = _next(now, self._controller.sample_s)
+            if now >= min(self._decide_s, self._insider.due_s if self._insider is not None else math.inf):
+                self._apply(self._controller.decide(now, self.views()), now)
+                self._decide_s = _next(now, self._controller.period_s) if now >= self._decide_s else self._decide_s
+            if now >= self._row_s:
+                self._row_s = _next(now, self.scenario.scrape_s)
+                if self._row(now) and now >= self._last_arrival_s:
+                    break
+        return self._outcome()
+
+    def arrived(self, now: float) -> Requests:
+        """See `Inside`."""
+        count, all_of = int(np.searchsorted(self._at_s, now, "right")), self.scenario.requests
+        return Requests(
+            all_of.at_s[:count], all_of.input_tokens[:count], all_of.output_tokens[:count], all_of.cached_tokens[:count], all_of.score[:count]
+        )
+
+    def pods(self, index: int) -> Sequence[Pod]:
+        """See `Inside`."""
+        return self._cluster.pods(index)
+
+    def busy_s(self, pod: Pod) -> float:
+        """See `Inside`."""
+        return self._fleet.busy_s(pod.slot) if pod.slot is not None else 0.0
+
+    def mark(self, index: int, pods: frozenset[str]) -> None:
+        """See `Inside`."""
+        self._cluster.victims[index] = pods
+
+    def views(self) -> dict[str, View]:
+        """See `Inside`."""
+        return {name: self._cluster.view(index) for index, name in enumerate(self._names)}
+
+    def scrape(self, now: float) -> dict[str, Sample]:
+        """See `Inside`."""
+        if now != self._scraped_s:
+            self._scraped_s = now
+            self._scraped = {name: self._sample(index, now, tuple(self._fleet.readings(index))) for index, name in enumerate(self._names)}
+        return self._scraped
+
+    def held_since_s(self, index: int, now: float) -> float:
+        """See `Inside`. Who is held is served in order, so they are the last to have arrived."""
+        held = self._fleet.counters(index).held
+        arrived = int(np.searchsorted(self._at_s, now, "right"))
+        mine = np.flatnonzero(self.route[:arrived] == index)
+        return float(self._at_s[mine[-min(held, len(mine))]]) if held and len(mine) else now
+
+    def counts(self, index: int, now: float) -> Sample:
+        """See `Inside`."""
+        return self._sample(index, now, ())
+
+    def _sample(self, index: int, now: float, pods: tuple[Reading, ...]) -> Sample:
+        counted = self._fleet.counters(index)
+        return Sample(
+            at_s=now,
+            pods=pods,
+            held=counted.held,
+            held_tokens=counted.held_tokens,
+            arrivals=counted.arrivals,
+            completed=counted.completed,
+            prompt_tokens=counted.prompt_tokens,
+            output_tokens=counted.output_tokens,
+        )
+
+    def _next_wake(self, now: float) -> tuple[float, int]:
+        """When the next request arrives for a variant of which nothing is wanted, and which; infinite when everything is wanted."""
+        best = (math.inf, -1)
+        for index, wanted in enumerate(self._cluster.wanted):
+            if wanted == 0:
+                best = min(best, (self._next_arrival(index, max(now, self._wake_after_s)), index))
+        return best
+
+    def _next_arrival(self, index: int, after_s: float) -> float:
+        """When the first request after `after_s` arrives that goes to the variant."""
+        first = int(np.searchsorted(self._at_s, after_s, "right"))
+        while first < len(self._at_s):
+            found = np.flatnonzero(self.route[first : first + 1024] == index)
+            if len(found):
+                return float(self._at_s[first + found[0]])
+            first += 1024
+        return math.inf
+
+    def _wake(self, now: float, index: int) -> None:
+        """A request waits for a variant that nobody wants."""
+        if self._fleet.counters(index).held:
+            self._apply(self._controller.wake(now, {self._names[index]: self._cluster.view(index)}), now)
+            self._wake_after_s = now + PATIENCE_S
+
+    def _apply(self, wanted: Mapping[str, int], now: float) -> None:
+        for index, name in enumerate(self._names):
+            if name in wanted:
+                self._cluster.want(index, wanted[name], now)
+
+    def _tell(self, now: float) -> None:
+        """Let an Insider know when pods began or ceased to serve."""
+        turns, readied = self._cluster.turns, self._cluster.readied
+        if self._insider is not None and turns != self._seen_turns:
+            self._insider.turned(now, readied=readied != self._seen_readied)
+        self._seen_turns, self._seen_readied = turns, readied
+
+    def _row(self, now: float) -> bool:
+        """One row of the timeline; whether the fleet has nothing left to do."""
+        views, samples = self.views().values(), self.scrape(now).values()
+        running = sum([reading.running for sample in samples for reading in sample.pods])
+        waiting = sum([reading.waiting for sample in samples for reading in sample.pods])
+        held = sum(sample.held for sample in samples)
+        ready, starting, pending = (sum(getattr(view, state) for view in views) for state in ("ready", "starting", "pending"))
+        self._timeline.append((now, ready, starting, pending, running, waiting, held))
+        return running + waiting + held == 0
+
+    def _outcome(self) -> Outcome:
+        scenario, fleet = self.scenario, self._fleet
+        end_s = np.where(np.isfinite(fleet.end_s), fleet.end_s, -math.inf)
+        ended_s = max(self._last_arrival_s, float(end_s.max()))
+        held = self._cluster.close(ended_s).seconds(scenario.burn_in_s, ended_s)
+        gpu_s = {key: seconds * scenario.variants[key[0]].accelerators for key, seconds in held.items()}
+        return Outcome(
+            first_token_s=np.array(fleet.first_token_s),
+            end_s=np.array(fleet.end_s),
+            largest_gap_s=np.array(fleet.largest_gap_s),
+            variant=np.array(fleet.variant, np.int32),
+            usd=sum(seconds * scenario.variants[index].usd_per_h / 3600.0 for (index, _), seconds in held.items()),
+            gpu_s=sum(gpu_s.values()),
+            starting_gpu_s=sum(seconds for (_, kind), seconds in gpu_s.items() if kind == STARTING),
+            drained_gpu_s=sum(seconds for (_, kind), seconds in gpu_s.items() if kind == DRAINED),
+            scale_events=self._cluster.scale_events,
+            failed_starts=self._cluster.failed_starts,
+            timeline=np.array(self._timeline, np.float64),
+            ended_s=ended_s,
+        )
+
+
+def _next(now: float, period_s: float) -> float:
+    """The first multiple of the period after `now`."""
+    return (math.floor(now / period_s + 1e-9) + 1) * period_s

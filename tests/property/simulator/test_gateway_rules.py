@@ -1,0 +1,113 @@
+"""The simulator's gateway is the gateway: the same counts, the same choices."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jevons.core.observed import Known
+from jevons.core.snapshot import ClassRoute, RoutingPlan, VariantRoute
+from jevons.core.spec import Deployment, Key, Rung, Variant
+from jevons.gateway.arrivals import ArrivalWindow
+from jevons.gateway.errors import Refusal
+from jevons.gateway.steps.choose import Ask, choose
+from jevons.gateway.table import Model, Pod, RequestClass
+from jevons.gateway.table import Variant as TableVariant
+from jevons.gateway.tokens import Learned
+from jevons.simulator.competitors_gateway import Counts, Directions
+from jevons.simulator.competitors_spec import EPOCH_S
+from jevons.simulator.policies import Sample
+from jevons.simulator.scenario import Requests
+
+STATES = ("Ready", "Asleep", "Waking", "Failed", "Capped", "Unavailable")
+NAMES = ("a", "b", "c")
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[Deployment, RoutingPlan, list[bool]]:
+    """Up to three variants in any state, and a plan for them."""
+    names = NAMES[: draw(st.integers(1, 3))]
+    qualities = draw(st.lists(st.sampled_from([0.6, 0.7, 0.8, 0.9, 1.0]), min_size=len(names), max_size=len(names)))
+    spec = Deployment(
+        Key("n", "m"), "uid", 1, 0.0, "m", tuple(Variant(name, name, "gpu", quality=quality) for name, quality in zip(names, qualities, strict=True))
+    )
+    ready = draw(st.lists(st.booleans(), min_size=len(names), max_size=len(names)))
+    routes = tuple(VariantRoute(name, draw(st.sampled_from(STATES)), "", 8000) for name in names)
+    planned = draw(st.lists(st.sampled_from(names), unique=True, max_size=2))
+    scores = tuple((name, draw(st.integers(0, 100)) / 100) for name in planned)
+    classes = (ClassRoute("default", scores, draw(st.sampled_from([0.0, 0.3, 0.6]))),)
+    best = spec.best.name
+    return spec, RoutingPlan(best, draw(st.sampled_from(names)), Rung.NONE, 0.0, None, routes, classes), ready
+
+
+def as_table(spec: Deployment, plan: RoutingPlan, ready: list[bool]) -> Model:
+    """What the gateway would hold of it."""
+    variants = tuple(
+        TableVariant(one.name, state=route.state, quality=one.quality, pods=(Pod(one.name, one.name),) if up else ())
+        for one, route, up in zip(spec.variants, plan.variants, ready, strict=True)
+    )
+    only = plan.classes[0]
+    klass = RequestClass("default", min_score=only.min_score, degraded_share=only.degraded_share)
+    return Model("n", "m", "m", variants, (klass,), best=plan.best, wake=plan.wake)
+
+
+@given(worlds(), st.lists(st.tuples(st.integers(0, 1000), st.text("xyz", min_size=1, max_size=8)), min_size=1, max_size=20))
+@settings(max_examples=300, deadline=None)
+def test_every_request_goes_where_the_picker_would_send_it(world: tuple[Deployment, RoutingPlan, list[bool]], asked: list[tuple[int, str]]) -> None:
+    spec, plan, ready = world
+    model = as_table(spec, plan, ready)
+    score = np.array([permille / 1000 for permille, _ in asked])
+    lots = np.array([zlib.crc32(lot.encode()) / 2**32 for _, lot in asked])
+    variants, wishes = Directions(spec, plan, ready).of(score, lots)
+    for at, (_, lot) in enumerate(asked):
+        try:
+            choice = choose(model, Ask(model.classes[0], float(score[at]), 10.0, lot=lot), lambda _: False)
+        except Refusal:
+            assert variants[at] == -1
+            continue
+        assert spec.variants[variants[at]].name == choice.variant.name
+        assert (spec.variants[wishes[at]].name if wishes[at] >= 0 else None) == (choice.wake.name if choice.wake else None)
+
+
+@given(st.lists(st.floats(0.0, 40.0), max_size=60), st.lists(st.floats(0.5, 30.0), min_size=1, max_size=6), st.integers(0, 2**16))
+@settings(max_examples=100, deadline=None)
+def test_arrivals_are_counted_as_the_picker_counts_them(gaps: list[float], passes: list[float], seed: int) -> None:
+    chance, at_s = np.random.default_rng(seed), np.cumsum(np.array(gaps))
+    n = len(gaps)
+    requests = Requests(
+        at_s, chance.integers(1, 4000, n).astype(np.int32), np.ones(n, np.int32), np.zeros(n, np.int32), chance.random(n).astype(np.float32)
+    )
+    window, counts, told, now = ArrivalWindow(EPOCH_S), Counts(), 0, 0.0
+    for step in passes:
+        now += step * 8.0
+        seen = int(np.searchsorted(at_s, now, "right"))
+        for index in range(told, seen):
+            bin_ = min(int(requests.score[index] * np.float32(20)), 19)
+            window.add(EPOCH_S + float(at_s[index]), "default", float(requests.input_tokens[index]), 200.0, bin_)
+        told = seen
+        arrived = Requests(
+            at_s[:seen], requests.input_tokens[:seen], requests.output_tokens[:seen], requests.cached_tokens[:seen], requests.score[:seen]
+        )
+        message = window.message(EPOCH_S + now)
+        ours = counts.demand(arrived, now, EPOCH_S)
+        assert len(ours) == len(message)
+        for one in ours:
+            said = message["default"]
+            assert isinstance(one.arrivals_per_s, Known)
+            assert one.arrivals_per_s.value == said["perSecond"]
+            assert isinstance(one.input_tokens, Known)
+            assert one.input_tokens.value == said["inputTokens"]
+            np.testing.assert_allclose(one.scores, said["scores"], atol=0.002)  # type: ignore[arg-type]  # a list of floats
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=400))
+@settings(max_examples=50, deadline=None)
+def test_answers_teach_their_length_as_the_log_does(lengths: list[int]) -> None:
+    counts, learned = Counts(), Learned()
+    for answered, length in enumerate(lengths, start=1):
+        learned.observe(10.0, 10.0, float(length))
+        counts.answered([Sample(0.0, completed=answered, output_tokens=sum(lengths[:answered]))])
+    np.testing.assert_allclose(counts.output_tokens, learned.output, rtol=1e-6)
