@@ -66,6 +66,8 @@ class Kind:
     plural: str
     kind: str = ""
     namespaced: bool = True
+    scalable: bool = True
+    """Of a target kind: it has a scale subresource."""
 
     @property
     def api_version(self) -> str:

@@ -19,9 +19,10 @@ log = structlog.get_logger(__name__)
 
 
 async def discover(api: Api, targets: Sequence[str]) -> list[Kind]:
-    """The scalable kinds among `targets` (`group/version/Kind`, or `version/Kind` for the core group) that this cluster serves. Raises ApiError.
+    """The kinds among `targets` (`group/version/Kind`, or `version/Kind` for the core group) that this cluster serves. Raises ApiError.
 
-    A kind without a scale subresource, or that the cluster does not have, is left out and logged: a target of it reads as TargetKindNotAllowed.
+    A kind that the cluster does not have is left out and logged: a target of it reads as TargetKindNotAllowed. One without a scale subresource is
+    not `scalable`: a target of it reads as TargetNotScalable.
     """
     found = []
     for target in targets:
@@ -35,10 +36,13 @@ async def discover(api: Api, targets: Sequence[str]) -> list[Kind]:
             continue
         resources = {str(resource["name"]): resource for resource in listing.get("resources") or []}
         plural = next((plural for plural, resource in resources.items() if resource.get("kind") == name and "/" not in plural), None)
-        if plural is None or f"{plural}/scale" not in resources:
-            log.warning("target kind has no scale subresource", kind=target)
+        if plural is None:
+            log.info("target kind is not served by this cluster", kind=target)
             continue
-        found.append(Kind(group, version, plural, name, namespaced=bool(resources[plural].get("namespaced"))))
+        scalable = f"{plural}/scale" in resources
+        if not scalable:
+            log.warning("target kind has no scale subresource", kind=target)
+        found.append(Kind(group, version, plural, name, namespaced=bool(resources[plural].get("namespaced")), scalable=scalable))
     return found
 
 

@@ -18,11 +18,12 @@ from jevons.api.inferencebudget import selects
 from jevons.api.resolve import resolve_accelerator, resolve_budget, resolve_deployment
 from jevons.cluster import accelerators as occupied
 from jevons.cluster import selectors
+from jevons.cluster.arrivals import with_demand
 from jevons.cluster.foreign import ForeignChanges, Published
 from jevons.cluster.records import CustomRecord, PodRecord, PodTemplate, WorkloadRecord, pod_template, seconds
 from jevons.cluster.world import World
 from jevons.core.observed import Known, Observed, Unknown
-from jevons.core.snapshot import ClassDemand, DeploymentState, Held, Inventory, Pod, PodSignals, TargetState, VariantState
+from jevons.core.snapshot import DeploymentState, Inventory, Pod, PodSignals, TargetState, VariantState
 from jevons.core.spec import AcceleratorClass, Deployment, Key, SharedBudget, TargetRef, Variant
 from jevons.ports import Demand, Metrics
 
@@ -96,7 +97,9 @@ class Viewer:
                 variants, spec = self._variants(
                     record, spec, targets=targets, pods=pods, accelerators=accelerators, metrics=signals.metrics, now_s=now_s
                 )
-                states[key] = _with_demand(DeploymentState(spec=spec, variants=variants, name_taken_by=_taken(models, spec)), signals)
+                states[key] = with_demand(
+                    DeploymentState(spec=spec, variants=variants, name_taken_by=_taken(models, spec)), signals.metrics, signals.streams.get(key)
+                )
             except Exception as error:
                 log.exception("object not understood", object=str(key))
                 states[key] = _unresolved(record, _unexpected(error))
@@ -171,6 +174,8 @@ class Viewer:
         own_selector = f"{LABEL_DEPLOYMENT}={spec.key.name},{LABEL_VARIANT}={variant.name}"
         collection = self._world.workloads.get(kind)
         if collection is None:
+            if kind in self._world.unscalable:
+                return TargetState(exists=False, problem="TargetNotScalable", message=f"{'/'.join(kind)} has no scale subresource"), ""
             allowed = ", ".join(f"{version}/{name}" for version, name in self._world.workloads)
             return TargetState(exists=False, problem="TargetKindNotAllowed", message=f"{'/'.join(kind)} is not among {allowed}"), ""
         workload = collection.get(namespace, name)
@@ -360,45 +365,3 @@ def _published_class(record: CustomRecord, variant: str) -> str:
     """The accelerator class of a variant as its status has it; "" when it does not say."""
     entries = (record.body.get("status") or {}).get("variants") or []
     return next((str(entry.get("acceleratorClass") or "") for entry in entries if entry.get("name") == variant), "")
-
-
-def _with_demand(state: DeploymentState, signals: Signals) -> DeploymentState:
-    """Join a deployment with its demand: streams first (they are seconds old), Prometheus for what no stream reports, the larger where both do.
-
-    What Prometheus says of held requests may be a scrape old, so beside streams it counts only while one of them is missed.
-    """
-    key, metrics = state.spec.key, signals.metrics
-    stream = signals.streams.get(key)
-    classes = {demand.name: demand for demand in metrics.demand.get(key, ())}
-    for demand in stream.classes if stream else ():
-        classes[demand.name] = _larger(demand, classes.get(demand.name))
-    return replace(
-        state,
-        demand=tuple(classes.values()),
-        held=_all_held(stream, metrics.held.get(key, ())),
-        last_arrival_at_s=stream.last_arrival_at_s if stream else None,
-        outcomes=metrics.outcomes.get(key, Unknown("NoData")),
-    )
-
-
-def _all_held(stream: Demand | None, scraped: tuple[Held, ...]) -> tuple[Held, ...]:
-    """Requests that wait, by variant: each is in a stream or, when its gateway's is missed, in what was scraped of all gateways."""
-    if stream is None:
-        return scraped
-    if not stream.partial:
-        return stream.held
-    held = {entry.variant: entry for entry in stream.held}
-    for entry in scraped:
-        known = held.get(entry.variant)
-        if known is None or entry.count > known.count:
-            held[entry.variant] = entry if known is None else replace(known, count=entry.count)
-    return tuple(held.values())
-
-
-def _larger(stream: ClassDemand, scraped: ClassDemand | None) -> ClassDemand:
-    """The reading with more arrivals: a gateway whose stream is cut shows up in Prometheus alone, one that is not scraped in its stream alone."""
-    if scraped is None or not isinstance(scraped.arrivals_per_s, Known):
-        return stream
-    if isinstance(stream.arrivals_per_s, Known) and stream.arrivals_per_s.value >= scraped.arrivals_per_s.value:
-        return stream if stream.scores else replace(stream, scores=scraped.scores)
-    return scraped if scraped.scores else replace(scraped, scores=stream.scores)

@@ -128,6 +128,8 @@ class World:
     """By (apiVersion, kind) of the target kinds that this cluster has."""
     autoscalers: dict[str, Collection[AutoscalerRecord]]
     kinds: dict[Kind, Collection[Any]]
+    unscalable: frozenset[tuple[str, str]] = frozenset()
+    """(apiVersion, kind) of the target kinds that have no scale subresource: they are not looked at."""
     refusals: dict[tuple[str, str], Refusal] = field(default_factory=dict)
     """Templates that the API server would not take, by (UID of the InferenceDeployment, variant); learned again after a restart."""
 
@@ -159,6 +161,8 @@ OPTIONAL = frozenset({NODES, NAMESPACES, HPAS, SCALED_OBJECTS})
 
 def empty(target_kinds: Iterable[Kind]) -> World:
     """A world that has seen nothing yet, with room for these target kinds."""
+    asked_for = list(target_kinds)
+    target_kinds = [kind for kind in asked_for if kind.scalable]
     workloads = {(kind.api_version, kind.kind): Collection(records.workload, join=records.same_writer) for kind in target_kinds}
     autoscalers = {kind.kind: Collection(records.autoscaler) for kind in (HPAS, SCALED_OBJECTS)}
     world = World(
@@ -171,6 +175,7 @@ def empty(target_kinds: Iterable[Kind]) -> World:
         workloads=workloads,
         autoscalers=autoscalers,
         kinds={},
+        unscalable=frozenset((kind.api_version, kind.kind) for kind in asked_for if not kind.scalable),
     )
     world.kinds = {
         INFERENCE_DEPLOYMENTS: world.deployments,

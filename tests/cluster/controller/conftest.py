@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
@@ -111,10 +114,17 @@ class Operators:
     async def api(self, *, kubeconfig: str | None = None) -> Api:
         return await self._stack.enter_async_context(connect(kubeconfig or self.kubeconfig))
 
-    async def start(self, *, die_after: int | None = None, kubeconfig: str | None = None, api: Api | None = None) -> Leader:
+    async def start(
+        self,
+        *,
+        die_after: int | None = None,
+        kubeconfig: str | None = None,
+        api: Api | None = None,
+        targets: tuple[str, ...] = ("apps/v1/Deployment", "apps/v1/StatefulSet"),
+    ) -> Leader:
         """A leader that has read its checkpoints; `die_after` k: its (k+1)-th write is not sent and the operator is gone."""
         api = api or await self.api(kubeconfig=kubeconfig)
-        kinds = await discover(api, ("apps/v1/Deployment", "apps/v1/StatefulSet"))
+        kinds = await discover(api, targets)
         lister = Lister(api, kinds, (self.namespace,))
         writes: list[tuple[str, str]] = []
 
@@ -225,6 +235,8 @@ class FaultyLine:
         self.fault: int | None = None
         self.watches: int | str | None = None
         self.requests = 0
+        self.asked: list[tuple[float, str, str]] = []
+        """Monotonic second, user agent, and what was asked for."""
         self.url = ""
         self._kubeconfig = kubeconfig
         self._turned = asyncio.Event()
@@ -251,6 +263,7 @@ class FaultyLine:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         self.requests += 1
+        self.asked.append((time.monotonic(), request.headers.get("User-Agent", ""), f"{request.method} {request.path}"))
         watch = request.query.get("watch") in {"1", "true"}
         status = self.fault if not watch or self.fault is not None else self.watches
         if isinstance(status, int):
@@ -259,7 +272,7 @@ class FaultyLine:
         client.pool_manager = client.pool_manager or client._create_pool_manager()
         headers = {name: value for name, value in request.headers.items() if name in {"Accept", "Content-Type", "Authorization"}}
         url = self._api.server + request.raw_path
-        with contextlib.suppress(ConnectionError):  # the operator went away in the middle
+        with contextlib.suppress(ConnectionError, aiohttp.ClientError):  # the operator, or the API server, went away in the middle
             if watch and status == "410 in stream":
                 return await self._expired(request)
             return await self._relay(
@@ -267,7 +280,7 @@ class FaultyLine:
                 client.pool_manager.request(request.method, URL(url, encoded=True), headers=headers, data=await request.read() or None),
                 watch=watch,
             )
-        return web.Response(status=499)
+        return web.Response(status=502)  # a cut connection would be asked again by the client's library, and counted twice
 
     @staticmethod
     async def _expired(request: web.Request) -> web.StreamResponse:
@@ -315,3 +328,27 @@ class FaultyLine:
 async def line(sandbox: Sandbox) -> AsyncIterator[FaultyLine]:
     async with FaultyLine(str(sandbox.kubeconfig)).open() as opened:
         yield opened
+
+
+@asynccontextmanager
+async def operator_through(line: FaultyLine, folder: Path, sandbox: Sandbox, namespace: str, *options: str) -> AsyncIterator[Any]:
+    """`jevons operator` behind the line, in a namespace of its own, ready; ended by SIGTERM, after which its exit code must be 0."""
+    command = ["-m", "jevons", "operator", "--kubeconfig", str(line.kubeconfig(folder)), "--prometheus-url", sandbox.prometheus_url, "--period", "1s"]
+    command += ["--namespace", namespace, "--watch-namespace", namespace, "--listen", "127.0.0.1"]
+    command += ["--demand-port", "0", "--health-port", "0", "--metrics-port", "0", *options]
+    with (folder / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=log)
+    try:
+        assert process.stdout is not None
+        assert b"ready" in await asyncio.wait_for(process.stdout.readline(), 60)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        assert await asyncio.wait_for(process.wait(), 30) == 0, (folder / "log").read_text()[-2000:]
+
+
+@pytest.fixture
+def through(line: FaultyLine, sandbox: Sandbox, namespace: str, tmp_path: Path) -> Callable[..., Any]:
+    """Starts an operator behind the line, as an `async with`; its words are in `tmp_path / "log"`."""
+    return lambda *options: operator_through(line, tmp_path, sandbox, namespace, *options)

@@ -13,22 +13,14 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 RESYNC_S = 5
 
 
-async def test_whatever_becomes_of_the_watches_new_objects_are_acted_on(sandbox, line, assistant, eventually, tmp_path):
-    namespace = assistant.namespace
-    command = ["-m", "jevons", "operator", "--kubeconfig", str(line.kubeconfig(tmp_path)), "--prometheus-url", sandbox.prometheus_url]
-    command += ["--period", "1s", "--resync", f"{RESYNC_S}s", "--watch-namespace", namespace, "--namespace", namespace]
-    command += ["--listen", "127.0.0.1", "--demand-port", "0", "--health-port", "0", "--metrics-port", "0"]
-    with (tmp_path / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE, stderr=log)
-    try:
-        assert b"ready" in await asyncio.wait_for(process.stdout.readline(), 60)
+async def test_whatever_becomes_of_the_watches_new_objects_are_acted_on(*, sandbox, line, assistant, eventually, through, tmp_path):
+    async def acted(name):
+        await assistant(name)
+        began = time.monotonic()
+        await eventually(lambda: sandbox.get("deployment", f"{name}-small", namespace=assistant.namespace), within_s=80)
+        return time.monotonic() - began
 
-        async def acted(name):
-            await assistant(name)
-            began = time.monotonic()
-            await eventually(lambda: sandbox.get("deployment", f"{name}-small", namespace=namespace), within_s=80)
-            return time.monotonic() - began
-
+    async with through("--resync", f"{RESYNC_S}s") as process:
         figures = {"healthy": await acted("healthy")}
         for number, fault in enumerate(("silent", 410, "410 in stream", 403)):
             line.turn(fault)
@@ -42,7 +34,3 @@ async def test_whatever_becomes_of_the_watches_new_objects_are_acted_on(sandbox,
             assert rate < 40, f"{fault}: hammering"
         figures["healed"] = await acted("healed")
         sys.stdout.write(f"R9: {figures}\n")
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        assert await asyncio.wait_for(process.wait(), 30) == 0, (tmp_path / "log").read_text()[-2000:]

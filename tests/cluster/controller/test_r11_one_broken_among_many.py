@@ -84,6 +84,20 @@ async def test_the_second_holder_of_a_name_and_of_a_target_is_told_so(operators,
     assert (await leader.condition("third", "ResolvedRefs"))["reason"] == "TargetClaimed"
 
 
+async def test_a_target_that_cannot_be_scaled_is_told_so_and_its_sibling_scales(operators, assistant, accelerator):
+    use = {"accelerator": {"className": accelerator, "count": 1}, "replicas": {"min": 0, "max": 3}}
+    daemons = {"name": "daemons", "targetRef": {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "some"}, **use}
+    large = {"name": "large", "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "assistant-target"}, **use}
+    await assistant(variants=[daemons, large])
+    leader = await operators.start(targets=("apps/v1/Deployment", "apps/v1/DaemonSet"))
+    leader.holds("assistant", "large", 1)
+    await leader.passes(2)
+    told = await leader.condition("assistant", "ResolvedRefs")
+    assert (told["status"], told["reason"]) == ("False", "TargetNotScalable")
+    assert "apps/v1/DaemonSet has no scale subresource" in told["message"]
+    assert await leader.replicas("assistant-target") == 1
+
+
 async def test_a_template_never_overwrites_a_foreign_deployment(operators, assistant, sandbox, namespace):
     await sandbox.kubectl("create", "deployment", "assistant-small", "--image=theirs", "-n", namespace)
     await assistant()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
-
-import pytest
 
 from jevons.api.resolve import resolve_deployment
 from jevons.cluster.connect import Kind
@@ -15,12 +12,13 @@ from jevons.cluster.view import Signals, View, Viewer
 from jevons.cluster.world import World, empty
 from jevons.core.decide import decide
 from jevons.core.observed import Known
-from jevons.core.snapshot import Held, Snapshot
+from jevons.core.snapshot import Snapshot
 from jevons.core.spec import AcceleratorClass, Deployment, Key
-from jevons.ports import Demand, Metrics
+from jevons.ports import Metrics
 
 NOW = 1_767_261_600.0
 DEPLOYMENTS = ("apps/v1", "Deployment")
+DAEMON = {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "llama"}
 HEARD = Signals(Metrics(health=Known(None, NOW), pods={}, demand={}, outcomes={}, held={}, queries=0), {})
 
 
@@ -99,18 +97,10 @@ def test_a_target_whose_pods_are_refused_says_why_and_is_still_ours_to_scale():
     assert built(world).deployments[Key("a", "assistant")].variants["large"].target.problem is None
 
 
-@pytest.mark.parametrize(
-    ("streams", "expected"),
-    [
-        (None, {"large": 3, "small": 2}),
-        (Demand(held=(Held("large", 1, NOW - 9),)), {"large": 1}),
-        (Demand(held=(Held("large", 1, NOW - 9),), partial=True), {"large": 3, "small": 2}),
-        (Demand(held=(Held("large", 7, NOW - 9),), partial=True), {"large": 7, "small": 2}),
-    ],
-)
-def test_held_requests_of_a_gateway_that_is_missed_are_those_that_were_scraped(streams, expected):
-    scraped = {Key("a", "assistant"): (Held("large", 3, NOW), Held("small", 2, NOW))}
-    signals = Signals(replace(HEARD.metrics, held=scraped), {} if streams is None else {Key("a", "assistant"): streams})
-    held = Viewer(cluster("assistant")).build(signals, NOW).deployments[Key("a", "assistant")].held
-    assert {entry.variant: entry.count for entry in held} == expected
-    assert streams is None or held[0].oldest_at_s == NOW - 9, "the stream knows since when"
+def test_a_target_whose_kind_cannot_be_scaled_says_so():
+    world = cluster("assistant", variants=[{"name": "large", "accelerator": {"className": "a100", "count": 1}, "targetRef": DAEMON}])
+    world.unscalable = frozenset({("apps/v1", "DaemonSet")})
+    target = built(world).deployments[Key("a", "assistant")].variants["large"].target
+    assert (target.problem, target.untouchable, target.message) == ("TargetNotScalable", True, "apps/v1/DaemonSet has no scale subresource")
+    world.unscalable = frozenset()
+    assert built(world).deployments[Key("a", "assistant")].variants["large"].target.problem == "TargetKindNotAllowed"
