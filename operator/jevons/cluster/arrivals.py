@@ -15,7 +15,8 @@ from jevons.ports import Demand, Metrics
 def with_demand(state: DeploymentState, metrics: Metrics, stream: Demand | None) -> DeploymentState:
     """Join a deployment with its demand: streams first (they are seconds old), Prometheus for what no stream reports, the larger where both do.
 
-    What Prometheus says of held requests may be a scrape old, so beside streams XX
+    What Prometheus says of held requests may be a scrape old, so beside streams it counts only while one of them is missed. Then the others
+    cannot say either when a request last arrived, nor that a class has none.
     """
     key = state.spec.key
     classes = {demand.name: demand for demand in metrics.demand.get(key, ())}
