@@ -209,7 +209,7 @@ class Fleet:
     def _settle(self) -> None:
         """Held requests whose replica has become ready, or whose time is up."""
         if self._state.counts["held"].any():
-            kernel_fleet.settle(self._state, self._max_wait_s)
+            kernel_fleet.advance(self._state, self.now_s, False, self._max_wait_s)
 
     def _expect(self, slot: int, *states: int) -> None:
         if self._state.slots["state"][slot] not in states:

@@ -36,7 +36,7 @@ def _push(heap: Ints, size: int, key: int) -> None:
 
 
 @inner
-def _delete(heap: Ints, size: int, at: int) -> None:
+def _delete(heap: Ints, size: int, at: Any) -> None:
     """Take the key at position `at` out of a heap of `size` keys."""
     last = size - 1
     key = heap[last]
@@ -166,7 +166,7 @@ def _preempt(state: State, s: int, now_s: float) -> None:
     if work.state == DECODING:
         work.largest_gap_s = _largest_gap(state, s, r)
         work.last_token_s = now_s
-        heap, at = state.heap[s], 0
+        heap, at = state.heap[s], np.int64(0)
         while (heap[at] & _LOW) != r:
             at += 1
         _delete(heap, slot.ending, at)
@@ -276,7 +276,7 @@ def _complete(state: State, s: int, at_s: float) -> None:
     slot.gaps = count + 1
     while slot.ending > 0 and (heap[0] >> 32) <= slot.iteration:
         r = heap[0] & _LOW
-        _delete(heap, slot.ending, 0)
+        _delete(heap, slot.ending, np.int64(0))
         slot.ending -= 1
         _finish(state, s, r, at_s)
     for i in range(slot.planned):
@@ -358,7 +358,7 @@ def run(state: State, s: int, until_s: float) -> None:
 
 
 @inner
-def submit(state: State, s: int, r: int, now_s: float) -> None:
+def submit(state: State, s: Any, r: Any, now_s: float) -> None:
     """Queue request `r` at slot `s`, which has been run until `now_s`."""
     slot, work = state.slots[s], state.work[r]
     cached = min(state.cached_tokens[r], state.input_tokens[r] - 1)

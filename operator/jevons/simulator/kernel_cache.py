@@ -8,8 +8,10 @@ others could have prepared is never used).
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,7 +42,9 @@ def cache_folder(package: Path, environ: dict[str, str], home: Path) -> Path:
                 return parent / name
         except OSError:
             continue
-    return Path(tempfile.mkdtemp(prefix=name))
+    own = Path(tempfile.mkdtemp(prefix=name))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return own
 
 
 FOLDER = cache_folder(Path(__file__).parent, dict(os.environ), Path("~").expanduser())

@@ -20,10 +20,10 @@ LAST_S = np.finfo(np.float64).max
 
 
 @inner
-def _dispatch(state: State, v: int, r: int, now_s: float) -> None:
+def _dispatch(state: State, v: Any, r: Any, now_s: float) -> None:
     """Hand request `r` to the least burdened ready replica of variant `v`; there must be one."""
     count, ends, outstanding = state.counts[v].ready, state.ends, state.outstanding
-    best, least = NONE, 0
+    best, least = np.int64(NONE), np.int64(0)  # as wide as what they become: one compilation of everything below
     for i in range(count):
         s: Any = state.ready[v, i]
         if ends[s] <= now_s:
@@ -39,7 +39,7 @@ def _refuse(state: State, r: int) -> None:
 
 
 @inner
-def _hold(state: State, v: int, r: int) -> None:
+def _hold(state: State, v: Any, r: Any) -> None:
     """Request `r` waits in front of variant `v`, behind everybody who arrived before it."""
     counts, work = state.counts[v], state.work[r]
     work.state = HELD
@@ -90,7 +90,7 @@ def _settle(state: State, now_s: float, max_wait_s: float) -> None:
 
 @inner
 def _arrive(state: State, r: int) -> None:
-    v, at_s = state.route[r], state.at_s[r]
+    v, at_s = np.int64(state.route[r]), state.at_s[r]
     if v == NONE:
         _refuse(state, r)
         return
@@ -119,12 +119,6 @@ def advance(state: State, to_s: float, inclusive: bool, max_wait_s: float) -> No
         if state.ends[s] <= until_s:
             run(state, s, until_s)
     state.now[0] = to_s
-
-
-@entry
-def settle(state: State, max_wait_s: float) -> None:
-    """Bring the queues in front of the replicas up to now."""
-    _settle(state, state.now[0], max_wait_s)
 
 
 @entry
