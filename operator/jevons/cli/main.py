@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sandbox": ("jevons.cli.sandbox", "embedded cluster with simulated engines: up, demo, tools"),
     "crds": ("jevons.cli.crds", "write the custom resource definitions"),
     "explain": ("jevons.cli.explain", "why a deployment has what it has"),
+    "simulate": ("jevons.cli.simulate", "what a manifest would cost and do on a trace, without a cluster"),
     "train": ("jevons.cli.train", "fit the request classifier"),
     "evaluate-router": ("jevons.cli.evaluate_router", "measure the request classifier against its controls"),
 }

@@ -32,7 +32,7 @@ from jevons.core.snapshot import (
 )
 from jevons.simulator.cluster import Pod as SimPod
 from jevons.simulator.competitors_gateway import Counts, Directions
-from jevons.simulator.competitors_spec import EPOCH_S, KEY, JevonsSettings, accelerator, deployment
+from jevons.simulator.competitors_spec import EPOCH_S, KEY, JevonsSettings, accelerators, deployment
 from jevons.simulator.policies.policy import Sample, View
 from jevons.simulator.scenario import Floats, Ints, Scenario
 from jevons.simulator.world import Inside
@@ -57,9 +57,7 @@ class Jevons:
         self.spec = deployment(scenario, settings)
         self._variants = scenario.variants
         self._lots = np.random.default_rng((scenario.seed, len(scenario.requests))).random(len(scenario.requests))
-        self._accelerators = {
-            variant.accelerator_class: accelerator(variant, of) for variant, of in zip(self.spec.variants, scenario.variants, strict=True)
-        }
+        self._accelerators = accelerators(self.spec, scenario, settings)
         self._memory, self._ledger, self._counts = Memory(), Ledger(), Counts(scored=len(scenario.variants) > 1)
         self._signals: dict[str, PodSignals] = {}
         """Of the pods in the last scrape, by the name of their series."""

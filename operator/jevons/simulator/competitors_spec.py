@@ -5,6 +5,7 @@ What is written may be wrong: the profile and the startup time are priors, and a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -36,10 +37,16 @@ class JevonsSettings:
     curve: RouterCurve | None = None
     """The router's calibration."""
     period_s: float = 15.0
+    written: Deployment | None = None
+    """What somebody did write, with the scenario's variants in the scenario's order; of the fields above `curve` and `period_s` alone count then."""
+    accelerators: Mapping[str, AcceleratorClass] | None = None
+    """The classes that `written` names."""
 
 
 def deployment(scenario: Scenario, settings: JevonsSettings) -> Deployment:
-    """The InferenceDeployment that somebody would write for the scenario."""
+    """The InferenceDeployment that somebody would write for the scenario, or has written."""
+    if settings.written is not None:
+        return replace(settings.written, key=KEY, created_at_s=EPOCH_S)
     percentile = settings.percentile if settings.percentile is not None else scenario.objectives.percentile
     return Deployment(
         key=KEY,
@@ -81,6 +88,13 @@ def slower(profile: Profile, factor: float) -> Profile:
         prefill_p1_s=profile.prefill_p1_s * factor,
         prefill_p2_s=profile.prefill_p2_s * factor,
     )
+
+
+def accelerators(spec: Deployment, scenario: Scenario, settings: JevonsSettings) -> Mapping[str, AcceleratorClass]:
+    """Every class of the spec with its price."""
+    if settings.accelerators is not None:
+        return settings.accelerators
+    return {variant.accelerator_class: accelerator(variant, of) for variant, of in zip(spec.variants, scenario.variants, strict=True)}
 
 
 def accelerator(variant: Variant, of: SimVariant) -> AcceleratorClass:

@@ -125,7 +125,7 @@ def read_log(path: Path) -> Requests:
             try:
                 sizes.append((int(row["ContextTokens"]), int(row["GeneratedTokens"])))
                 stamps.append(_utc(row["TIMESTAMP"]))
-            except (TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise ValueError(f"{path}:{number}: not a row of TIMESTAMP,ContextTokens,GeneratedTokens: {row!r}") from error
     if not stamps:
         raise ValueError(f"{path}: no rows")

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from jevons.simulator.scenario import Floats, Requests
+from jevons.simulator.scenario import Floats, Ints, Requests
 from jevons.simulator.traces import columns
 
 
@@ -51,8 +51,13 @@ def synthetic(shape: Shape, *, peak_rps: float, length_s: float, seed: int, size
     if sizes is not None:
         pick = chance.integers(0, len(sizes), len(at_s))
         return columns(at_s, sizes.input_tokens[pick], sizes.output_tokens[pick])
-    given, wanted = _lognormal(1155.0, 1.0, len(at_s), chance), _lognormal(211.0, 0.8, len(at_s), chance)
-    return columns(at_s, np.clip(given, 1, 14_000).astype(np.int32), np.clip(wanted, 1, 1_500).astype(np.int32))
+    return columns(at_s, *lengths(len(at_s), chance))
+
+
+def lengths(count: int, chance: np.random.Generator) -> tuple[Ints, Ints]:
+    """Prompt and answer tokens of `count` requests with the means of the Azure conv trace, lognormal: 1,155 and 211."""
+    given, wanted = _lognormal(1155.0, 1.0, count, chance), _lognormal(211.0, 0.8, count, chance)
+    return np.clip(given, 1, 14_000).astype(np.int32), np.clip(wanted, 1, 1_500).astype(np.int32)
 
 
 def _lognormal(mean: float, sigma: float, count: int, chance: np.random.Generator) -> Floats:

@@ -1,0 +1,264 @@
+"""`jevons simulate`: what would this manifest cost and do on this traffic, before it is applied?
+
+    jevons simulate -f examples/assistant.yaml -f examples/accelerators.yaml --trace examples/data/azure_conv_sample.csv
+    jevons simulate --scenario inference-paradox
+
+The operator's own decision code runs on the manifest; the engine model plays the replicas. Nothing is applied and no cluster is asked.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import importlib.util
+import io
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from jevons.core.spec import AcceleratorClass, Deployment
+    from jevons.simulator.scenario import Requests
+    from jevons.simulator.whatif import Answer
+
+SCENARIOS = ("inference-paradox",)
+
+
+def command(
+    files: Annotated[list[Path] | None, typer.Option("--file", "-f", help="manifests: the InferenceDeployment and its AcceleratorClasses")] = None,
+    trace: Annotated[Path | None, typer.Option(help="CSV of TIMESTAMP,ContextTokens,GeneratedTokens, may be .gz")] = None,
+    deployment: Annotated[str, typer.Option(help="which InferenceDeployment, where the manifests hold several")] = "",
+    multiplier: Annotated[float, typer.Option(help="tokens per task, times today's: an agent instead of a chat", min=1.0)] = 1.0,
+    load: Annotated[int, typer.Option(help="this many copies of the traffic at once, each shifted by a random part of its length", min=1)] = 1,
+    prompts: Annotated[Path | None, typer.Option(help="CSV with a column `prompt`: router scores are drawn from them")] = None,
+    scenario: Annotated[str, typer.Option(help=f"a worked example instead of a manifest: {', '.join(SCENARIOS)}")] = "",
+    hit_rate: Annotated[float, typer.Option(help="of the response cache in the worked example", min=0.0, max=0.99)] = 0.4,
+    seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures there")] = None,
+    plot: Annotated[Path | None, typer.Option(help="draw replicas over time into this .png or .svg")] = None,
+) -> None:
+    """Run an InferenceDeployment on a trace without a cluster: cost, promise, replicas, beside simpler ways to run it."""
+    missing = [name for name in ("numba", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SystemExit(f"simulate: needs {' and '.join(missing)}: install jevons with its extra, `pip install 'jevons[bench]'`")
+    if scenario:
+        if scenario not in SCENARIOS:
+            raise typer.BadParameter(f"--scenario: {scenario!r} is none of {', '.join(SCENARIOS)}")
+        _paradox(hit_rate, seed, json_file)
+        return
+    if not files or trace is None:
+        raise typer.BadParameter("give -f MANIFEST and --trace FILE, or --scenario NAME")
+    try:
+        written, accelerators = read_manifests(files, deployment)
+        requests = read_trace(trace, written, multiplier=multiplier, load=load, prompts=prompts, seed=seed)
+        answers = _compared(written, accelerators, requests, seed)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SystemExit(f"simulate: {error}") from None
+    _show(written, requests, answers, trace, multiplier, load)
+    if json_file is not None:
+        json_file.write_text(json.dumps([_as_json(answer) for answer in answers], indent=2) + "\n")
+    if plot is not None:
+        _plot(plot, answers, str(written.key))
+
+
+def read_manifests(files: list[Path], name: str = "") -> tuple[Deployment, dict[str, AcceleratorClass]]:
+    """The InferenceDeployment (the one called `name`, or the only one) and the classes, prices as they are today. ValueError says what is missing."""
+    from jevons.api.resolve import resolve_accelerator, resolve_deployment
+    from jevons.core.money import accelerator_usd_per_h
+    from jevons.core.spec import Price
+
+    found: dict[str, Deployment] = {}
+    documents: dict[str, dict[str, Any]] = {}
+    accelerators: dict[str, AcceleratorClass] = {}
+    now = time.time()
+    for path in files:
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            kind = document.get("kind") if isinstance(document, dict) else None
+            if kind == "InferenceDeployment":
+                deployment = resolve_deployment(document)
+                found[deployment.key.name], documents[deployment.key.name] = deployment, document
+            elif kind == "AcceleratorClass":
+                one = resolve_accelerator(document)
+                usd = accelerator_usd_per_h(one, now)
+                accelerators[one.name] = replace(one, prices=() if usd is None else (Price(0.0, usd),))
+    if name and name not in found:
+        raise ValueError(f"--deployment: {name!r} is not in {_listed(files)}; there: {', '.join(sorted(found)) or 'no InferenceDeployment'}")
+    if not found or (not name and len(found) > 1):
+        raise ValueError(f"{_listed(files)}: one InferenceDeployment is needed, found {len(found)}; name one with --deployment")
+    chosen = name or next(iter(found))
+    return _counted(found[chosen], documents[chosen], accelerators), accelerators
+
+
+def _counted(written: Deployment, document: dict[str, Any], accelerators: dict[str, AcceleratorClass]) -> Deployment:
+    """With the accelerators of each replica, from the pod template where the variant leaves them out, as the operator does."""
+    variants = []
+    for variant, raw in zip(written.variants, document["spec"]["variants"], strict=True):
+        count = variant.accelerator_count
+        if count == 0 and variant.accelerator_class in accelerators:
+            resource = accelerators[variant.accelerator_class].resource_name
+            containers = raw.get("template", {}).get("spec", {}).get("containers", [])
+            count = sum(int(container.get("resources", {}).get("limits", {}).get(resource, 0)) for container in containers)
+        if count == 0:
+            raise ValueError(f"spec.variants[{variant.name}].accelerator: neither it nor the template says how many accelerators of which class")
+        variants.append(replace(variant, accelerator_count=count))
+    return replace(written, variants=tuple(variants))
+
+
+def _listed(files: list[Path]) -> str:
+    return ", ".join(str(path) for path in files)
+
+
+def read_trace(trace: Path, written: Deployment, *, multiplier: float, load: int, prompts: Path | None, seed: int) -> Requests:
+    """The traffic as it shall be played."""
+    from jevons.simulator.traces import read_log
+    from jevons.simulator.whatif import copies, multiplied, scored
+
+    requests = copies(read_log(trace), load, seed=seed)
+    if multiplier > 1.0:
+        requests = multiplied(requests, multiplier, pace_s=written.objectives.itl_s, ttft_s=written.objectives.ttft_s)
+    return scored(requests, _scores(prompts), seed=seed) if len(written.variants) > 1 else requests
+
+
+def _scores(prompts: Path | None) -> list[float]:
+    """What the classifier says of the prompts; those of the packaged table's fitting scores spread evenly when no file is given."""
+    from jevons.classifier.features import read_request
+    from jevons.classifier.model import Classifier
+
+    if prompts is None:
+        return [(rank + 0.5) / 100 for rank in range(100)]  # the score is a rank among the training prompts: evenly spread by its making
+    opened: Any = gzip.open(prompts, "rt", encoding="utf-8") if prompts.suffix == ".gz" else prompts.open(encoding="utf-8")
+    classifier = Classifier.load_default()
+    with opened as file:
+        rows = list(csv.DictReader(io.StringIO(file.read())))
+    if not rows or "prompt" not in rows[0]:
+        raise ValueError(f"{prompts}: needs a column `prompt` and at least one row")
+    asked = [read_request({"messages": [{"role": "user", "content": row["prompt"]}]}) for row in rows]
+    return [classifier.score(text, features=features) for text, features in asked]
+
+
+def _compared(written: Deployment, accelerators: dict[str, AcceleratorClass], requests: Requests, seed: int) -> list[Answer]:
+    from jevons.classifier.model import Classifier
+    from jevons.core.snapshot import RouterCurve
+    from jevons.simulator.whatif import compare
+
+    curve = Classifier.load_default().curve
+    return compare(written, accelerators, requests, curve=RouterCurve(tuple(curve.p_small), tuple(curve.p_large)), seed=seed)
+
+
+def _show(written: Deployment, requests: Requests, answers: list[Answer], trace: Path, multiplier: float, load: int) -> None:
+    promise = written.objectives
+    print(
+        f"{written.key} on {trace}: {len(requests):,} requests in {float(requests.at_s[-1]) / 3600:.2f} h"
+        f" (x{load} traffic, x{multiplier:g} tokens per task); promise {promise.percentile:g} % within {promise.ttft_s:g} s"
+        f" and {promise.itl_s * 1000:g} ms per token"
+    )
+    table = Table(box=None, pad_edge=False)
+    for title in (
+        "",
+        "kept",
+        "small",
+        "refused",
+        "$ per 1k useful",
+        "$ in all",
+        "$ per month",
+        "GPU-h",
+        "starting",
+        "first token p95",
+        "peak",
+        "moves",
+    ):
+        table.add_column(title, justify="left" if not title else "right")
+    for one in answers:
+        table.add_row(
+            one.name,
+            f"{one.useful / one.offered:.1%}",
+            f"{one.small / one.offered:.1%}",
+            str(one.refused),
+            "none useful" if one.usd_per_1k_useful is None else f"{one.usd_per_1k_useful:,.2f}",
+            f"{one.usd:,.2f}",
+            f"{one.usd_per_month:,.0f}",
+            f"{one.gpu_hours:,.2f}",
+            f"{one.starting_gpu_hours:,.2f}",
+            f"{one.ttft_p95_s:.2f} s",
+            str(one.peak_replicas),
+            str(one.scale_events),
+        )
+    Console(width=170).print(table, highlight=False)
+    print("Modelled: engine model from the variants' profiles; $ per month is this traffic all month long. `kept` counts every request offered.")
+
+
+def _as_json(answer: Answer) -> dict[str, Any]:
+    return {
+        **asdict(answer),
+        "usd_per_1k_useful": answer.usd_per_1k_useful,
+        "usd_per_month": answer.usd_per_month,
+        "attainment": answer.useful / answer.offered,
+    }
+
+
+def _plot(path: Path, answers: list[Answer], title: str) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(10, 4), layout="constrained")
+    for one in answers:
+        axes.step([at / 60 for at, _, _ in one.replicas], [ready for _, ready, _ in one.replicas], where="post", label=one.name)
+    axes.set_xlabel("minutes")
+    axes.set_ylabel("ready replicas")
+    axes.set_title(f"{title} (modelled)")
+    axes.legend()
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _paradox(hit_rate: float, seed: int, json_file: Path | None) -> None:
+    from jevons.api.profiles import table as profiles
+    from jevons.simulator import paradox
+
+    rows = paradox.rows(profiles(), hit_rate=hit_rate, seed=seed)
+    table = Table(box=None, pad_edge=False, title="1,000,000 requests a day on a 70B model, A100 at $10 per GPU-hour, 720 h", title_justify="left")
+    for title in (
+        "step",
+        "article: GPUs",
+        "$ per month",
+        "$ per 1k",
+        "our model, promise kept: GPUs",
+        "$ per month",
+        "$ per 1k",
+        "merely keeping up: GPUs",
+    ):
+        table.add_column(title, justify="left" if title == "step" else "right")
+    for row in rows:
+        bill, per_1k = row.model_usd_per_month, row.model_usd_per_1k
+        table.add_row(
+            row.step.name,
+            _gpus(row.step.gpus),
+            f"{row.usd_per_month:,}",
+            f"{row.usd_per_1k:.2f}",
+            _gpus(row.model_gpus),
+            "" if bill is None else f"{bill:,}",
+            "" if per_1k is None else f"{per_1k:.2f}",
+            _gpus(row.keeping_up_gpus),
+        )
+    Console(width=170).print(table, highlight=False)
+    print("Assumptions of our column (the article states none):")
+    for sentence in paradox.ASSUMPTIONS:
+        print(f"  - {sentence}")
+    print(f"  - response cache: {hit_rate:.0%} hits (the article's figure is 40 %)")
+    if json_file is not None:
+        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+
+
+def _gpus(pair: tuple[int, int] | None) -> str:
+    if pair is None:
+        return "unreached"
+    return f"{pair[0]} + {pair[1]}" if pair[1] else str(pair[0])
