@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SCENARIOS = ("inference-paradox",)
 
 
-def command(
+def command(  # noqa: PLR0917 - typer: one parameter per option
     files: Annotated[list[Path] | None, typer.Option("--file", "-f", help="manifests: the InferenceDeployment and its AcceleratorClasses")] = None,
     trace: Annotated[Path | None, typer.Option(help="CSV of TIMESTAMP,ContextTokens,GeneratedTokens, may be .gz")] = None,
     deployment: Annotated[str, typer.Option(help="which InferenceDeployment, where the manifests hold several")] = "",
@@ -61,11 +61,17 @@ def command(
         answers = _compared(written, accelerators, requests, seed)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SystemExit(f"simulate: {error}") from None
-    _show(written, requests, answers, trace, multiplier, load)
+    promise = written.objectives
+    print(
+        f"{written.key.name} on {trace}: {len(requests):,} requests in {float(requests.at_s[-1]) / 3600:.2f} h"
+        f" (x{load} traffic, x{multiplier:g} tokens per task); promise {promise.percentile:g} % within {promise.ttft_s:g} s"
+        f" and {promise.itl_s * 1000:g} ms per token"
+    )
+    _show(answers)
     if json_file is not None:
         json_file.write_text(json.dumps([_as_json(answer) for answer in answers], indent=2) + "\n")
     if plot is not None:
-        _plot(plot, answers, str(written.key))
+        _plot(plot, answers, written.key.name)
 
 
 def read_manifests(files: list[Path], name: str = "") -> tuple[Deployment, dict[str, AcceleratorClass]]:
@@ -127,16 +133,15 @@ def read_trace(trace: Path, written: Deployment, *, multiplier: float, load: int
 
 
 def _scores(prompts: Path | None) -> list[float]:
-    """What the classifier says of the prompts; those of the packaged table's fitting scores spread evenly when no file is given."""
+    """What the classifier says of the prompts; without a file evenly spread, which is what its scores are among the prompts it was trained on."""
     from jevons.classifier.features import read_request
     from jevons.classifier.model import Classifier
 
     if prompts is None:
-        return [(rank + 0.5) / 100 for rank in range(100)]  # the score is a rank among the training prompts: evenly spread by its making
-    opened: Any = gzip.open(prompts, "rt", encoding="utf-8") if prompts.suffix == ".gz" else prompts.open(encoding="utf-8")
-    classifier = Classifier.load_default()
-    with opened as file:
-        rows = list(csv.DictReader(io.StringIO(file.read())))
+        return [(rank + 0.5) / 100 for rank in range(100)]
+    classifier, content = Classifier.load_default(), prompts.read_bytes()
+    text = (gzip.decompress(content) if prompts.suffix == ".gz" else content).decode("utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
     if not rows or "prompt" not in rows[0]:
         raise ValueError(f"{prompts}: needs a column `prompt` and at least one row")
     asked = [read_request({"messages": [{"role": "user", "content": row["prompt"]}]}) for row in rows]
@@ -152,13 +157,7 @@ def _compared(written: Deployment, accelerators: dict[str, AcceleratorClass], re
     return compare(written, accelerators, requests, curve=RouterCurve(tuple(curve.p_small), tuple(curve.p_large)), seed=seed)
 
 
-def _show(written: Deployment, requests: Requests, answers: list[Answer], trace: Path, multiplier: float, load: int) -> None:
-    promise = written.objectives
-    print(
-        f"{written.key} on {trace}: {len(requests):,} requests in {float(requests.at_s[-1]) / 3600:.2f} h"
-        f" (x{load} traffic, x{multiplier:g} tokens per task); promise {promise.percentile:g} % within {promise.ttft_s:g} s"
-        f" and {promise.itl_s * 1000:g} ms per token"
-    )
+def _show(answers: list[Answer]) -> None:
     table = Table(box=None, pad_edge=False)
     for title in (
         "",
@@ -207,9 +206,9 @@ def _plot(path: Path, answers: list[Answer], title: str) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
-    figure, axes = pyplot.subplots(figsize=(10, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10, 4), layout="constrained")
     for one in answers:
         axes.step([at / 60 for at, _, _ in one.replicas], [ready for _, ready, _ in one.replicas], where="post", label=one.name)
     axes.set_xlabel("minutes")
@@ -217,7 +216,7 @@ def _plot(path: Path, answers: list[Answer], title: str) -> None:
     axes.set_title(f"{title} (modelled)")
     axes.legend()
     figure.savefig(path)
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def _paradox(hit_rate: float, seed: int, json_file: Path | None) -> None:
