@@ -29,18 +29,18 @@ from pathlib import Path
 import aiohttp
 import uvloop
 from aiohttp import web
-from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from jevons.gateway.endpoints import EndpointsFile
 from jevons.gateway.envoy.bootstrap import EnvoySettings, write_bootstrap
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.level import DemandLevel
-from jevons.gateway.picker import Picker, header_map
+from jevons.gateway.picker import Picker, handed_over
 from jevons.gateway.serve_picker import socket_of
 from jevons.gateway.sessions import SessionTable
 from jevons.gateway.steps.classify import scorer
 from jevons.gateway.steps.decide import Decider
+from jevons.gateway.steps.respond import REQUEST_NAMESPACE
 from jevons.gateway.table import Model, Pod, RequestClass, Table, TableFile, Variant
 from jevons.sandbox.tools import Tools
 
@@ -163,7 +163,7 @@ def cpu_s(process: subprocess.Popen[bytes]) -> float:
 
 
 def own_cpu_ms(folder: Path, engines: list[int], requests: int = 40, batches: int = 60) -> float:
-    """CPU of one decision, from Envoy's two messages to the bytes of the answer [ms]: the lowest tenth of the batches, which others disturb least."""
+    """CPU of one decision, from Envoy's message to the bytes of the answer [ms]: the lowest tenth of the batches, which others disturb least."""
     decider = Decider(scorer(), Inflight(folder / "own-inflight.bin", 0), SessionTable(folder / "own-sessions.bin", 0), table_of(engines))
     picker = Picker(decider, DemandLevel(time.time()), b"thirty-two bytes of a bench secret", wished=lambda: None)
     rng = random.Random(7)
@@ -176,15 +176,15 @@ def own_cpu_ms(folder: Path, engines: list[int], requests: int = 40, batches: in
             "x-session-id": f"s{number}",
             "x-team": "blue",
         }
-        listed = base_pb2.HeaderMap(headers=[base_pb2.HeaderValue(key=name, raw_value=value.encode()) for name, value in told.items()])
-        first = pb.ProcessingRequest(request_headers=pb.HttpHeaders(headers=listed)).SerializeToString()
-        messages.append((first, pb.ProcessingRequest(request_body=pb.HttpBody(body=body_of(rng), end_of_stream=True)).SerializeToString()))
+        message = pb.ProcessingRequest(request_body=pb.HttpBody(body=body_of(rng), end_of_stream=True))
+        message.metadata_context.filter_metadata[REQUEST_NAMESPACE]["headers"] = "\n".join(f"{name}:{value}" for name, value in told.items())
+        messages.append(message.SerializeToString())
     spent = []
     for batch in range(batches):
         began = time.process_time()
-        for first, second in messages[batch % 10 * requests :][:requests]:
-            headers = header_map(pb.ProcessingRequest.FromString(first).request_headers)
-            picker.answer(headers, pb.ProcessingRequest.FromString(second).request_body.body)
+        for raw in messages[batch % 10 * requests :][:requests]:
+            message = pb.ProcessingRequest.FromString(raw)
+            picker.answer(handed_over(message), message.request_body.body)
         spent.append(1000 * (time.process_time() - began) / requests)
     return statistics.quantiles(spent, n=10)[0]
 

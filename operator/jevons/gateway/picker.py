@@ -1,9 +1,10 @@
 """The picker: Envoy asks it once per request, over ext_proc, where the request goes.
 
-One process, one unix socket, one event loop; N of them run side by side. Per request Envoy opens a gRPC stream and sends the headers, then
-the whole body; the answer to the body carries everything (new body, headers, endpoint list, metadata), and then *this side closes the
-stream*: a picker that dies later touches no request that it has already sent on its way. A picker never waits for anything: what has to
-wait goes to the waiting room.
+One process, one unix socket, one event loop; N of them run side by side. Per request Envoy opens a gRPC stream. Most requests come whole, body
+and headers in one message (`envoy/routes.py`); gRPC knows it by the call's metadata, and sends the answer and the end of the stream as one. For
+others Envoy sends the headers, waits for a word, and sends the body. The answer to the body carries everything (new body, endpoint list, headers as
+metadata), and then *this side closes the stream*: a picker that dies later touches no request that it has already sent on its way. A picker never
+waits for anything: what has to wait goes to the waiting room.
 
     jevons.gateway.errors.Refusal   the one exception of the steps, answered as an ImmediateResponse
 """
@@ -23,6 +24,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from google.protobuf import struct_pb2
 
 from jevons.gateway import wire
+from jevons.gateway.envoy.routes import WHOLE
 from jevons.gateway.errors import Refusal
 from jevons.gateway.level import DemandLevel
 from jevons.gateway.steps import respond
@@ -31,6 +33,7 @@ from jevons.gateway.steps.decide import Arrival, Decider, Decision
 from jevons.gateway.steps.parse import MAX_BODY_BYTES, parse
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+METHOD = f"/{SERVICE}/Process"
 HEALTH_NAMES = ("", "liveness", "readiness", SERVICE)
 
 _SET = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
@@ -53,8 +56,14 @@ class Picker:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """For `grpc.aio.Server.add_generic_rpc_handlers`. Answers are serialised already."""
-        method = grpc.stream_stream_rpc_method_handler(self.process, request_deserializer=pb.ProcessingRequest.FromString)
-        return grpc.method_handlers_generic_handler(SERVICE, {"Process": method})
+        return _ByExchanges(self)
+
+    async def whole(self, message: pb.ProcessingRequest, _: object) -> bytes:
+        """One request of one client whose headers came with its body."""
+        try:
+            return self.answer(handed_over(message), message.request_body.body)
+        except Refusal as refusal:
+            return _refused(refusal)
 
     async def process(self, _: object, stream: Any) -> None:
         """One request of one client."""
@@ -86,14 +95,14 @@ class Picker:
             raise Refusal(500, "internal_error", "The gateway could not decide on this request.") from None
 
     def _decided(self, headers: dict[str, str], body: bytes, now: float) -> bytes:
-        request = parse(headers.get(":path", ""), headers, body)
+        request = parse(headers[":path"], headers, body)
         request, arrival = respond.returning(request, self._secret, fresh_id=uuid.uuid4().hex, now_ms=now * 1000)
         decision = self.decider.decide(request, arrival, now)
         self._report(decision, arrival, now)
         built_at = self.decider.table.built_at
         metadata = respond.metadata_for(decision, arrival, request, table_age_s=now - built_at if built_at else 0.0)
-        ours = respond.headers_for(decision, arrival, request, self._secret)
-        return _routed(respond.body_for_engine(request, decision), headers, ours, metadata)
+        metadata[respond.HEADERS_NAMESPACE] = respond.headers_for(decision, arrival, request, self._secret)
+        return wire.routed(respond.body_for_engine(request, decision), metadata)
 
     def _without_body(self, headers: dict[str, str]) -> bytes:
         """GET /v1/models and /v1/models/NAME; everything else wants a body."""
@@ -124,6 +133,33 @@ class Picker:
             self._wished()
 
 
+class _ByExchanges(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """The one method, with one message each way where Envoy says so, else with as many as it takes."""
+
+    def __init__(self, picker: Picker) -> None:
+        parse_request = pb.ProcessingRequest.FromString
+        self._whole = grpc.unary_unary_rpc_method_handler(picker.whole, request_deserializer=parse_request)
+        self._stream = grpc.stream_stream_rpc_method_handler(picker.process, request_deserializer=parse_request)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        """The handler, or None for a method that is not ours."""
+        if handler_call_details.method != METHOD:
+            return None
+        return self._whole if WHOLE in handler_call_details.invocation_metadata else self._stream
+
+
+def handed_over(message: pb.ProcessingRequest) -> dict[str, str]:
+    """The headers that `handover.lua` sent along with the body; empty when it did not. Of one that is repeated the last."""
+    text = message.metadata_context.filter_metadata[respond.REQUEST_NAMESPACE].fields["headers"].string_value
+    if not text.isascii():
+        text = text.encode("latin-1", "replace").decode("utf-8", "replace")
+    headers = {}
+    for line in text.split("\n"):
+        end = line.find(":", 1)
+        headers[line[:end]] = line[end + 1 :]
+    return headers
+
+
 def header_map(message: pb.HttpHeaders) -> dict[str, str]:
     """The request's headers; of one that is repeated the last."""
     return {one.key: (one.raw_value or one.value.encode()).decode("utf-8", "replace") for one in message.headers.headers}
@@ -138,12 +174,6 @@ def _check_headers(headers: dict[str, str]) -> None:
         raise Refusal(413, "request_too_large", f"The request body has {length} bytes; at most {MAX_BODY_BYTES} are accepted.")
     if headers.get("content-encoding", "identity") != "identity":
         raise Refusal(415, "unsupported_encoding", "Compressed request bodies are not accepted.")
-
-
-def _routed(body: bytes, theirs: dict[str, str], ours: dict[str, str], metadata: dict[str, dict[str, Any]]) -> bytes:
-    """The answer that sends a request on: new body, our headers, the client's copies of internal ones removed, metadata."""
-    removed = [name for name in respond.INTERNAL_HEADERS if name in theirs and name not in ours]
-    return wire.routed(body, {**ours, "content-length": str(len(body))}, removed, metadata)
 
 
 def _refused(refusal: Refusal) -> bytes:

@@ -8,6 +8,7 @@ import pytest
 from jevons.gateway.access_log import ACCESS_LOG_FORMAT
 from jevons.gateway.envoy.bootstrap import EnvoySettings, bootstrap
 from jevons.gateway.envoy.policy import local_replies
+from jevons.gateway.steps.respond import DESTINATION, INTERNAL_HEADERS, ROUTER_HEADERS
 
 
 @pytest.fixture
@@ -17,6 +18,10 @@ def configuration():
 
 def http(configuration):
     return configuration["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+
+
+def filters(configuration):
+    return {one["name"]: one for one in http(configuration)["http_filters"]}
 
 
 def test_every_cluster_sets_its_circuit_breakers(configuration):
@@ -48,8 +53,33 @@ def test_held_requests_may_idle_and_headers_may_not_trickle(configuration):
     assert http(configuration)["request_headers_timeout"] == "5s"
 
 
+def test_only_a_short_post_of_known_length_reaches_its_picker_without_its_headers_first(configuration):
+    whole, rest, *_ = http(configuration)["route_config"]["virtual_hosts"][0]["routes"]
+    length = next(one["range_match"] for one in whole["match"]["headers"] if one["name"] == "content-length")
+    assert 1 <= length["start"] < length["end"]
+    handed_over = 2 * http(configuration)["max_request_headers_kb"] * 1024
+    assert length["end"] + handed_over < 64 * 1024, "more than that Envoy does not repeat to a second picker"
+    assert whole["typed_per_filter_config"]["ext_proc"]["overrides"]["processing_mode"]["request_header_mode"] == "SKIP"
+    assert "typed_per_filter_config" not in rest
+    assert filters(configuration)["ext_proc"]["typed_config"]["processing_mode"]["request_header_mode"] == "SEND"
+
+
+def test_a_request_whose_headers_the_picker_did_not_see_first_waits_before_the_router(configuration):
+    names = list(filters(configuration))
+    assert names == ["handover", "ext_proc", "whole", "usage", "router"]
+    asked = http(configuration)["route_config"]["virtual_hosts"][0]["routes"][0]["typed_per_filter_config"]
+    assert {name for name in names if filters(configuration)[name].get("disabled")} == {"handover", "whole"} == set(asked) - {"ext_proc"}
+
+
+def test_internal_headers_of_clients_are_removed_and_ours_written_on_every_way_to_an_engine(configuration):
+    for route in http(configuration)["route_config"]["virtual_hosts"][0]["routes"]:
+        if "route" in route:
+            assert route["request_headers_to_remove"] == list(INTERNAL_HEADERS)
+            assert {one["header"]["key"] for one in route["request_headers_to_add"]} == {DESTINATION, *ROUTER_HEADERS} <= set(INTERNAL_HEADERS)
+
+
 def test_the_picker_is_asked_with_the_body_and_a_failure_is_never_a_free_pass(configuration):
-    ext_proc = http(configuration)["http_filters"][0]["typed_config"]
+    ext_proc = filters(configuration)["ext_proc"]["typed_config"]
     assert ext_proc["processing_mode"]["request_body_mode"] == "BUFFERED"
     assert ext_proc["processing_mode"]["response_header_mode"] == "SKIP"
     assert ext_proc["failure_mode_allow"] is False

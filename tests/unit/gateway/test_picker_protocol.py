@@ -1,16 +1,18 @@
 """One conversation with Envoy, message by message."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.level import DemandLevel
-from jevons.gateway.picker import Picker
+from jevons.gateway.picker import Picker, handed_over, header_map
 from jevons.gateway.sessions import SessionTable
 from jevons.gateway.steps.classify import NoScorer
 from jevons.gateway.steps.decide import Decider
+from jevons.gateway.steps.respond import ROUTER_HEADERS
 from jevons.gateway.table import Model, Pod, RequestClass, Table, Variant
 
 NOW = 1_800_000_000.0
@@ -29,15 +31,24 @@ class Stream:
         self.written.append(pb.ProcessingResponse.FromString(message))
 
 
+HEADERS = {":path": "/v1/chat/completions", ":method": "POST"}
+
+
 def headers(end=False, **more):
     message = pb.HttpHeaders(end_of_stream=end)
-    for key, value in {":path": "/v1/chat/completions", ":method": "POST", **more}.items():
+    for key, value in {**HEADERS, **more}.items():
         message.headers.headers.add(key=key, raw_value=value.encode())
     return pb.ProcessingRequest(request_headers=message)
 
 
 def body(raw=BODY):
     return pb.ProcessingRequest(request_body=pb.HttpBody(body=raw, end_of_stream=True))
+
+
+def handed(told, raw=BODY):
+    message = body(raw)
+    message.metadata_context.filter_metadata["jevons.request"]["headers"] = "\n".join(f"{name}:{value}" for name, value in told.items())
+    return message
 
 
 @pytest.fixture
@@ -61,10 +72,68 @@ async def test_the_stream_ends_after_the_answer_to_the_body(picker):
     assert [message.WhichOneof("response") for message in stream.written] == ["request_headers", "request_body"]
     assert len(stream.messages) == 1
     answer = stream.written[1]
-    endpoints = answer.dynamic_metadata["envoy.lb"]["x-gateway-destination-endpoint"]
-    told = {one.header.key: one.header.raw_value.decode() for one in answer.request_body.response.header_mutation.set_headers}
-    assert endpoints == told["x-gateway-destination-endpoint"] == "10.0.0.1:8000,127.0.0.1:9814,127.0.0.1:9814"
-    assert int(told["content-length"]) == len(answer.request_body.response.body_mutation.body)
+    assert answer.dynamic_metadata["envoy.lb"]["x-gateway-destination-endpoint"] == "10.0.0.1:8000,127.0.0.1:9814,127.0.0.1:9814"
+    assert set(answer.dynamic_metadata["jevons.headers"]) == set(ROUTER_HEADERS)
+    (length,) = answer.request_body.response.header_mutation.set_headers
+    assert length.header.key == "content-length"
+    assert int(length.header.raw_value) == len(answer.request_body.response.body_mutation.body)
+
+
+async def test_a_whole_request_is_answered_as_one_that_comes_in_two_messages(picker):
+    stream = Stream(headers(), body())
+    await picker.process(None, stream)
+    whole = pb.ProcessingResponse.FromString(await picker.whole(handed(HEADERS), None))
+    in_two = stream.written[1]
+    assert whole.request_body == in_two.request_body
+    for answer in (whole, in_two):  # the one thing that differs
+        answer.dynamic_metadata["jevons"]["id"] = "id"
+        answer.dynamic_metadata["jevons.headers"]["x-jevons-ticket"] = "ticket"
+    assert whole.dynamic_metadata["envoy.lb"] == in_two.dynamic_metadata["envoy.lb"]
+    assert set(whole.dynamic_metadata["jevons"]) == set(in_two.dynamic_metadata["jevons"])
+    assert whole.dynamic_metadata["jevons.headers"] == in_two.dynamic_metadata["jevons.headers"]
+
+
+async def test_a_whole_request_is_refused_in_the_same_form(picker):
+    refused = pb.ProcessingResponse.FromString(await picker.whole(handed(HEADERS, b"{"), None))
+    assert refused.immediate_response.status.code == 400
+
+
+async def test_a_whole_request_without_its_headers_is_a_fault_and_not_the_clients(picker):
+    refused = pb.ProcessingResponse.FromString(await picker.whole(body(), None))
+    assert refused.immediate_response.status.code == 500
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b"plain: with colon", "plain: with colon"),
+        ("Zürich 東京".encode(), "Zürich 東京"),
+        (b"\xff\xc3", "\ufffd\ufffd"),
+        (b"", ""),
+        (b"100%", "100%"),
+    ],
+)
+def test_headers_that_are_handed_over_are_those_that_headers_alone_would_be(raw, value):
+    text = ":path:/v1/x?a=b:c\nx-value:" + raw.decode("latin-1")
+    told = pb.ProcessingRequest()
+    told.metadata_context.filter_metadata["jevons.request"]["headers"] = text
+    assert handed_over(told) == {":path": "/v1/x?a=b:c", "x-value": value}
+    listed = pb.HttpHeaders()
+    listed.headers.headers.add(key="x-value", raw_value=raw)
+    assert header_map(listed)["x-value"] == value
+
+
+@pytest.mark.parametrize(
+    ("method", "metadata", "kind"),
+    [
+        ("/envoy.service.ext_proc.v3.ExternalProcessor/Process", (("x-forwarded-for", "1"), ("x-jevons-whole", "1")), (False, False)),
+        ("/envoy.service.ext_proc.v3.ExternalProcessor/Process", (("x-forwarded-for", "1"),), (True, True)),
+        ("/grpc.health.v1.Health/Check", (("x-jevons-whole", "1"),), None),
+    ],
+)
+def test_envoy_says_how_many_messages_an_exchange_has(picker, method, metadata, kind):
+    found = picker.handler().service(SimpleNamespace(method=method, invocation_metadata=metadata))
+    assert (found and (found.request_streaming, found.response_streaming)) == kind
 
 
 async def test_a_wish_for_a_sleeping_variant_is_reported_at_once_and_only_once(picker, wishes):

@@ -1,7 +1,7 @@
 """Envoy's whole configuration, as one function of a few settings: no xDS server, no templates.
 
-What is not obvious, and was measured (reference figures in docs/designs): the picker sees every request with its body (`BUFFERED`, headers
-`SEND`: with headers skipped the endpoint comes too late); the endpoint is chosen by metadata that only the picker writes, and falls back to
+What is not obvious, and was measured (reference figures in docs/designs): the picker sees every request with its body, most of them in one exchange
+(`routes.py`); the endpoint is chosen by metadata that only the picker writes, and falls back to
 *nothing* (an impossible subset), so a host missing from EDS is skipped and never replaced by a wrong pod; the fallbacks are in the picker's
 list, tried by retries before the first byte. A 307 of the waiting room runs the request through the picker again (internal redirect).
 Streams may idle for minutes (held requests), requests may not trickle in. Engines close idle connections after 5 s, so Envoy does after 4.
@@ -21,18 +21,18 @@ from jevons.gateway.access_log import ACCESS_LOG_FORMAT
 from jevons.gateway.endpoints import CLUSTER
 from jevons.gateway.envoy.policy import (
     circuit_breakers,
-    direct_error,
     http1_upstream,
     http2_upstream,
     local_replies,
     overload_manager,
-    response_headers,
 )
+from jevons.gateway.envoy.routes import HANDOVER_FILTER, WHOLE_FILTER, processing_mode, virtual_host
 from jevons.gateway.steps.parse import MAX_BODY_BYTES
-from jevons.gateway.steps.respond import DESTINATION
+from jevons.gateway.steps.respond import DESTINATION, HEADERS_NAMESPACE, REQUEST_NAMESPACE
 
 SERVED = f"{DESTINATION}-served"
 USAGE_LUA = Path(__file__).with_name("usage.lua")
+HANDOVER_LUA = Path(__file__).with_name("handover.lua")
 _TYPE = "type.googleapis.com/"
 _FILTERS = _TYPE + "envoy.extensions.filters.http."
 _NOBODY = {"unix_sockets": False, "cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]}
@@ -109,8 +109,8 @@ def _connection_manager(settings: EnvoySettings) -> dict[str, Any]:
         "stream_idle_timeout": "0s",
         "delayed_close_timeout": "1s",
         "drain_timeout": "5s",
-        "route_config": {"name": "routes", "virtual_hosts": [_virtual_host()]},
-        "http_filters": [_ext_proc(settings), _lua(), _router()],
+        "route_config": {"name": "routes", "virtual_hosts": [virtual_host()]},
+        "http_filters": [_lua(HANDOVER_FILTER, HANDOVER_LUA, disabled=True), _ext_proc(settings), _whole(), _lua("usage", USAGE_LUA), _router()],
         "local_reply_config": local_replies(),
         "access_log": [_access_log(settings)],
     }
@@ -118,31 +118,6 @@ def _connection_manager(settings: EnvoySettings) -> dict[str, Any]:
 
 def _router() -> dict[str, Any]:
     return {"name": "router", "typed_config": {"@type": _FILTERS + "router.v3.Router", "suppress_envoy_headers": True}}
-
-
-def _virtual_host() -> dict[str, Any]:
-    route = {
-        "cluster": CLUSTER,
-        "timeout": "0s",
-        "idle_timeout": "0s",
-        "retry_policy": {
-            "retry_on": "connect-failure,reset,refused-stream",
-            "num_retries": 3,
-            "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.250s"},
-        },
-        "internal_redirect_policy": {"max_internal_redirects": 10, "redirect_response_codes": [307], "allow_cross_scheme_redirect": True},
-    }
-    off = {"typed_per_filter_config": {"ext_proc": {"@type": _FILTERS + "ext_proc.v3.ExtProcPerRoute", "disabled": True}}}
-    return {
-        "name": "all",
-        "domains": ["*"],
-        "response_headers_to_add": response_headers(),
-        "routes": [
-            {"match": {"prefix": "/v1/"}, "route": route},
-            {"match": {"path": "/healthz"}, "direct_response": {"status": 200, "body": {"inline_string": "ok\n"}}, **off},
-            {"match": {"prefix": "/"}, **direct_error(404, "unknown_url", "Unknown request URL: paths begin with /v1/."), **off},
-        ],
-    }
 
 
 def _ext_proc(settings: EnvoySettings) -> dict[str, Any]:
@@ -154,15 +129,11 @@ def _ext_proc(settings: EnvoySettings) -> dict[str, Any]:
             "failure_mode_allow": False,
             "status_on_error": {"code": "ServiceUnavailable"},
             "message_timeout": f"{settings.picker_timeout_s:g}s",
-            "processing_mode": {
-                "request_header_mode": "SEND",
-                "request_body_mode": "BUFFERED",
-                "request_trailer_mode": "SKIP",
-                "response_header_mode": "SKIP",
-                "response_body_mode": "NONE",
-                "response_trailer_mode": "SKIP",
+            "processing_mode": processing_mode(headers=True),
+            "metadata_options": {
+                "forwarding_namespaces": {"untyped": [REQUEST_NAMESPACE]},
+                "receiving_namespaces": {"untyped": ["envoy.lb", "jevons", HEADERS_NAMESPACE]},
             },
-            "metadata_options": {"receiving_namespaces": {"untyped": ["envoy.lb", "jevons"]}},
         },
     }
 
@@ -182,8 +153,18 @@ def _picker_retries() -> dict[str, Any]:
     }
 
 
-def _lua() -> dict[str, Any]:
-    return {"name": "usage", "typed_config": {"@type": _FILTERS + "lua.v3.Lua", "default_source_code": {"inline_string": USAGE_LUA.read_text()}}}
+def _lua(name: str, script: Path, *, disabled: bool = False) -> dict[str, Any]:
+    """A script's filter; a disabled one runs on routes that ask for it."""
+    return {
+        "name": name,
+        "disabled": disabled,
+        "typed_config": {"@type": _FILTERS + "lua.v3.Lua", "default_source_code": {"inline_string": script.read_text()}},
+    }
+
+
+def _whole() -> dict[str, Any]:
+    """Keeps the headers of a request from the router until its body is through the picker, and gives it the new body's length."""
+    return {"name": WHOLE_FILTER, "disabled": True, "typed_config": {"@type": _FILTERS + "buffer.v3.Buffer", "max_request_bytes": 2 * MAX_BODY_BYTES}}
 
 
 def _access_log(settings: EnvoySettings) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What Envoy is told: the changed body, the headers, the endpoint list, and the metadata behind accounting and the client's response headers.
 
-The endpoint list goes into dynamic metadata, which only the picker can write, and into the header of the same name (the endpoint-picker
-protocol wants both equal); Envoy chooses by the metadata alone. Of the headers between gateway processes (`INTERNAL_HEADERS`) a client's
-copies are removed or overwritten on every request.
+The endpoint list goes into dynamic metadata, which only the picker can write, and from there into the header of the same name (the endpoint-picker
+protocol wants both equal); Envoy chooses by the metadata alone. The headers between gateway processes are metadata, too, until the route writes them
+on the request that goes out; a client's copies (`INTERNAL_HEADERS`) are removed from every request.
 """
 
 from __future__ import annotations
@@ -31,17 +31,21 @@ ROOM_HEADERS = (
     "x-jevons-tier",
     "x-jevons-team",
 )
+ROUTER_HEADERS = (TICKET, *ROOM_HEADERS)
+"""What the picker wants the request to carry on: the route writes them, out of metadata `HEADERS_NAMESPACE`."""
 INTERNAL_HEADERS = (
     DESTINATION,
     "x-gateway-destination-endpoint-subset",
     "x-gateway-destination-endpoint-served",
-    TICKET,
-    *ROOM_HEADERS,
+    *ROUTER_HEADERS,
     "x-jevons-fill",
     "accept-encoding",
 )
-"""Never taken from a client. `accept-encoding` goes too: a compressed answer cannot be counted."""
+"""Never taken from a client; the route removes them (`envoy/routes.py`). `accept-encoding` goes too: a compressed answer cannot be counted."""
 
+REQUEST_NAMESPACE = "jevons.request"
+"""Metadata by which `handover.lua` gives the picker the headers of a request."""
+HEADERS_NAMESPACE = "jevons.headers"
 OLD_TABLE_S = 900.0
 COLD_MS = 500.0
 """A shorter wait was for a pod that could not be reached, not for one that had to start."""
@@ -64,9 +68,8 @@ _LIMIT_FIELD = {"chat": "max_tokens", "completions": "max_tokens", "responses": 
 
 
 def headers_for(decision: Decision, arrival: Arrival, request: Request, secret: bytes) -> dict[str, str]:
-    """Request headers to set: the endpoint list, and what the waiting room needs (it ends every list)."""
+    """`ROUTER_HEADERS`: what the waiting room needs (it ends every list of endpoints)."""
     return {
-        DESTINATION: ",".join(decision.endpoints),
         TICKET: ticket(arrival, request, secret),
         "x-jevons-model": decision.model.key,
         "x-jevons-wake": decision.choice.variant.name,
