@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 import yaml
 
@@ -62,3 +63,9 @@ async def release(sandbox: Sandbox, namespace: str, tmp_path: Path) -> AsyncIter
     made = {each["metadata"]["name"] for each in await sandbox.items("acceleratorclasses")} - before
     if made:
         await sandbox.kubectl("delete", "acceleratorclasses", *made)
+
+
+@pytest.fixture
+def release_in(tmp_path: Path) -> Callable[[Sandbox, str], Release]:
+    """A release in that sandbox and namespace, left to the test."""
+    return lambda box, namespace: Release(box, namespace, tmp_path)

@@ -176,21 +176,6 @@ def killed() -> type[BaseException]:
 
 
 @pytest.fixture
-def eventually() -> Callable[..., Any]:
-    async def wait(check: Callable[[], Any], *, within_s: float = 20.0) -> Any:
-        """Await `check()` (sync or async) until it is true; its value."""
-        async with asyncio.timeout(within_s):
-            while True:
-                value = check()
-                value = await value if asyncio.iscoroutine(value) else value
-                if value:
-                    return value
-                await asyncio.sleep(0.05)
-
-    return wait
-
-
-@pytest.fixture
 def accelerator(sandbox: Sandbox) -> str:
     """Name of the AcceleratorClass that the manifests of these tests use."""
     return "r-h100"
