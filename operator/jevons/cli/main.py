@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "crds": ("jevons.cli.crds", "write the custom resource definitions"),
     "explain": ("jevons.cli.explain", "why a deployment has what it has"),
     "simulate": ("jevons.cli.simulate", "what a manifest would cost and do on a trace, without a cluster"),
+    "bench": ("jevons.cli.bench", "what Jevons saves against every peer, on traces of your own"),
     "train": ("jevons.cli.train", "fit the request classifier"),
     "evaluate-router": ("jevons.cli.evaluate_router", "measure the request classifier against its controls"),
 }

@@ -62,6 +62,14 @@ class ClientModel:
         return np.asarray(self.rate[:, self.recorded].mean(axis=1), np.float64)
 
     @cached_property
+    def cv2(self) -> Floats:
+        """Squared coefficient of variation of the gaps, by client and window."""
+        table = np.array([math.exp(math.lgamma(1.0 + 2.0 / k) - 2.0 * math.lgamma(1.0 + 1.0 / k)) - 1.0 for k in self.shape[self.weibull]])
+        squares = 1.0 / self.shape
+        squares[self.weibull] = table
+        return squares
+
+    @cached_property
     def donors(self) -> tuple[NDArray[np.int64], Floats]:
         """Clients with lengths, and the chance of each to lend them."""
         having = np.array(sorted(self.lengths), np.int64)

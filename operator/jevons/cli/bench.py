@@ -1,0 +1,15 @@
+"""`jevons bench`: what Jevons saves, and against whom, on traces of your own; each benchmark is a command."""
+
+from __future__ import annotations
+
+import typer
+
+from jevons.cli.bench_autoscale import autoscale
+
+app = typer.Typer(no_args_is_help=True)
+app.command("autoscale")(autoscale)
+
+
+@app.callback()
+def _root() -> None:
+    """Keep `jevons bench NAME` a group even while there is one benchmark."""

@@ -1,0 +1,82 @@
+"""One job: one competitor, some of its settings, one seed's window. A plain function of a plain description, for any pool of processes.
+
+Nothing is shared but the folder of traces, so results do not depend on which process does what, or in which order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jevons.simulator.protocol import foresight, policies
+from jevons.simulator.protocol.cell import Cell, scenario
+from jevons.simulator.protocol.figures import Figures, figures
+from jevons.simulator.protocol.front import TARGETS
+from jevons.simulator.protocol.reference import Bound, c_lo, lp
+from jevons.simulator.protocol.splits import Window
+from jevons.simulator.scenario import Scenario
+from jevons.simulator.traces import Trace, discover
+from jevons.simulator.world import simulate
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Run `settings` of `policy` on a cell's window. `data`: the folder of traces."""
+
+    data: Path
+    cell: Cell
+    window: Window
+    policy: str
+    settings: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundJob:
+    """Compute the lower bounds of a cell's window."""
+
+    data: Path
+    cell: Cell
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Per target of `TARGETS`."""
+
+    lp: tuple[Bound, ...]
+    c_lo: tuple[Bound, ...]
+
+
+def run(job: Job) -> tuple[Figures, ...]:
+    """Figures per setting."""
+    world = world_of(job.data, job.cell, job.window)
+    if job.policy == policies.FORESIGHT:
+        made = foresight.controllers(world, job.settings)
+    else:
+        made = [policies.controller(world, job.policy, setting) for setting in job.settings]
+    return tuple(figures(world, simulate(world, one)) for one in made)
+
+
+def bound(job: BoundJob) -> Bounds:
+    """Both lower bounds."""
+    world = world_of(job.data, job.cell, job.window)
+    return Bounds(tuple(lp(world, target) for target in TARGETS), tuple(c_lo(world, target) for target in TARGETS))
+
+
+def work(job: Job | BoundJob) -> tuple[Figures, ...] | Bounds:
+    """Either kind."""
+    return run(job) if isinstance(job, Job) else bound(job)
+
+
+@lru_cache(maxsize=1)
+def traces_of(folder: Path) -> dict[str, Trace]:
+    """The folder's traces, read once per process."""
+    return discover(folder)
+
+
+@lru_cache(maxsize=6)
+def world_of(folder: Path, cell: Cell, window: Window) -> Scenario:
+    """The scenario of a window; the last few are kept."""
+    return scenario(traces_of(folder)[cell.trace], cell, window)

@@ -1,0 +1,198 @@
+"""Replicas and clients, so that a trace needs a fleet of about the size asked for.
+
+Of a client model, clients are taken in a random order that depends on trace and size alone, each at its own rate, until their work fills the fleet.
+Of a log nothing can be taken away without taking its bursts, so the replica is chosen instead: of the machines that can keep the objectives at all
+the one with which the trace needs a fleet nearest to the size; where even the slowest is too fast, its `max_num_seqs` is lowered.
+
+"Needs" is measured: the smallest static fleet that meets 95 % of a window of the part for tuning.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from jevons.core.spec import Objectives
+from jevons.simulator.fleet import Fleet
+from jevons.simulator.protocol.cell import JITTER, Cell, Machine
+from jevons.simulator.protocol.splits import Split, Window, part, requests_of
+from jevons.simulator.scenario import Floats, Physics, Requests
+from jevons.simulator.traces import Log, Trace, Zoo
+from jevons.simulator.traces_clients import WINDOW_S, ClientModel
+
+ATTAINMENT = 0.95
+SIZING_S = 3600.0
+CLOSE = 1.2
+"""A fleet within this factor of the one asked for is near enough."""
+PROMPT_SHARE = 0.65
+"""A machine is fit for a trace when its prompts at the 98th percentile take no more than this share of the TTFT objective."""
+GAP_SHARE = 0.75
+"""And when a batch of 8 takes no more than this share of the ITL objective."""
+BRISK_S = 0.2
+"""For client models: prefill of 1,000 tokens. Slower machines exist and are nobody's choice."""
+FEWEST_SEQS = 2
+CLIENT_SHARE = 0.4
+"""No single client may fill more than this share of the fleet, as long as there are others."""
+SPREAD = 1.65
+"""Standard deviations of the work in one TTFT that a fleet needs beside the mean."""
+
+
+def attained(requests: Requests, physics: Physics, objectives: Objectives, replicas: int) -> float:
+    """Share of requests met by a static fleet."""
+    fleet = Fleet([physics], requests, max_replicas=replicas)
+    for _ in range(replicas):
+        fleet.ready(0, 0.0)
+    fleet.advance(math.inf)
+    with np.errstate(invalid="ignore"):
+        pace = (fleet.end_s - fleet.first_token_s) / np.maximum(requests.output_tokens - 1, 16)
+        good = (fleet.first_token_s - requests.at_s <= objectives.ttft_s) & (pace <= objectives.itl_s)
+    return float(good.mean())
+
+
+def smallest(enough: Callable[[int], bool], *, guess: int, most: int) -> int | None:
+    """The smallest number in 1..most that is `enough`, searched from `guess`; None when `most` is not. More is never less enough."""
+    high = min(max(1, guess), most)
+    low = 0
+    while not enough(high):
+        if high >= most:
+            return None
+        low, high = high, min(most, high * 2)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if enough(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def needed(requests: Requests, physics: Physics, objectives: Objectives, *, guess: int, most: int) -> int | None:
+    """The smallest static fleet that meets `ATTAINMENT`; None when `most` replicas do not."""
+    return smallest(lambda replicas: attained(requests, physics, objectives, replicas) >= ATTAINMENT, guess=guess, most=most)
+
+
+def able(machine: Machine, input_tokens: float, objectives: Objectives) -> bool:
+    """Whether the machine can keep the objectives for prompts that long, with room to spare."""
+    profile, k_in = machine.profile, input_tokens / 1000.0
+    prefill_s = profile.prefill_p0_s + profile.prefill_p1_s * k_in + profile.prefill_p2_s * k_in * k_in
+    gap_s = profile.itl_a_s + 8 * (profile.itl_b_s + profile.itl_c_s * k_in)
+    return prefill_s <= PROMPT_SHARE * objectives.ttft_s and gap_s <= GAP_SHARE * objectives.itl_s
+
+
+def sized(trace: Trace, machines: Sequence[Machine], *, name: str, fleet: int, startup_s: float, objectives: Objectives) -> Cell:
+    """The cell of a trace, called `name`, that needs about `fleet` replicas. Raises ValueError when no machine can serve the trace."""
+    if isinstance(trace, Zoo):
+        raise ValueError(f"{name}: calls without tokens; this benchmark needs a log of LLM requests or a client model")  # noqa: TRY004  # bad data
+    if isinstance(trace, ClientModel):
+        cell = _by_clients(trace, machines, fleet=fleet, objectives=objectives)
+    else:
+        cell = _by_machine(trace, machines, fleet=fleet, objectives=objectives)
+    return replace(cell, trace=name, startup_s=startup_s)
+
+
+def _by_machine(trace: Log, machines: Sequence[Machine], *, fleet: int, objectives: Objectives) -> Cell:
+    window = requests_of(trace, (), Window(Split.FIT, 0, SIZING_S), burn_in_s=0.0)
+    given, wanted = float(window.input_tokens.mean()), float(window.output_tokens.mean())
+    fit = [machine for machine in machines if able(machine, float(np.percentile(window.input_tokens, 98)), objectives)]
+    fit.sort(key=lambda machine: machine.seconds(given, wanted, objectives.itl_s))
+    if not fit:
+        raise ValueError(f"{trace.name}: no machine of the table keeps TTFT {objectives.ttft_s:g} s and ITL {objectives.itl_s:g} s")
+    sizes: dict[Machine, int] = {}
+    most = 3 * fleet
+
+    def size(machine: Machine) -> int:
+        if machine not in sizes:
+            found = needed(window, Physics(machine.profile, jitter=JITTER), objectives, guess=fleet, most=most)
+            sizes[machine] = 2 * most if found is None else found
+        return sizes[machine]
+
+    low, high = 0, len(fit) - 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if size(fit[middle]) >= fleet else (middle + 1, high)
+    tried = fit[max(0, low - 2) : low + 2]
+    best = min(tried, key=lambda machine: (abs(math.log(size(machine) / fleet)), machine.usd_per_h))
+    count, note = size(best), "machine chosen for the fleet"
+    if count * CLOSE < fleet:
+        slots = max(FEWEST_SEQS, _slots(window, best, objectives, fleet))
+        best = replace(best, profile=replace(best.profile, max_num_seqs=slots))
+        count = size(best)
+        note = f"slowest fit machine, max_num_seqs lowered to {slots}"
+    return Cell(trace.name, fleet, 0.0, best, objectives, count, note=note)
+
+
+def _slots(window: Requests, machine: Machine, objectives: Objectives, fleet: int) -> int:
+    """The smallest `max_num_seqs` with which `fleet` replicas are enough."""
+
+    def enough(seqs: int) -> bool:
+        capped = replace(machine.profile, max_num_seqs=seqs)
+        return attained(window, Physics(capped, jitter=JITTER), objectives, fleet) >= ATTAINMENT
+
+    return smallest(enough, guess=8, most=machine.profile.max_num_seqs) or machine.profile.max_num_seqs
+
+
+def _by_clients(trace: ClientModel, machines: Sequence[Machine], *, fleet: int, objectives: Objectives) -> Cell:
+    """The slowest brisk machine: the fewest requests fill it, so that a run stays affordable."""
+    tokens = trace.mean_tokens()
+    share = trace.mean_rate / trace.mean_rate.sum()
+    given, wanted = (float(share @ tokens[:, side]) for side in range(2))
+    fit = [machine for machine in machines if able(machine, 3.0 * given, objectives) and machine.profile.prefill_p1_s <= BRISK_S]
+    if not fit:
+        raise ValueError(f"{trace.name}: no machine of the table keeps TTFT {objectives.ttft_s:g} s and ITL {objectives.itl_s:g} s")
+    machine = max(fit, key=lambda one: one.seconds(given, wanted, objectives.itl_s))
+    mean, variance = demands(trace, machine, objectives)
+    order = np.random.default_rng([zlib.crc32(trace.name.encode()), fleet]).permutation(len(trace.clients)).tolist()
+    aim, best = 0.8 * fleet, Cell(trace.name, fleet, 0.0, machine, objectives, 0)
+    for _ in range(5):
+        clients = chosen(mean, variance, order, aim)
+        windows = [requests_of(trace, clients, Window(Split.FIT, seed, SIZING_S), burn_in_s=0.0) for seed in range(2)]
+        found = [needed(window, Physics(machine.profile, jitter=JITTER), objectives, guess=fleet, most=3 * fleet) or 3 * fleet for window in windows]
+        count = math.ceil(sum(found) / len(found))
+        if not best.clients or abs(math.log(count / fleet)) < abs(math.log(best.needed / fleet)):
+            best = replace(best, needed=count, clients=clients, note=f"{len(clients)} of {len(trace.clients)} clients at their own rate")
+        if fleet / CLOSE <= count <= fleet * CLOSE:
+            break
+        aim *= min(1.6, max(0.6, fleet / count))
+    return best
+
+
+def demands(trace: ClientModel, machine: Machine, objectives: Objectives) -> tuple[Floats, Floats]:
+    """Replicas that each client keeps busy in the windows for tuning: mean and variance over stretches of one TTFT, [clients, windows].
+
+    A renewal process with variation cv brings rate x T +- sqrt(rate x T) cv requests in a stretch T.
+    """
+    begin, end = part(trace.duration_s, Split.FIT)
+    windows = np.arange(int(begin // WINDOW_S), int(end // WINDOW_S))
+    windows = windows[trace.recorded[windows]]
+    seconds = np.array([machine.seconds(float(given), float(wanted), objectives.itl_s) for given, wanted in trace.mean_tokens()])[:, None]
+    rate, cv2 = trace.rate[:, windows], trace.cv2[:, windows]
+    return rate * seconds, rate * cv2 * seconds**2 / objectives.ttft_s
+
+
+def chosen(mean: Floats, variance: Floats, order: Sequence[int], aim: float) -> tuple[int, ...]:
+    """Clients in `order`, each taken if the fleet that it and the others need stays within `aim` in 95 % of the windows.
+
+    A client that alone would fill much of the fleet is taken only when nobody else fits. At least one is taken: the one of least work, if need be.
+    """
+
+    def fills(work: Floats, spread: Floats) -> float:
+        return float(np.percentile(work + SPREAD * np.sqrt(spread), 95))
+
+    taken: list[int] = []
+    total, noise = np.zeros(mean.shape[1]), np.zeros(mean.shape[1])
+    for share in (CLIENT_SHARE, 1.0):
+        for client in order:
+            if client in taken or not mean[client].any() or fills(mean[client], variance[client]) > share * aim:
+                continue
+            if fills(total + mean[client], noise + variance[client]) <= aim:
+                taken.append(int(client))
+                total, noise = total + mean[client], noise + variance[client]
+            if fills(total, noise) >= 0.95 * aim:
+                return tuple(sorted(taken))
+    if not taken:
+        taken = [int(np.argmin(np.where(mean.any(axis=1), mean.mean(axis=1), np.inf)))]
+    return tuple(sorted(taken))

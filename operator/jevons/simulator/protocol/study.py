@@ -1,0 +1,216 @@
+"""The whole comparison: which jobs, in which order, and what their results say together.
+
+    study = Study(data, cells, effort)
+    found = study.run(pool, progress)          # -> list[Entry]: one per cell, policy and tier
+
+First the grids of peers are run on the parts for tuning (tuned tiers only), in two rounds; then everybody runs on the same windows of the
+parts for the test. Nothing of Jevons is tuned, and no result of a test window flows back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jevons.simulator.protocol import foresight, policies, tuning
+from jevons.simulator.protocol.bootstrap import Points
+from jevons.simulator.protocol.cell import Cell
+from jevons.simulator.protocol.figures import Figures
+from jevons.simulator.protocol.jobs import BoundJob, Bounds, Job, work
+from jevons.simulator.protocol.policies import FORESIGHT, JEVONS, Tier
+from jevons.simulator.protocol.pool import Runner
+from jevons.simulator.protocol.splits import Split, Window
+
+Progress = Callable[[str, int], Callable[[], None]]
+"""(what is done now, how many jobs) -> called once for each that is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is run. grid: settings per peer in the first round (at most 200); finalists: per peer, of the second round's; knob: their factors.
+
+    every: of the knob's points for defaults and ours, each so-many-th.
+    """
+
+    seeds: int = 10
+    test_s: float = 3 * 3600.0
+    fit_s: float = 3600.0
+    grid: int = 200
+    finalists: int = 6
+    knob: tuple[float, ...] = (0.8, 1.0, 1.25)
+    every: int = 1
+    plans: tuple[foresight.Plan, ...] = foresight.SETTINGS
+
+
+QUICK = Effort(seeds=2, test_s=2400.0, fit_s=1200.0, grid=10, finalists=3, knob=(1.0,), every=2, plans=foresight.FEW)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one competitor did on a cell's test windows: `runs[setting][seed]`."""
+
+    cell: Cell
+    policy: str
+    tier: Tier | None
+    settings: tuple[Any, ...]
+    runs: tuple[tuple[Figures, ...], ...]
+
+    @property
+    def points(self) -> Points:
+        """For fronts and intervals."""
+        return Points.of(self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The lower bounds on a cell's test windows, by seed."""
+
+    cell: Cell
+    bounds: tuple[Bounds, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Everything a study has found."""
+
+    entries: list[Entry] = field(default_factory=list)
+    floors: list[Floor] = field(default_factory=list)
+
+    def of(self, cell: Cell, policy: str, tier: Tier | None) -> Entry | None:
+        """That entry, if it was run."""
+        return next((entry for entry in self.entries if (entry.cell, entry.policy, entry.tier) == (cell, policy, tier)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A comparison to run. `others`: cells of other traces, for tuning there; those of `cells` count too."""
+
+    data: Path
+    cells: Sequence[Cell]
+    effort: Effort
+    competitors: Sequence[str] = policies.COMPETITORS
+    tiers: Sequence[Tier] = tuple(Tier)
+    others: Sequence[Cell] = ()
+    reference: bool = True
+    prior_scale: float | None = 1.0
+
+    def run(self, pool: Runner, progress: Progress) -> Found:
+        """All of it."""
+        tuned = self._tuned(pool, progress) if set(self.tiers) - {Tier.DEFAULT} else {}
+        wanted: list[tuple[Cell, str, Tier | None, tuple[Any, ...]]] = []
+        for cell in self.cells:
+            wanted.append(
+                (cell, JEVONS, None, tuple(replace(one, prior_scale=self.prior_scale) for one in policies.front(JEVONS, every=self.effort.every)))
+            )
+            if self.reference:
+                wanted.append((cell, FORESIGHT, None, self.effort.plans))
+            for policy in self.competitors:
+                for tier in self.tiers:
+                    if tier is Tier.DEFAULT:
+                        settings = policies.front(policy, needed=cell.needed, every=self.effort.every)
+                    else:
+                        settings = tuned.get((cell, policy, tier), ())
+                    if settings:
+                        wanted.append((cell, policy, tier, settings))
+        found = Found(floors=self._floors(pool, progress) if self.reference else [])
+        found.entries.extend(self._tested(wanted, pool, progress))
+        return found
+
+    def _tested(self, wanted: Sequence[tuple[Cell, str, Tier | None, tuple[Any, ...]]], pool: Runner, progress: Progress) -> list[Entry]:
+        """Everybody on the same test windows; a setting that two tiers share runs once."""
+        windows = [Window(Split.TEST, seed, self.effort.test_s) for seed in range(self.effort.seeds)]
+        together: dict[tuple[Cell, str], tuple[Any, ...]] = {}
+        for cell, policy, _, settings in wanted:
+            together[cell, policy] = tuple(dict.fromkeys((*together.get((cell, policy), ()), *settings)))
+        ran = self._figures([(cell, policy, settings, windows) for (cell, policy), settings in together.items()], "test", pool, progress)
+        return [
+            Entry(cell, policy, tier, settings, tuple(tuple(ran[cell, policy, setting, window] for window in windows) for setting in settings))
+            for cell, policy, tier, settings in wanted
+        ]
+
+    def _tuned(self, pool: Runner, progress: Progress) -> Mapping[tuple[Cell, str, Tier], tuple[Any, ...]]:
+        """Settings per cell, peer and tuned tier; two rounds."""
+        peers = [policy for policy in self.competitors if policy != "static"]
+        cells = list(dict.fromkeys((*self.cells, *self.others))) if Tier.OTHER_TRACES in self.tiers else list(self.cells)
+        first, second = (Window(Split.FIT, seed, self.effort.fit_s) for seed in (100, 101))
+        grids = {policy: thinned(policies.grid(policy), self.effort.grid) for policy in peers}
+        ran = self._figures([(cell, policy, grids[policy], [first]) for cell in cells for policy in peers], "tuning", pool, progress)
+        tables = {
+            (cell, policy): tuning.scores([[ran[cell, policy, setting, first]] for setting in grids[policy]]) for cell in cells for policy in peers
+        }
+        answer: dict[tuple[Cell, str, Tier], tuple[Any, ...]] = {}
+        for cell in self.cells:
+            for policy in peers:
+                apart = [
+                    tables[other, policy]
+                    for other in cells
+                    if other.trace != cell.trace and (other.fleet, other.startup_s) == (cell.fleet, cell.startup_s)
+                ]
+                if apart and Tier.OTHER_TRACES in self.tiers:
+                    chosen = tuning.keep(tuning.elsewhere(apart), self.effort.finalists)
+                    answer[cell, policy, Tier.OTHER_TRACES] = policies.near(policy, [grids[policy][at] for at in chosen], self.effort.knob)
+        if Tier.THIS_TRACE in self.tiers:
+            answer.update(self._second_round(grids, tables, second, pool, progress))
+        return answer
+
+    def _second_round(
+        self, grids: Mapping[str, tuple[Any, ...]], tables: Mapping[tuple[Cell, str], Any], window: Window, pool: Runner, progress: Progress
+    ) -> dict[tuple[Cell, str, Tier], tuple[Any, ...]]:
+        """This trace's best of the first round on a longer window of it; both rounds count."""
+        kept = {}
+        for cell in self.cells:
+            for policy, settings in grids.items():
+                table = tables[cell, policy]
+                kept[cell, policy] = tuning.keep(table, tuning.survivors(len(settings), at_least=2 * self.effort.finalists))
+        longer = Window(window.split, window.seed, 2 * window.length_s)
+        wanted = [(cell, policy, tuple(grids[policy][at] for at in chosen), [longer]) for (cell, policy), chosen in kept.items()]
+        ran = self._figures(wanted, "tuning again", pool, progress)
+        answer = {}
+        for cell, policy, settings, _ in wanted:
+            table = tuning.scores([[ran[cell, policy, setting, longer]] for setting in settings]) + tables[cell, policy][:, kept[cell, policy]]
+            best = [settings[at] for at in tuning.keep(table, self.effort.finalists)]
+            answer[cell, policy, Tier.THIS_TRACE] = policies.near(policy, best, self.effort.knob)
+        return answer
+
+    def _figures(
+        self, wanted: Sequence[tuple[Cell, str, tuple[Any, ...], Sequence[Window]]], what: str, pool: Runner, progress: Progress
+    ) -> dict[tuple[Cell, str, Any, Window], Figures]:
+        """Figures by cell, policy, setting and window. Jobs of one window stand together: their requests are drawn once per process."""
+        windows = list(dict.fromkeys(window for *_, some in wanted for window in some))
+        jobs = [
+            Job(self.data, cell, window, policy, settings[at : at + each])
+            for cell in dict.fromkeys(cell for cell, *_ in wanted)
+            for window in windows
+            for of, policy, settings, some in wanted
+            if of == cell and window in some
+            for each in (len(settings) if policy == FORESIGHT else EACH,)
+            for at in range(0, len(settings), each)
+        ]
+        results = pool(work, jobs, progress(what, len(jobs)))
+        return {
+            (job.cell, job.policy, setting, job.window): figures
+            for job, some in zip(jobs, results, strict=True)
+            for setting, figures in zip(job.settings, some, strict=True)
+        }
+
+    def _floors(self, pool: Runner, progress: Progress) -> list[Floor]:
+        windows = [Window(Split.TEST, seed, self.effort.test_s) for seed in range(self.effort.seeds)]
+        jobs = [BoundJob(self.data, cell, window) for cell in self.cells for window in windows]
+        results = pool(work, jobs, progress("lower bounds", len(jobs)))
+        return [Floor(cell, tuple(results[at * len(windows) : (at + 1) * len(windows)])) for at, cell in enumerate(self.cells)]
+
+
+EACH = 10
+"""Settings per job: enough to pay for drawing the requests, few enough to keep all processes busy to the end."""
+
+
+def thinned(settings: tuple[Any, ...], most: int) -> tuple[Any, ...]:
+    """At most so many, drawn at random (always the same ones): every axis keeps its spread."""
+    if len(settings) <= most:
+        return settings
+    drawn = np.random.default_rng([len(settings), most]).choice(len(settings), most, replace=False)
+    return tuple(settings[at] for at in sorted(drawn))

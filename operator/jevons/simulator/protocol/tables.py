@@ -1,0 +1,81 @@
+"""A cell's result as a table of text: our cost over everybody's, with intervals, at each attainment. Where we lose is in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from jevons.simulator.protocol.bootstrap import Interval, cost_interval
+from jevons.simulator.protocol.cell import Cell
+from jevons.simulator.protocol.front import TARGETS
+from jevons.simulator.protocol.policies import JEVONS
+from jevons.simulator.protocol.reference import Bound
+from jevons.simulator.protocol.report import Ratio, tier_name
+from jevons.simulator.protocol.study import Found
+
+UNREACHED = "unreached"
+
+
+def title(cell: Cell) -> str:
+    """What the table is of, and its denominators."""
+    return (
+        f"{cell.trace}, fleet of {cell.fleet} (static needs {cell.needed}, bound {cell.max_replicas}), startup {cell.startup_s:g} s, "
+        f"{cell.machine.name} at ${cell.machine.usd_per_h:.2f}/h, TTFT {cell.objectives.ttft_s:g} s, ITL {1000 * cell.objectives.itl_s:g} ms; "
+        f"{cell.note}"
+    )
+
+
+def headings() -> list[str]:
+    """Of the columns."""
+    return ["policy", "tier", *(f"$/1k at {target:.0%}" for target in TARGETS), *(f"jevons/it at {target:.0%}" for target in TARGETS), "plain at 95%"]
+
+
+def lines(cell: Cell, found: Found, made: Sequence[Ratio]) -> Iterator[list[str]]:
+    """One per competitor and bound. `plain`: the ratio when worst windows do not bind."""
+    of = {(one.policy, one.tier, one.target, one.worst_window): one for one in made if one.cell == cell}
+    ours = found.of(cell, JEVONS, None)
+    our_cost = [cost_interval(ours.points, target) if ours is not None else Interval(math.nan) for target in TARGETS]
+    yield [JEVONS, tier_name(JEVONS, None), *map(dollars, our_cost), *[""] * (len(TARGETS) + 1)]
+    for policy, tier in dict.fromkeys((one.policy, one.tier) for one in made if one.cell == cell):
+        mine = [of[policy, tier, target, True] for target in TARGETS]
+        yield [
+            policy,
+            tier_name(policy, tier),
+            *(dollars(one.theirs) for one in mine),
+            *(times(one.interval) for one in mine),
+            times(of[policy, tier, 0.95, False].interval),
+        ]
+    for floor in found.floors:
+        if floor.cell == cell:
+            for name in ("lp", "c_lo"):
+                cost = [_cost([getattr(bounds, name)[at] for bounds in floor.bounds]) for at in range(len(TARGETS))]
+                over = [one.value / bound if bound > 0 else math.nan for one, bound in zip(our_cost, cost, strict=True)]
+                yield [
+                    name.replace("_", "-"),
+                    "lower bound",
+                    *(f"{one:.3g}" for one in cost),
+                    *(f"{one:.2f}" if not math.isnan(one) else "" for one in over),
+                    "",
+                ]
+
+
+def _cost(bounds: Sequence[Bound]) -> float:
+    """USD per 1,000 offered over all seeds."""
+    return 1000.0 * sum(one.usd for one in bounds) / sum(one.offered for one in bounds)
+
+
+def dollars(cost: Interval) -> str:
+    """A cost; `unreached` where there is none."""
+    return UNREACHED if math.isnan(cost.value) else f"{cost.value:.3g}"
+
+
+def times(ratio: Interval) -> str:
+    """A ratio with its interval; infinity and zero in words."""
+    if math.isnan(ratio.value):
+        return f"both {UNREACHED}"
+    if ratio.value == 0:
+        return "only jevons reaches"
+    if math.isinf(ratio.value):
+        return "only it reaches"
+    high = "inf" if math.isinf(ratio.high) else f"{ratio.high:.2f}"
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {high}]"
