@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from jevons.core import capacity, forecast, idle
 from jevons.core.memory import DeploymentMemory, Trend
 from jevons.core.observed import Known, Observed, Unknown
-from jevons.core.snapshot import DeploymentState, Pod, Snapshot, VariantState
+from jevons.core.snapshot import ClassDemand, DeploymentState, Pod, Snapshot, VariantState
 from jevons.core.spec import DEFAULT_CLASS, Deployment, Objectives, Variant
 from jevons.core.value import value
 
@@ -54,6 +54,8 @@ class ClassLoad:
     scores: tuple[float, ...]
     dispersion: float = 1.0
     """Of its arrivals: variance over mean of their number, 1 = at random (`forecast.py`)."""
+    doubt: float = 0.0
+    """Relative variance of `ahead_per_s`."""
 
 
 @dataclass(slots=True)
@@ -169,27 +171,36 @@ def class_loads(
             if old is not None or reason not in NEVER_SEEN:
                 unknown = reason
         else:
-            trend = forecast.updated(old, rate, now)
+            trend = forecast.updated(old, rate, now, horizon_s, _tokens(demand, now))
         if trend is not None:
             trends[demand.name] = trend
         level = rate if rate is not None else trend.level if trend is not None else 0.0
+        ahead = forecast.ahead(trend, horizon_s) if trend is not None else level
+        sizes = (trend.tokens if trend is not None else None) or (None, None)
         objectives, min_quality = promise(spec, demand.name)
         loads.append(
             ClassLoad(
                 demand.name,
                 level,
-                max(level, forecast.ahead(trend, horizon_s)) if trend is not None and level > 0.0 else level,
-                capacity.tokens(reading(demand.input_tokens, now, math.inf), capacity.DEFAULT_INPUT_TOKENS),
-                capacity.tokens(reading(demand.output_tokens, now, math.inf), capacity.DEFAULT_OUTPUT_TOKENS),
+                ahead,
+                capacity.tokens(sizes[0], capacity.DEFAULT_INPUT_TOKENS),
+                capacity.tokens(sizes[1], capacity.DEFAULT_OUTPUT_TOKENS),
                 objectives,
                 min_quality,
                 demand.scores,
                 trend.dispersion if trend is not None else 1.0,
+                forecast.doubt(trend, ahead) if trend is not None else 0.0,
             )
         )
     for name, trend in _vanished(state, memory, now):
         trends[name], unknown = trend, unknown or "NoData"
     return tuple(loads), trends if trends != memory.trends else memory.trends, unknown
+
+
+def _tokens(demand: ClassDemand, now: float) -> tuple[float, float] | None:
+    """Mean input and output tokens of its requests, if both are known (0 where nothing arrived)."""
+    inputs, outputs = reading(demand.input_tokens, now, math.inf), reading(demand.output_tokens, now, math.inf)
+    return (inputs, outputs) if inputs and outputs else None
 
 
 def _vanished(state: DeploymentState, memory: DeploymentMemory, now: float) -> list[tuple[str, Trend]]:

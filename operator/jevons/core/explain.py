@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from jevons.core import forecast
 from jevons.core.funding import Funded
+from jevons.core.memory import Learned
 from jevons.core.observed import Known, Observed
 from jevons.core.plan import Plan
 from jevons.core.snapshot import Explanation, Snapshot
@@ -18,6 +20,9 @@ def explanation(funded: Funded, snapshot: Snapshot) -> Explanation:
         inputs.append(
             (f"arrivals[{load.name}]", f"{load.now_per_s:.3g}/s, {load.ahead_per_s:.3g}/s at startup time", _age(demand.arrivals_per_s, facts.now))
         )
+        trend = facts.trends.get(load.name)
+        if trend is not None and trend.learned.bets:
+            inputs.append((f"forecast[{load.name}]", _forecast(round(forecast.persistence(trend), 2), trend.dispersion, trend.learned), None))
         inputs.append((f"tokens[{load.name}]", f"{load.input_tokens} in, {load.output_tokens} out", _age(demand.input_tokens, facts.now)))
     if facts.held:
         oldest = min(item.oldest_at_s for item in facts.state.held if item.count > 0)
@@ -31,6 +36,14 @@ def explanation(funded: Funded, snapshot: Snapshot) -> Explanation:
     if facts.no_down:
         binding.append(facts.no_down)
     return Explanation(tuple(inputs), _alternatives(funded), tuple(binding))
+
+
+@lru_cache(maxsize=4096)
+def _forecast(lasting: float, dispersion: float, learned: Learned) -> str:
+    return (
+        f"{lasting:.0%} of a difference lasts a startup time, dispersion {dispersion:.3g}; "
+        f"{learned.covered:.0%} of {learned.bets:.0f} readings inside the {forecast.COVERED:.0%} band, pinball loss {learned.pinball:.2g}/s"
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -1,15 +1,24 @@
-"""How much will arrive when a replica ordered now is ready?
+"""How much will arrive when a replica ordered now is ready, and how wrong may that be?
 
-Double exponential smoothing (Holt) for unevenly spaced readings, with a damped trend: level and slope of each class's arrival rate, looked at over
-the startup time. Readings are means over the last minute already, so a step in traffic looks like a one-minute ramp; growth is therefore bounded to
-half of the present rate. A burst (far above the level) is believed at once: being late costs more than being wrong once.
+A replica ordered now serves from one startup time h on, so neither the rate now nor its peak matters but what of it is left then. Each class's rate
+is split into a slow base (a mean over about ten minutes) and what it is above or below that now; the part of this difference that lasts over h is
+learned from the class itself:
+
+    expected(t + h) = base + persistence * (rate - base)
+
+A step in traffic persists (persistence near 1: it is believed at once); bursts shorter than h do not (near 0: replicas would come after them, so a
+fleet is kept that bears them). What the forecasts missed by, over the square root of what they expected, is the error's scale; a correction keeps the
+share of readings inside the band at COVERED whatever the errors' distribution (adaptive conformal inference, Gibbs & Candes 2021). Beside it the
+arrivals' index of dispersion says how bursty they are within a reading. A growing rate is followed along its damped slope (Holt).
+
+Everything is a function of (trend, reading, time); a trend is a few dozen numbers and survives a restart.
 """
 
 from __future__ import annotations
 
 import math
 
-from jevons.core.memory import Trend
+from jevons.core.memory import Bet, Learned, Trend
 
 LEVEL_TAU_S = 15.0
 SLOPE_TAU_S = 120.0
@@ -21,28 +30,73 @@ READING_S = 60.0
 """A reading is the mean over this long."""
 DISPERSION_TAU_S = 600.0
 OUTLIER, MAX_DISPERSION = 10.0, 200.0
+BASE_TAU_S = 600.0
+MEMORABLE = 100.0
+"""Persistence and errors are means over so many forecasts."""
+PRIOR = 4.0
+"""Forecasts' worth of belief that a difference lasts."""
+PENDING = 4
+"""Forecasts under way at a time."""
+SIZED = 200.0
+SHORTEST_S, LONGEST_S = 30.0, 900.0
+COVERED = 0.9
+BAND = 1.2816
+"""Standard deviations of COVERED for a normal distribution."""
+STEP = 0.05
+"""How far one forecast moves the correction."""
+WIDTHS = (0.7, 1.5)
 QUIET_PER_S = 1e-4
 """Below this rate the trend is at rest, so that a silent deployment's memory does not change."""
 
 
-def updated(trend: Trend | None, rate_per_s: float, now: float) -> Trend:
-    """The trend after a reading of `rate_per_s` at `now`; a reading of the same second or older changes nothing."""
+def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float = 60.0, tokens: tuple[float, float] | None = None) -> Trend:
+    """The trend after a reading of `rate_per_s` at `now`; a reading of the same second or older changes nothing.
+
+    horizon_s: how long a replica takes to start. tokens: mean input and output of the requests in the reading; None = not known.
+    """
     if trend is None:
-        return Trend(rate_per_s, 0.0, now, rate_per_s)
+        return Trend(rate_per_s, 0.0, now, rate_per_s, base=rate_per_s, since_s=now, tokens=tokens)
     dt_s = now - trend.at_s
     if dt_s < 1.0:
         return trend
-    if rate_per_s < QUIET_PER_S and trend.level < QUIET_PER_S:
-        return trend if trend.level == 0.0 and trend.slope == 0.0 else Trend(0.0, 0.0, now, 0.0, trend.dispersion)
+    before = trend.level if trend.base is None else trend.base
+    if rate_per_s < QUIET_PER_S and max(trend.level, before) < QUIET_PER_S:
+        at_rest = trend.level == 0.0 and trend.slope == 0.0 and trend.base == 0.0
+        return trend if at_rest else Trend(0.0, 0.0, now, 0.0, trend.dispersion, 0.0, trend.learned, (), trend.since_s, trend.tokens)
+    since_s = trend.at_s if trend.since_s is None else trend.since_s
+    base = before + max(-math.expm1(-dt_s / BASE_TAU_S), dt_s / (dt_s + now - since_s)) * (rate_per_s - before)
+    level, slope = _holt(trend, rate_per_s, dt_s)
     dispersion = _dispersion(trend, rate_per_s, dt_s)
+    learned, pending = trend.learned, trend.pending
+    if pending and pending[0].due_s <= now:
+        learned, pending = _matured(learned, pending, rate_per_s, dispersion, now)
+    horizon_s = min(LONGEST_S, max(SHORTEST_S, horizon_s))
+    sizes = _sizes(trend.tokens, tokens, rate_per_s * dt_s)
+    new = Trend(level, slope, now, rate_per_s, dispersion, base, learned, pending, since_s, sizes)
+    if not pending or now + horizon_s - pending[-1].due_s >= horizon_s / PENDING:
+        expected = ahead(new, horizon_s)
+        bet = Bet(now + horizon_s, rate_per_s - base, base, expected, BAND * _error(new, expected))
+        new = Trend(level, slope, now, rate_per_s, dispersion, base, learned, (*pending, bet), since_s, sizes)
+    return new
+
+
+def _sizes(known: tuple[float, float] | None, seen: tuple[float, float] | None, requests: float) -> tuple[float, float] | None:
+    """Mean tokens over the last SIZED requests or so: over a minute of little traffic they scatter more than they drift."""
+    if known is None or seen is None:
+        return seen if known is None else known
+    weight = -math.expm1(-requests / SIZED)
+    return known[0] + weight * (seen[0] - known[0]), known[1] + weight * (seen[1] - known[1])
+
+
+def _holt(trend: Trend, rate_per_s: float, dt_s: float) -> tuple[float, float]:
+    """Level and slope after a reading. A burst (far above the level) is believed at once."""
     if rate_per_s > BURST_FACTOR * trend.level:
-        return Trend(rate_per_s, trend.slope, now, rate_per_s, dispersion)
+        return rate_per_s, trend.slope
     weight = -math.expm1(-dt_s / LEVEL_TAU_S)
     expected = trend.level + trend.slope * DAMPING_S * -math.expm1(-dt_s / DAMPING_S)
     level = max(0.0, weight * rate_per_s + (1.0 - weight) * expected)
     weight = -math.expm1(-dt_s / SLOPE_TAU_S)
-    slope = weight * (level - trend.level) / dt_s + (1.0 - weight) * trend.slope
-    return Trend(level, slope, now, rate_per_s, dispersion)
+    return level, weight * (level - trend.level) / dt_s + (1.0 - weight) * trend.slope
 
 
 def _dispersion(trend: Trend, rate_per_s: float, dt_s: float) -> float:
@@ -60,13 +114,63 @@ def _dispersion(trend: Trend, rate_per_s: float, dt_s: float) -> float:
     return min(MAX_DISPERSION, max(1.0, trend.dispersion + weight * (seen - trend.dispersion)))
 
 
+def _matured(learned: Learned, pending: tuple[Bet, ...], rate_per_s: float, dispersion: float, now: float) -> tuple[Learned, tuple[Bet, ...]]:
+    """What the bets that are due teach, and those that are not."""
+    for bet in pending:
+        if bet.due_s > now:
+            break
+        if now - bet.due_s > READING_S:
+            continue  # nobody looked when it was due
+        bets = min(MEMORABLE, learned.bets + 1.0)
+        weight, scale = 1.0 / bets, 1.0 / max(bet.base, 1.0 / READING_S)
+        miss, expected = rate_per_s - bet.expected, max(bet.expected, 1.0 / READING_S)
+        inside = miss <= bet.band
+        width = learned.width * math.exp(STEP * ((0.0 if inside else 1.0) - (1.0 - COVERED)))
+        quantile_miss = miss - bet.band
+        learned = Learned(
+            bets,
+            learned.lasting + weight * (bet.above * (rate_per_s - bet.base) * scale - learned.lasting),
+            learned.square + weight * (bet.above * bet.above * scale - learned.square),
+            learned.error + weight * (min(miss * miss / expected, OUTLIER * (learned.error + dispersion / READING_S)) - learned.error),
+            min(WIDTHS[1], max(WIDTHS[0], width)),
+            learned.covered + weight * ((1.0 if inside else 0.0) - learned.covered),
+            learned.pinball + weight * (max(COVERED * quantile_miss, (COVERED - 1.0) * quantile_miss) - learned.pinball),
+        )
+    return learned, tuple([bet for bet in pending if bet.due_s > now])
+
+
+def persistence(trend: Trend) -> float:
+    """The part (0..1) of a difference from the base that is still there one startup time later."""
+    bets, lasting, square = trend.learned.bets, trend.learned.lasting, trend.learned.square
+    if square <= 0.0:
+        return 1.0
+    return min(1.0, max(0.0, (bets * lasting / square + PRIOR) / (bets + PRIOR)))
+
+
 def ahead(trend: Trend, horizon_s: float) -> float:
-    """The rate [1/s] expected in `horizon_s` seconds: the highest on the way there, never below the present level nor above 1.5 times it.
+    """The rate [1/s] expected when a replica ordered now is ready.
 
     Example: level 2.0/s rising by 0.01/s per s, 60 s ahead -> 2 + 0.01 * 180 * (1 - exp(-60/180)) = 2.51
     (test_worked_examples.py::test_the_forecast_looks_at_the_startup_time).
     """
-    if trend.slope <= 0.0:
-        return trend.level
-    growth = trend.slope * DAMPING_S * -math.expm1(-horizon_s / DAMPING_S)
-    return trend.level + min(growth, MAX_GROWTH * trend.level)
+    rate = trend.level if trend.rate is None else trend.rate
+    lasting = persistence(trend)
+    expected = rate if trend.base is None else trend.base + lasting * (rate - trend.base)
+    if trend.slope > 0.0:
+        growth = trend.slope * DAMPING_S * -math.expm1(-horizon_s / DAMPING_S)
+        expected += lasting * min(growth, MAX_GROWTH * trend.level)
+    return max(0.0, expected)
+
+
+def _error(trend: Trend, expected: float) -> float:
+    """Standard deviation [1/s] of a reading one startup time ahead from what was expected; before anything is learned, that of random arrivals."""
+    bets = trend.learned.bets
+    error = (bets * trend.learned.error + PRIOR * 2.0 * trend.dispersion / READING_S) / (bets + PRIOR)
+    return trend.learned.width * math.sqrt(error * max(expected, 1.0 / READING_S))
+
+
+def doubt(trend: Trend, expected: float) -> float:
+    """Relative variance of the rate ahead, beyond the randomness of arrivals within a reading (which `usable.py` counts)."""
+    expected = max(expected, 1.0 / READING_S)
+    error = _error(trend, expected)
+    return max(0.0, error * error / expected - trend.dispersion / READING_S) / expected

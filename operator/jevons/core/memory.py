@@ -8,8 +8,8 @@ computed anew from what is seen, memory only says what was needed lately, how ar
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from jevons.core.spec import Key
@@ -20,16 +20,58 @@ VERSION = 2
 
 
 @value
+class Bet:
+    """A forecast under way: what a class's rate will be at `due_s`, and from what it was made [1/s]."""
+
+    due_s: float
+    above: float
+    """The rate's difference from its base then."""
+    base: float
+    expected: float
+    band: float
+    """The reading is thought to be at most this much above `expected`, with a probability of forecast.COVERED."""
+
+
+@value
+class Learned:
+    """What the forecasts of one class have taught (`forecast.py`)."""
+
+    bets: float = 0.0
+    lasting: float = 0.0
+    square: float = 0.0
+    error: float = 0.0
+    width: float = 1.0
+    """Correction of the band, so that it covers what it says."""
+    covered: float = 0.0
+    """Share of the readings inside the band."""
+    pinball: float = 0.0
+    """Mean pinball loss of the band's edge [1/s]."""
+
+
+UNLEARNED = Learned()
+BET = tuple(each.name for each in fields(Bet))
+LEARNED = tuple(each.name for each in fields(Learned))
+
+
+@value
 class Trend:
-    """Level and slope of an arrival rate at a time: [1/s], [1/s per s], [s since the epoch]."""
+    """How one class's arrivals move. Rates are [1/s], slope [1/s per s], `at_s` [s since the epoch]."""
 
     level: float
     slope: float
     at_s: float
     rate: float | None = None
-    """The last reading itself [1/s]."""
+    """The last reading itself."""
     dispersion: float = 1.0
     """Variance over mean of the number of arrivals in about 15 s, 1 = at random."""
+    base: float | None = None
+    """Mean over about ten minutes."""
+    learned: Learned = UNLEARNED
+    pending: tuple[Bet, ...] = ()
+    since_s: float | None = None
+    """When it was first read."""
+    tokens: tuple[float, float] | None = None
+    """Mean input and output of its requests lately; None = never known."""
 
 
 @value
@@ -85,7 +127,7 @@ class Memory:
                 }
                 for name, variant in memory.variants.items()
             },
-            "trends": {name: [trend.level, trend.slope, trend.at_s, trend.rate, trend.dispersion] for name, trend in memory.trends.items()},
+            "trends": {name: _listed(trend) for name, trend in memory.trends.items()},
             "gaps": memory.gaps,
             "lastArrivalAt": memory.last_arrival_at_s,
             "wantedUsdPerHour": memory.wanted_usd_per_h,
@@ -146,8 +188,27 @@ def _deployment(text: str) -> DeploymentMemory | None:
         return None
 
 
-def _trend(level: float, slope: float, at_s: float, rate: float | None = None, dispersion: float = 1.0) -> Trend:
-    return Trend(float(level), float(slope), float(at_s), _maybe(rate), float(dispersion))
+def _listed(trend: Trend) -> list[object]:
+    learned, bets = [getattr(trend.learned, name) for name in LEARNED], [[getattr(bet, name) for name in BET] for bet in trend.pending]
+    return [trend.level, trend.slope, trend.at_s, trend.rate, trend.dispersion, trend.base, learned, bets, trend.since_s, trend.tokens]
+
+
+def _trend(  # noqa: PLR0917  a row of numbers
+    level: float,
+    slope: float,
+    at_s: float,
+    rate: float | None = None,
+    dispersion: float = 1.0,
+    base: float | None = None,
+    learned: Sequence[float] = (),
+    bets: Sequence[Sequence[float]] = (),
+    since_s: float | None = None,
+    tokens: Sequence[float] | None = None,
+) -> Trend:
+    known = Learned(*[float(number) for number in learned])
+    pending = tuple(Bet(*[float(number) for number in bet]) for bet in bets)
+    sizes = (float(tokens[0]), float(tokens[1])) if tokens is not None else None
+    return Trend(float(level), float(slope), float(at_s), _maybe(rate), float(dispersion), _maybe(base), known, pending, _maybe(since_s), sizes)
 
 
 def _variant(raw: dict[str, Any]) -> VariantMemory:

@@ -167,7 +167,7 @@ def _add(item: VariantPlan, load: ClassLoad, share: float, weight: float) -> Non
         item.work += work
         item.parts.append((work, one, load.objectives.percentile))
         if one.inside is not None:
-            item.variance += work * one.inside.dispersion(load.dispersion) / (one.requests_per_s * one.inside.tau_s)
+            item.variance += work * one.inside.dispersion(load.dispersion) / (one.requests_per_s * one.inside.tau_s) + work * work * load.doubt
     item.share += share * weight
     item.per_s += share * load.now_per_s
     item.reachable &= one.reachable
@@ -217,7 +217,7 @@ def _needed(item: VariantPlan, pressure: float) -> float:
         share, at_once = 1.0, one.concurrency
         if one.inside is not None:
             kept = one.inside.kept(usable.promised(percentile, pressure))
-            share, at_once = kept.share(deviation), kept.concurrency
+            share = kept.share(deviation)
         needed += part / share
         weight = part / work if work > 0.0 else 1.0 / len(item.parts)
         concurrency += weight * at_once
