@@ -15,6 +15,8 @@ from typing import Any
 
 import orjson
 
+from jevons.gateway.errors import CODES, ERROR_HEADER
+
 ACCESS_LOG_FORMAT: Mapping[str, str] = {
     "id": "%REQ(X-REQUEST-ID)%",
     "start": "%START_TIME(%s.%6f)%",
@@ -26,6 +28,7 @@ ACCESS_LOG_FORMAT: Mapping[str, str] = {
     "upstream": "%UPSTREAM_HOST%",
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "bytes": "%BYTES_SENT%",
+    "error": f"%RESP({ERROR_HEADER})%",
     "jevons": "%DYNAMIC_METADATA(jevons)%",
     "llm": "%DYNAMIC_METADATA(llm)%",
 }
@@ -44,7 +47,8 @@ class Record:
 
     picked, work, reserved_usd: the pod and the tokens of work that the picker counted on it, and the money it set aside for the session.
     limit_by_client: the client itself bounded the answer's length. done: the stream said that it was complete. `id` is the picker's own
-    identifier of the request, so nothing that a client sends can make two requests look like one.
+    identifier of the request, so nothing that a client sends can make two requests look like one. error: the code with which the gateway itself
+    refused the request (the waiting room, or Envoy when no pod could be reached), empty when it did not.
     """
 
     id: str
@@ -87,6 +91,7 @@ class Record:
     gaps: tuple[int, ...]
     finish: str
     done: bool
+    error: str = ""
 
     @property
     def redirected(self) -> bool:
@@ -113,6 +118,26 @@ class Record:
             return _record(row, chosen, counted)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a line of this access log: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A request that no picker routed. `namespace` and `deployment` are empty when no model was recognised in it."""
+
+    namespace: str
+    deployment: str
+    code: str
+
+
+def read(line: bytes) -> Record | Refused | None:
+    """What one line says; None when it is neither a routed nor a refused request (health checks, model lists). ValueError when it is not ours."""
+    record = Record.parse(line)
+    if record is not None:
+        return record
+    row = orjson.loads(line)
+    code = _code(row.get("error"))
+    namespace, _, deployment = str((row["jevons"] or {}).get("refused_by") or "").partition("/")
+    return Refused(namespace, deployment, code) if code else None
 
 
 _ABORTS = frozenset({"DC", "DR", "UC", "UR", "UPE", "SI", "UT", "DT", "LR", "DPE", "OM"})
@@ -160,7 +185,13 @@ def _record(row: Mapping[str, Any], chosen: Mapping[str, Any], counted: Mapping[
         gaps=tuple(_count(counted.get(key)) or 0 for key in GAP_KEYS),
         finish=str(counted.get("finish") or ""),
         done=bool(counted.get("done")),
+        error=_code(row.get("error")) or ("" if chosen.get("picked") else _code(counted.get("error"))),
     )
+
+
+def _code(value: object) -> str:
+    """One of our codes, or nothing: an engine may answer with any."""
+    return value if isinstance(value, str) and value in CODES else ""
 
 
 def _number(value: object) -> float | None:

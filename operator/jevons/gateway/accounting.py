@@ -14,7 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
-from jevons.gateway.access_log import Record
+from jevons.gateway.access_log import Record, Refused
 
 TEAMS_MAX = 50
 REMEMBERED = 16_384
@@ -38,6 +38,7 @@ COUNTERS: dict[str, tuple[str, ...]] = {
     "useful": ("class", "variant"),
     "cold_starts": ("variant",),
     "score": ("class", "bin"),
+    "refusals": ("code",),
 }
 HISTOGRAMS: dict[str, tuple[tuple[str, ...], tuple[float, ...]]] = {
     "ttft_seconds": (("class", "variant", "cold"), TTFT_S),
@@ -127,6 +128,8 @@ class Accounting:
             totals.add("score", (*where, record.klass, f"{record.score_bin:02d}"))
         code = record.code or CLIENT_CLOSED
         totals.add("requests", (*served, record.reason, str(code), self._team(record)))
+        if record.error:
+            totals.add("refusals", (*where, record.error))
         tokens_in, tokens_out = self.tokens(record)
         totals.add("input_tokens", served, tokens_in)
         totals.add("output_tokens", served, tokens_out)
@@ -134,6 +137,10 @@ class Accounting:
         self._latency(record, served, tokens_out)
         self._wait(record, where)
         return True
+
+    def refused(self, one: Refused) -> None:
+        """Count a request that no picker routed."""
+        self.totals.add("refusals", (one.namespace, one.deployment, one.code))
 
     def tokens(self, record: Record) -> tuple[float, float]:
         """Input and output tokens of one request: the engine's own count, else an estimate when an answer began, else nothing."""

@@ -12,12 +12,42 @@ from typing import Any
 import orjson
 
 RETRY_AFTER_MAX_S = 120
+ERROR_HEADER = "x-jevons-error"
+"""Response header of whatever the gateway itself refused: the code."""
+
+CODES = frozenset(
+    {
+        "budget_exceeded",
+        "context_length_exceeded",
+        "headers_too_large",
+        "internal_error",
+        "invalid_request",
+        "method_not_allowed",
+        "model_not_found",
+        "no_capacity",
+        "not_supported",
+        "overloaded",
+        "request_timeout",
+        "request_too_large",
+        "session_limit_exceeded",
+        "timeout",
+        "unknown_url",
+        "unsupported_encoding",
+        "upstream_error",
+        "upstream_lost",
+        "wake_timeout",
+    }
+)
+"""Every code that pickers, waiting room and Envoy answer with."""
 
 _TYPES = {401: "authentication_error", 404: "invalid_request_error", 429: "rate_limit_error", 503: "server_error", 504: "server_error"}
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
-    """A request that is not served. `status` is HTTP's; `code` and `message` go to the client; `param` names the field at fault."""
+    """A request that is not served. `status` is HTTP's; `code` and `message` go to the client; `param` names the field at fault.
+
+    `model` is the `namespace/name` of the deployment that refuses, set by whoever knows it; empty when no model was recognised.
+    """
 
     def __init__(self, status: int, code: str, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -25,6 +55,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
         self.code = code
         self.message = message
         self.param = param
+        self.model = ""
         self.retry_after_s = None if retry_after_s is None else max(1, min(RETRY_AFTER_MAX_S, math.ceil(retry_after_s)))
 
     def body(self) -> bytes:
@@ -32,9 +63,9 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
         return error_body(self.status, self.code, self.message, param=self.param)
 
     def headers(self) -> dict[str, str]:
-        """Content type, and Retry-After where waiting helps."""
+        """Content type, the code, and Retry-After where waiting helps."""
         retry = {} if self.retry_after_s is None else {"retry-after": str(self.retry_after_s)}
-        return {"content-type": "application/json", **retry}
+        return {"content-type": "application/json", ERROR_HEADER: self.code, **retry}
 
 
 def error_body(status: int, code: str, message: str, *, param: str | None = None) -> bytes:

@@ -28,6 +28,7 @@ _HELP = {
     "requests": "Finished requests. Code 499: the client left before there was a status.",
     "useful": "Requests completed, not cut short, inside their class's objectives, by a policy whose quality holds.",
     "cold_starts": "Times that requests waited for a variant to start.",
+    "refusals": "Requests that the gateway itself refused, by the error's code; `deployment` is empty when no model was recognised in the request.",
     "score": "Requests by the classifier's score, in 20 bins.",
     "ttft_seconds": "Arrival to first data event of a stream.",
     "itl_seconds": "Mean time per token after the first, per request.",

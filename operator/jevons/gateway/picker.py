@@ -177,16 +177,17 @@ def _check_headers(headers: dict[str, str]) -> None:
 
 
 def _refused(refusal: Refusal) -> bytes:
-    return _immediate(refusal.status, refusal.body(), {**refusal.headers(), "x-jevons-reason": refusal.code}, details=refusal.code)
+    told = {**refusal.headers(), "x-jevons-reason": refusal.code}
+    return _immediate(refusal.status, refusal.body(), told, details=refusal.code, model=refusal.model)
 
 
-def _immediate(status: int, body: bytes, headers: dict[str, str], *, details: str = "answered") -> bytes:
+def _immediate(status: int, body: bytes, headers: dict[str, str], *, details: str = "answered", model: str = "") -> bytes:
     answer = pb.ImmediateResponse(
         headers=pb.HeaderMutation(set_headers=[_option(name, value) for name, value in headers.items()]), body=body, details=f"jevons_{details}"
     )
     answer.status.code = status
     told = struct_pb2.Struct()
-    told.update({"jevons": {"refused": True}})
+    told.update({"jevons": {"refused": True, "refused_by": model}})
     return bytes(pb.ProcessingResponse(immediate_response=answer, dynamic_metadata=told).SerializeToString())
 
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import orjson
 import structlog
 
-from jevons.gateway.access_log import Record
+from jevons.gateway.access_log import Record, Refused, read
 from jevons.gateway.accounting import Accounting
 from jevons.gateway.table import write_atomic
 
@@ -138,12 +138,14 @@ class Tailer:
         lines = self._log.lines()
         for line in lines:
             try:
-                record = Record.parse(line)
+                record = read(line)
             except ValueError as error:
                 self.broken_lines += 1
                 log.warning("access log line not understood", error=str(error)[:200])
                 continue
-            if record is not None:
+            if isinstance(record, Refused):
+                self.accounting.refused(record)
+            elif record is not None:
                 self.each(record, self.accounting.count(record))
         return len(lines)
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
+from jevons.gateway.access_log import read
+
 pytestmark = pytest.mark.envoy
 
 CHAT = "/v1/chat/completions"
@@ -167,6 +169,7 @@ async def test_a_malformed_request_is_answered_in_openai_form(lab, ports, model,
     assert headers["content-type"] == "application/json"
     assert answer["error"]["message"]
     assert headers.get("x-jevons-reason", code) == code
+    assert headers["x-jevons-error"] == code
 
 
 async def test_a_misspelt_model_is_told_close_names(lab, ports, model, http):
@@ -209,6 +212,25 @@ async def test_the_access_log_says_what_was_decided_and_counted(lab, ports, mode
     assert (row["llm"]["prompt_tokens"], row["llm"]["completion_tokens"]) == (7, 5)
     assert "somebody" not in json.dumps(row)
     assert "two and two" not in (lab.dir / "access.log").read_text()
+
+
+async def test_the_access_log_says_who_refused_and_why(lab, ports, model, http):
+    lab.publish(model(large=[ports["one"]]))
+    expected = {}
+    for body, by, code in (
+        (hello("assistant@large", max_tokens=100_000), "team-a/assistant", "context_length_exceeded"),
+        (hello("nobody"), "", "model_not_found"),
+        (b"{", "", "invalid_request"),
+    ):
+        _, headers, _ = await post(http, lab, body)
+        expected[headers["x-request-id"]] = (*by.split("/"), code) if by else ("", "", code)
+    refused = []
+    for _ in range(100):
+        refused = [read(json.dumps(row).encode()) for row in lab.log() if row["id"] in expected]
+        if len(refused) == len(expected):
+            break
+        await asyncio.sleep(0.05)
+    assert {(one.namespace, one.deployment, one.code) for one in refused} == set(expected.values())
 
 
 async def test_killing_a_picker_in_mid_stream_harms_no_stream(lab, ports, model, http):

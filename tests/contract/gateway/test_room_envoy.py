@@ -15,6 +15,7 @@ import aiohttp
 import openai
 import pytest
 
+from jevons.gateway.access_log import read
 from jevons.gateway.tailer import Tailer
 
 pytestmark = pytest.mark.envoy
@@ -229,6 +230,14 @@ async def test_time_running_out_is_504_before_the_status_was_sent_and_an_error_e
     *_, error, done, _ = long[2].split(b"\n\n")
     assert json.loads(error.removeprefix(b"data: "))["error"]["code"] == "wake_timeout"
     assert done == b"data: [DONE]"
+    asked = {short[1]["x-request-id"], long[1]["x-request-id"]}
+    logged = []
+    for _ in range(100):
+        logged = [read(json.dumps(row).encode()) for row in lab.log() if row["id"] in asked]
+        if len(logged) == len(asked):
+            break
+        await asyncio.sleep(0.05)
+    assert [(one.deployment, one.error) for one in logged] == [("assistant", "wake_timeout")] * 2
 
 
 async def test_a_start_that_fails_is_told_to_all_who_wait(lab, waiting, asleep, http):

@@ -1,19 +1,25 @@
 """The metrics page against the contract of docs/designs/0001-the-house.md, and what a record settles."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+import jevons.gateway
 from jevons.gateway.access_log import Record
 from jevons.gateway.accounting import Accounting
+from jevons.gateway.envoy.policy import _OWN_ANSWERS
+from jevons.gateway.errors import CODES
 from jevons.gateway.exposition import GatewayCollector
 from jevons.gateway.inflight import TAILER, Inflight
 from jevons.gateway.sessions import SessionTable
 from jevons.gateway.settling import Settling
 from jevons.gateway.table import Model, Table, Variant
+from jevons.gateway.tailer import Tailer
 
 JEVONS = {
     "id": "r1",
@@ -91,6 +97,36 @@ def test_names_and_labels_are_the_contract_s(page, record):
     assert got["jevons_gateway_ttft_seconds_bucket"][labels(**served, cold="true", le="30.0")] == 0
     assert got["jevons_gateway_itl_seconds_sum"][labels(**served, cold="true")] == pytest.approx(1 / 19)
     assert got["jevons_gateway_table_age_seconds"] == {(): 12.5}
+
+
+@pytest.mark.parametrize(
+    ("jevons", "more", "expected"),
+    [
+        ({"refused": True, "refused_by": "a/m"}, {"code": 429, "error": "budget_exceeded"}, {("a", "m"): "budget_exceeded"}),
+        ({"refused": True, "refused_by": ""}, {"code": 400, "error": "invalid_request"}, {("", ""): "invalid_request"}),
+        (None, {"code": 413, "error": "request_too_large"}, {("", ""): "request_too_large"}),
+        ({**JEVONS, "picked": ""}, {"code": 504, "error": "wake_timeout"}, {("a", "m"): "wake_timeout"}),
+        ({**JEVONS, "picked": ""}, {"llm": {"events": 0, "error": "wake_timeout"}}, {("a", "m"): "wake_timeout"}),
+        (JEVONS, {"llm": {"events": 1, "error": "invalid_request"}}, {}),
+        (JEVONS, {"code": 500, "error": "a-label-of-the-engines-own"}, {}),
+        (JEVONS, {"code": 307, "details": "internal_redirect", "error": "no_capacity"}, {}),
+        (None, {"code": 200}, {}),
+    ],
+    ids=["picker", "no model", "Envoy", "room", "room after its 200", "engine's event", "engine's header", "redirect", "health check"],
+)
+def test_what_the_gateway_refused_is_counted_by_code(page, tmp_path, jevons, more, expected):
+    (tmp_path / "access.log").write_bytes(orjson.dumps({**ROW, "llm": None, "jevons": jevons, **more}) + b"\n")
+    tailer = Tailer(tmp_path / "access.log", tmp_path / "accounting.json", accounting=page.books)
+    tailer.close()
+    counted = {tuple(sorted({"namespace": ns, "deployment": name, "code": code}.items())): 1 for (ns, name), code in expected.items()}
+    assert page().get("jevons_gateway_refusals_total", {}) == counted
+
+
+def test_every_code_that_is_raised_is_counted():
+    folder = Path(jevons.gateway.__file__).parent
+    raised = {code for path in folder.rglob("*.py") for code in re.findall(r'(?:Refusal\(\d+, |error_body\(\d+, |code=)"(\w+)"', path.read_text())}
+    assert len(raised) > 10
+    assert raised | {code for code, _ in _OWN_ANSWERS.values()} <= CODES
 
 
 @pytest.mark.parametrize(

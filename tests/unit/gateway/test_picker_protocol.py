@@ -158,6 +158,17 @@ async def test_a_refusal_is_an_immediate_answer(picker):
     refused = stream.written[-1]
     assert refused.immediate_response.status.code == 400
     assert refused.dynamic_metadata["jevons"]["refused"] is True
+    assert refused.dynamic_metadata["jevons"]["refused_by"] == ""
+
+
+async def test_a_refusal_says_which_model_refused(picker):
+    stream = Stream(headers(), body(BODY.replace(b'"m"', b'"m@small"', 1).replace(b"}]}", b'}], "max_tokens": 100000}')))
+    await picker.process(None, stream)
+    told = stream.written[-1]
+    assert told.dynamic_metadata["jevons"]["refused_by"] == "n/m"
+    assert {one.header.key: one.header.raw_value for one in told.immediate_response.headers.set_headers}[
+        "x-jevons-error"
+    ] == b"context_length_exceeded"
 
 
 async def test_an_unforeseen_fault_is_500_and_says_nothing_of_the_request(picker, monkeypatch, capsys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jevons.gateway.errors import error_body
+from jevons.gateway.errors import ERROR_HEADER, error_body
 
 _TYPE = "type.googleapis.com/"
 _PLENTY = 1_000_000
@@ -87,10 +87,12 @@ def direct_error(status: int, code: str, message: str) -> dict[str, Any]:
     """A route that answers by itself, in OpenAI's form."""
     return {
         "direct_response": {"status": status, "body": {"inline_string": error_body(status, code, message).decode()}},
-        "response_headers_to_add": [
-            {"header": {"key": "content-type", "value": "application/json"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"},
-        ],
+        "response_headers_to_add": [_header("content-type", "application/json"), _header(ERROR_HEADER, code)],
     }
+
+
+def _header(name: str, value: str) -> dict[str, Any]:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
 _OWN_ANSWERS = {
@@ -116,6 +118,7 @@ def local_replies() -> dict[str, Any]:
                     "text_format_source": {"inline_string": error_body(status, code, message).decode().replace("%", "%%")},
                     "content_type": "application/json",
                 },
+                "headers_to_add": [_header(ERROR_HEADER, code)],
             }
             for status, (code, message) in _OWN_ANSWERS.items()
         ]

@@ -77,12 +77,16 @@ local function read_event(event, now, seen)
   if seen.usage and find(event, '"choices"%s*:%s*%[%s*%]') then return true end
   if find(event, '^data:%s*{%s*"error"') then
     seen.finish = "error"
+    seen.error = match(event, '"code"%s*:%s*"([%w_]+)"')
     return false
   end
   local kind = match(event, '^event:%s*([%w_.]+)')
   if kind then -- /v1/responses and /v1/messages name their events; only deltas are tokens
     if kind == "message_stop" or kind == "response.completed" or kind == "response.incomplete" then seen.done = true end
-    if kind == "error" or kind == "response.failed" then seen.finish = "error" end
+    if kind == "error" or kind == "response.failed" then
+      seen.finish = "error"
+      seen.error = match(event, '"code"%s*:%s*"([%w_]+)"')
+    end
     if not find(kind, "delta", 1, true) or kind == "message_delta" then return false end
   end
   seen.events = seen.events + 1
@@ -143,7 +147,7 @@ end
 
 local PUBLISHED = {
   "events", "last_ms", "first_ms", "gap_max_ms", "gap_25", "gap_50", "gap_100", "gap_250", "gap_more",
-  "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "finish", "done", "wait_ms",
+  "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "finish", "done", "wait_ms", "error",
 }
 
 local function publish(metadata, seen, said)

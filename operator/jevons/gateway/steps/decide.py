@@ -87,6 +87,13 @@ class Decider:
     def decide(self, request: Request, arrival: Arrival, now_s: float) -> Decision:
         """Where `request` goes. Raises Refusal. Notes the request's work on its pod and its call in its session."""
         model, explicit = find_model(self.table, request.model)
+        try:
+            return self._decide(model, explicit, request, arrival, now_s)
+        except Refusal as refusal:
+            refusal.model = model.key
+            raise
+
+    def _decide(self, model: Model, explicit: str | None, request: Request, arrival: Arrival, now_s: float) -> Decision:
         refuse_when_blocked(model, now_s)
         raw = raw_tokens(request.text.encode()) + MESSAGE_TOKENS * request.messages + IMAGE_TOKENS * request.images
         yardstick = f"{model.key}@{explicit or model.best}"
