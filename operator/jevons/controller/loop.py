@@ -172,7 +172,8 @@ class Loop:
         """Observe, decide, act."""
         now_s = self._clock.now()
         snapshot, view = self._observe(now_s)
-        decision = decide(snapshot, now_s)
+        # in a thread: whatever a decision takes, the Lease is renewed and gateways are heard meanwhile
+        decision = await asyncio.to_thread(decide, snapshot, now_s)
         self._memory, self._ledger = decision.memory, decision.ledger
         self._metrics.last = LastPass(decision, view)
         outcome = Outcome()
