@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +20,8 @@ from jevons.gateway.access_log import Record, Refused
 
 TEAMS_MAX = 50
 REMEMBERED = 16_384
+FORGOTTEN_AFTER_S = 86_400.0
+"""Series of a deployment that is no more stay for a day: long enough to be scraped, and for one that is made anew."""
 COLD_START_MS = 500.0
 """A shorter wait was a pod that could not be reached, not one that had to start."""
 CLIENT_CLOSED = 499
@@ -74,6 +78,18 @@ class Totals:
         counts[bisect_left(bounds, value)] += times
         self.sums[name][labels] = self.sums[name].get(labels, 0.0) + value * times
 
+    def deployments(self) -> set[Labels]:
+        """Those (namespace, name) that have series."""
+        every: list[Iterable[Labels]] = [*self.counters.values(), *self.buckets.values()]
+        return {labels[:2] for series in every for labels in series}
+
+    def drop(self, deployments: AbstractSet[Labels]) -> None:
+        """Let go of all series of these (namespace, name)."""
+        every: tuple[dict[str, dict[Labels, Any]], ...] = (self.counters, self.buckets, self.sums)
+        for family in every:
+            for name, series in family.items():
+                family[name] = {labels: value for labels, value in series.items() if labels[:2] not in deployments}
+
     def dump(self) -> dict[str, Any]:
         """As JSON-able data."""
         return {
@@ -104,6 +120,8 @@ class Accounting:
 
     totals: Totals = field(default_factory=Totals)
     per_event: dict[str, float] = field(default_factory=dict)
+    gone: dict[Labels, float] = field(default_factory=dict)
+    """Deployments (namespace, name) that have series and exist no more, by when that was first seen [s since the epoch]."""
     _seen: OrderedDict[str, None] = field(default_factory=OrderedDict)
     _teams: dict[Labels, set[str]] = field(default_factory=dict)
     _waits: dict[Labels, list[tuple[float, float]]] = field(default_factory=dict)
@@ -141,6 +159,20 @@ class Accounting:
     def refused(self, one: Refused) -> None:
         """Count a request that no picker routed."""
         self.totals.add("refusals", (one.namespace, one.deployment, one.code))
+
+    def forget(self, existing: AbstractSet[Labels], now_s: float) -> None:
+        """Let go of deployments that are not among `existing` (namespace, name) and have not been for a day. Refusals without a model always stay."""
+        known = self.totals.deployments()
+        self.gone = {where: self.gone.get(where, now_s) for where in known - existing - {("", "")}}
+        old = {where for where, since in self.gone.items() if now_s - since >= FORGOTTEN_AFTER_S}
+        if not old:
+            return
+        self.totals.drop(old)
+        self.gone = {where: since for where, since in self.gone.items() if where not in old}
+        self._teams = {where: teams for where, teams in self._teams.items() if where not in old}
+        self._waits = {labels: spans for labels, spans in self._waits.items() if labels[:2] not in old}
+        gone = {f"{namespace}/{name}" for namespace, name in old}
+        self.per_event = {name: value for name, value in self.per_event.items() if name.partition("@")[0] not in gone}
 
     def tokens(self, record: Record) -> tuple[float, float]:
         """Input and output tokens of one request: the engine's own count, else an estimate when an answer began, else nothing."""
@@ -197,13 +229,15 @@ class Accounting:
     def dump(self) -> dict[str, Any]:
         """Everything that must not be forgotten, as JSON-able data."""
         waits = [[*labels, spans] for labels, spans in self._waits.items()]
-        return {"totals": self.totals.dump(), "per_event": self.per_event, "waits": waits}
+        gone = [[*where, since] for where, since in self.gone.items()]
+        return {"totals": self.totals.dump(), "per_event": self.per_event, "waits": waits, "gone": gone}
 
     @classmethod
     def load(cls, data: dict[str, Any]) -> Accounting:
         """From `dump`'s data. KeyError, TypeError or ValueError when it is not that."""
         per_event = {str(name): float(value) for name, value in data["per_event"].items()}
         accounting = cls(totals=Totals.load(data["totals"]), per_event=per_event)
+        accounting.gone = {(namespace, name): float(since) for namespace, name, since in data.get("gone", [])}
         accounting._waits = {tuple(labels): [(begin, end) for begin, end in spans] for *labels, spans in data["waits"]}
         return accounting
 

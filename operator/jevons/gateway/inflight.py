@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,8 @@ OUTLIER_S = 3.0
 
 _WORK = ROWS * EPOCHS * SLOTS
 _STAMPS = ROWS * EPOCHS
-_TOTAL = (_WORK + _STAMPS + SLOTS) * 8
+_BORN = _WORK + _STAMPS + SLOTS
+_TOTAL = (_BORN + 1) * 8
 
 
 class Inflight:
@@ -49,7 +51,7 @@ class Inflight:
         cells: NDArray[np.float64] = np.frombuffer(self._map, dtype=np.float64)
         self._work = cells[:_WORK].reshape(ROWS, EPOCHS, SLOTS)
         self._stamps = cells[_WORK : _WORK + _STAMPS].reshape(ROWS, EPOCHS)
-        self._failed_at = cells[_WORK + _STAMPS :]
+        self._failed_at = cells[_WORK + _STAMPS : _BORN]
         self._row = row
 
     def add(self, address: str, tokens: float, arrived_s: float) -> None:
@@ -64,7 +66,9 @@ class Inflight:
         self._work[self._row, index, slot_of(address)] += tokens
 
     def done(self, address: str, tokens: float, arrived_s: float) -> None:
-        """The other half of `add`: the request that put `tokens` on `address` has ended."""
+        """The other half of `add`: the request that put `tokens` on `address` has ended. One from before the file began put nothing there."""
+        if arrived_s < self._cells[_BORN]:
+            return
         self.add(address, -tokens, arrived_s)
 
     def outstanding(self, addresses: Sequence[str], now_s: float) -> list[float]:
@@ -83,9 +87,13 @@ class Inflight:
         return [bool(now_s - self._failed_at[slot_of(address)] < OUTLIER_S) for address in addresses]
 
 
-def reset(path: Path) -> None:
-    """Forget everything: Envoy has restarted, so no request is in flight. Only while no other process has the file open."""
+def reset(path: Path, now_s: float) -> None:
+    """Forget everything: the gateway starts, and what is in flight was booked by others. Only while no other process has the file open."""
     path.unlink(missing_ok=True)
+    with path.open("xb") as fresh:
+        path.chmod(0o600)
+        fresh.seek(_BORN * 8)
+        fresh.write(struct.pack("<d", now_s))
 
 
 def slot_of(address: str) -> int:

@@ -107,7 +107,7 @@ class Supervisor:
         secret = state / "secret"
         if not secret.exists():
             write_atomic(secret, secrets.token_bytes(32))  # mode 0600; never half of it: an empty key would seal nothing
-        inflight.reset(state / "inflight.bin")
+        inflight.reset(state / "inflight.bin", time.time())
         for path in self.settings.pickers:
             path.unlink(missing_ok=True)
         write_bootstrap(self.settings, state / "envoy.json")

@@ -2,7 +2,8 @@
 
 The log is a file that Envoy appends to and we rotate: rename, then Envoy's `/reopen_logs`; what Envoy had written goes on being read from the
 renamed file until it is empty and the new one is there. A line is taken when its end has been written. The checkpoint (totals and place,
-replaced as a whole) is the only thing that makes a line count: killed at any moment, the next process starts from it and reads the rest again.
+replaced as a whole) is the only thing that makes a line count: killed at any moment, the next process starts from it and reads the rest again. What
+lines settle elsewhere is done once all the same (`settled.py`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import structlog
 
 from jevons.gateway.access_log import Record, Refused, read
 from jevons.gateway.accounting import Accounting
+from jevons.gateway.settled import Settled
 from jevons.gateway.table import write_atomic
 
 READ_BYTES = 262_144
@@ -38,6 +40,8 @@ class LogFile:
     path: Path
     inode: int = 0
     offset: int = 0
+    taken_from: int = 0
+    """Where the lines that were returned last begin."""
     _file: BinaryIO | None = None
 
     @property
@@ -72,8 +76,9 @@ class LogFile:
         end = data.rfind(b"\n") + 1
         if end == 0 and len(data) >= LINE_MAX:  # no line of ours is so long: skip it
             self.offset += len(data)
+        self.taken_from = self.offset
         self.offset += end
-        return data[:end].splitlines()
+        return data[: end - 1].split(b"\n") if end else []
 
     def _open(self) -> bool:
         """Open the file of `inode`, wherever it is now, or the current one from its beginning."""
@@ -108,12 +113,13 @@ class LogFile:
 class Tailer:
     """The log of one gateway pod, counted. After a restart it has caught up when it is made, so counters never seem to fall.
 
-    `each` also sees every record, redirects included; it must not raise.
+    `each` also sees every record, redirects included, and with `settled` none that a process before this one has shown it; it must not raise.
     """
 
     path: Path
     checkpoint: Path
     each: Callable[[Record, bool], None] = lambda _record, _counted: None
+    settled: Settled | None = None
     reopen: Callable[[], Awaitable[None]] | None = None
     rotate_bytes: int = ROTATE_BYTES
     accounting: Accounting = field(default_factory=Accounting)
@@ -130,13 +136,17 @@ class Tailer:
             pass
         except (OSError, ValueError, TypeError, KeyError) as error:
             log.warning("accounting checkpoint not readable; counting starts anew at the beginning of the log", error=repr(error))
+        if self.settled is not None:
+            self.settled.start([self._log.rotated, self.path])
         while self.step():  # before anybody scrapes: counters may not be seen to fall
             continue
 
     def step(self) -> int:
         """Count the next lines; how many there were."""
         lines = self._log.lines()
+        end = self._log.taken_from
         for line in lines:
+            end += len(line) + 1
             try:
                 record = read(line)
             except ValueError as error:
@@ -146,8 +156,15 @@ class Tailer:
             if isinstance(record, Refused):
                 self.accounting.refused(record)
             elif record is not None:
-                self.each(record, self.accounting.count(record))
+                self._settle(record, self.accounting.count(record), end)
         return len(lines)
+
+    def _settle(self, record: Record, counted: bool, end: int) -> None:
+        if self.settled is None:
+            self.each(record, counted)
+        elif not self.settled.covers(self._log.inode, end):
+            self.each(record, counted)
+            self.settled.reach(self._log.inode, end)
 
     def save(self) -> None:
         """Make what was counted last: totals and place, at once."""

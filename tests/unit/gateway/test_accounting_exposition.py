@@ -10,8 +10,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import jevons.gateway
-from jevons.gateway.access_log import Record
+from jevons.gateway.access_log import Record, Refused
 from jevons.gateway.accounting import Accounting
+from jevons.gateway.books import Books
 from jevons.gateway.envoy.policy import _OWN_ANSWERS
 from jevons.gateway.errors import CODES
 from jevons.gateway.exposition import GatewayCollector
@@ -171,3 +172,53 @@ def test_a_stream_that_the_room_relayed_is_a_call_of_its_conversation(settling, 
 def test_a_start_that_failed_is_no_call(settling, record):
     settling(replace(record, picked="", work=0.0, reserved_usd=0.0, events=0, prompt_tokens=None, completion_tokens=None, code=503), True)
     assert settling.sessions.read(77, 1_037.0, 3600.0).calls == 0
+
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def books(tmp_path, record):
+    shown = {"table": Table({"a/m": Model("a", "m", "m", ())}, built_at=1_000.0)}
+    made = Books(tmp_path, lambda: shown["table"])
+    made.shown = shown
+    made.tailer.accounting.count(record)
+    made.tailer.accounting.refused(Refused("", "", "invalid_request"))
+    yield made
+    made.tailer.close()
+
+
+def names(books):
+    return {one.name for one in books.registry.collect() for sample in one.samples if sample.labels.get("deployment") == "m"}
+
+
+def test_series_of_a_deleted_deployment_end_a_day_later_also_over_a_restart(books):
+    before = names(books)
+    books.forget(1_000.0)
+    assert before == names(books) != set()
+    books.shown["table"] = Table(built_at=2_000.0)
+    books.forget(2_000.0)
+    books.tailer.accounting = Accounting.load(books.tailer.accounting.dump())
+    books.shown["table"] = Table(built_at=2_000.0 + DAY)
+    books.forget(2_000.0 + DAY - 1)
+    assert names(books) == before
+    books.forget(2_000.0 + DAY)
+    assert names(books) == set()
+    left = books.tailer.accounting
+    assert (left.gone, left.per_event) == ({}, {})
+    assert left.totals.counters["refusals"] == {("", "", "invalid_request"): 1}
+
+
+def test_a_deployment_that_comes_back_begins_its_day_anew(books):
+    there = books.shown["table"]
+    for at, table in ((2_000.0, Table()), (3_000.0, there), (2_000.0 + DAY, Table())):
+        books.shown["table"] = replace(table, built_at=at)
+        books.forget(at)
+    assert names(books)
+
+
+def test_a_table_that_nobody_confirms_lets_nothing_go(books):
+    books.shown["table"] = Table(built_at=2_000.0)
+    books.forget(2_000.0)
+    books.forget(2_000.0 + 2 * DAY)
+    assert names(books)

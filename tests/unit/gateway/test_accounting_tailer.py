@@ -5,6 +5,7 @@ import random
 import orjson
 import pytest
 
+from jevons.gateway.settled import Settled
 from jevons.gateway.tailer import Tailer
 
 KEY = ("a", "m", "chat", "small")
@@ -181,3 +182,64 @@ async def test_a_log_is_rotated_when_large_and_envoy_is_told_again_when_it_did_n
     assert requests(tailer) == 2
     assert log.with_name("access.log.1").exists()
     tailer.close()
+
+
+def settling(log, checkpoint, seen):
+    return Tailer(log, checkpoint, each=lambda record, _counted: seen.append(record.id), settled=Settled(log.with_name("settled.bin")))
+
+
+def test_a_killed_process_counts_again_what_it_had_not_kept_and_settles_nothing_twice(files):
+    log, checkpoint = files
+    seen = []
+    log.write_bytes(line(1))
+    killed = settling(log, checkpoint, seen)
+    killed.save()
+    with log.open("ab") as out:
+        out.write(line(2) + line(3))
+    drain(killed)
+    killed.close()
+    with log.open("ab") as out:
+        out.write(line(4))
+    restarted = settling(log, checkpoint, seen)
+    assert seen == ["r1", "r2", "r3", "r4"]
+    assert requests(restarted) == 4
+    restarted.close()
+
+
+def test_a_process_killed_after_a_rotation_settles_nothing_of_either_file_twice(files):
+    log, checkpoint = files
+    seen = []
+    log.write_bytes(line(1))
+    killed = settling(log, checkpoint, seen)
+    killed.save()
+    with log.open("ab") as out:
+        out.write(line(2))
+    log.rename(log.with_name("access.log.1"))
+    log.write_bytes(line(3))
+    drain(killed)
+    killed.close()
+    with log.open("ab") as out:
+        out.write(line(4))
+    restarted = settling(log, checkpoint, seen)
+    drain(restarted)
+    assert seen == ["r1", "r2", "r3", "r4"]
+    assert requests(restarted) == 4
+    restarted.close()
+
+
+@pytest.mark.parametrize("lost", ["both", "checkpoint", "log"])
+def test_a_place_that_fits_no_log_hides_no_line(files, lost):
+    log, checkpoint = files
+    seen = []
+    log.write_bytes(line(1))
+    killed = settling(log, checkpoint, seen)
+    killed.save()
+    killed.close()
+    if lost != "log":
+        checkpoint.unlink()
+    if lost != "checkpoint":
+        other = log.with_name("other")
+        other.write_bytes(line(2))
+        other.rename(log)
+    settling(log, checkpoint, seen).close()
+    assert seen == ["r1"] if lost == "checkpoint" else ["r1", "r2"]

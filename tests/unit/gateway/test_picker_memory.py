@@ -2,7 +2,7 @@
 
 import pytest
 
-from jevons.gateway.inflight import EPOCH_S, EPOCHS, ROOM, TAILER, Inflight
+from jevons.gateway.inflight import EPOCH_S, EPOCHS, ROOM, TAILER, Inflight, reset
 from jevons.gateway.sessions import SessionTable, session_hash
 from jevons.gateway.tokens import SLACK, TokenEstimator, raw_tokens
 
@@ -33,6 +33,17 @@ def test_giving_back_more_than_was_booked_is_not_negative_load(tmp_path):
     tailer = Inflight(tmp_path / "f", TAILER)
     tailer.done(POD, 100, NOW)
     assert tailer.outstanding([POD], NOW) == [0.0]
+
+
+def test_a_request_from_before_a_new_beginning_gives_nothing_back(tmp_path):
+    reset(tmp_path / "f", NOW)
+    picker, tailer = Inflight(tmp_path / "f", 0), Inflight(tmp_path / "f", TAILER)
+    picker.add(POD, 100, NOW + 1)
+    tailer.done(POD, 70, NOW - 1)
+    assert picker.outstanding([POD], NOW + 2) == [100.0]
+    tailer.done(POD, 100, NOW + 1)
+    assert picker.outstanding([POD], NOW + 2) == [0.0]
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_pod_that_failed_is_an_outlier_for_a_moment(tmp_path):
