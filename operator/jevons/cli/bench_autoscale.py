@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 USD_PER_GPU_H = {"h100_sxm": 6.88, "a100_sxm": 3.673, "l40s": 1.861, "l4": 0.8048}
 """On demand, by the year 2026; GPUs without a list price of the same kind are left out."""
 EXTRA = ("numba", "matplotlib")
+LEGEND = (
+    "$ = USD per 1,000 offered requests at that attainment, - = unreached; ours/it below 1: jevons is cheaper, [95 % interval]; "
+    "plain: worst 10-minute windows do not bind"
+)
 TIERS = ("default", "other-traces", "this-trace")
 
 
@@ -67,6 +71,8 @@ def autoscale(  # noqa: PLR0917  # options of a command
     from jevons.simulator.protocol.study import Study
 
     console = Console()
+    if not console.is_terminal:
+        console.width = 150
     with _progress(console) as progress, local(jobs or len(os.sched_getaffinity(0))) as pool:
         wanted = [*names, *(others if "other-traces" in {one.value for one in tiers} else [])]
         work = [(data, name, tuple(machines), size, objectives, slowdown) for name in wanted for size in fleets]
@@ -194,17 +200,19 @@ def _progress(console: Any) -> Iterator[Progress]:
 
 def show(console: Any, found: Found, made: Sequence[Any]) -> None:
     """A table per cell."""
+    from rich.box import SIMPLE
     from rich.table import Table
 
     from jevons.simulator.protocol.tables import headings, lines, title
 
     for cell in dict.fromkeys(entry.cell for entry in found.entries):
-        table = Table(title=title(cell), title_justify="left")
+        console.print(title(cell), markup=False)
+        table = Table(box=SIMPLE, caption=LEGEND, caption_justify="left")
         for at, heading in enumerate(headings()):
-            table.add_column(heading, justify="left" if at < 2 else "right")
+            table.add_column(heading, justify="left" if at < 2 else "right", no_wrap=True)
         for line in lines(cell, found, made):
             table.add_row(*line)
-        console.print(table, markup=False)
+        console.print(table)
 
 
 def draw(found: Found, folder: Path) -> list[Path]:

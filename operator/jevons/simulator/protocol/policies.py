@@ -53,7 +53,7 @@ def front(policy: str, base: Any = None, *, needed: int = 8, every: int = 1) -> 
     needed: about how many replicas the trace needs; the sizes of a static fleet are spread around it.
     """
     if policy == JEVONS:
-        return tuple(Ours(percentile) for percentile in PERCENTILES[::every])
+        return tuple(Ours(percentile) for percentile in PERCENTILES[(len(PERCENTILES) - 1) % every :: every])
     if policy == "static":
         sizes = sorted({max(1, round(needed * factor)) for factor in STATIC[::every]})
         return tuple(dataclasses.replace(PEERS[policy].defaults, replicas=size) for size in sizes)
@@ -90,8 +90,8 @@ def described(policy: str, setting: Any) -> str:
     """What differs from the defaults, in words. Example: `target=8 minimum=2`."""
     if not dataclasses.is_dataclass(setting):
         return str(setting)
-    base = PEERS[policy].defaults if policy in PEERS else Ours(-1.0)
-    changed = [field.name for field in dataclasses.fields(setting) if getattr(setting, field.name) != getattr(base, field.name)]
+    base = PEERS[policy].defaults if policy in PEERS else Ours(-1.0) if policy == JEVONS else None
+    changed = [field.name for field in dataclasses.fields(setting) if base is None or getattr(setting, field.name) != getattr(base, field.name)]
     return " ".join(f"{name}={_short(getattr(setting, name))}" for name in changed) or "defaults"
 
 

@@ -5,7 +5,8 @@ Two kinds of rows, told apart by `attainment_target`:
 * 0.90, 0.95, 0.99: the cost at that attainment by interpolation over all seeds; `ci_low` and `ci_high` are the 95 % interval of `usd_per_1k_offered`.
   A target that is not reached has null there and `"setting": "unreached"`.
 
-Ratios are ours over theirs, below 1 we are cheaper; null stands for what JSON has no number for, `unreached` says by whom.
+A row has the columns that the benchmark's design names and no others; `details` has, row by row, what else there is to know of it. Ratios are ours
+over theirs, below 1 we are cheaper; null stands for what JSON has no number for, `unreached` says by whom.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ from jevons.simulator.protocol.splits import Split
 from jevons.simulator.protocol.study import Entry, Floor, Found
 
 BOUNDS = ("lp", "c-lo")
+COLUMNS = (
+    *("trace", "fleet", "startup_s", "policy", "peer_tier", "setting", "split", "seed", "attainment_target", "attainment", "offered", "shed", "usd"),
+    *("usd_per_1k_offered", "usd_per_slo_answer", "usd_per_correct_slo_answer", "gpu_hours", "starting_gpu_hours", "ttft_p50_s", "ttft_p95_s"),
+    *("ttft_p99_s", "scale_events", "quality", "ci_low", "ci_high"),
+)
+DETAILS = ("worst_window_attainment", "worst_class_attainment", "strict_attainment", "largest_gap_p99_s", "mean_replicas")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ def ratios(found: Found) -> list[Ratio]:
 
 
 def rows(found: Found) -> list[dict[str, Any]]:
-    """All rows."""
+    """All rows, each with `COLUMNS` and `DETAILS`."""
     made: list[dict[str, Any]] = []
     for entry in found.entries:
         for setting, seeds in zip(entry.settings, entry.runs, strict=True):
@@ -123,7 +130,7 @@ def _bound(floor: Floor, name: str, at: int) -> dict[str, Any]:
     """A lower bound's cost over all seeds."""
     of = [getattr(bounds, name.replace("-", "_"))[at] for bounds in floor.bounds]
     offered, usd = sum(one.offered for one in of), sum(one.usd for one in of)
-    row = dict.fromkeys(_columns()) | _base(floor.cell, name, None)
+    row = dict.fromkeys((*COLUMNS, *DETAILS)) | _base(floor.cell, name, None)
     gaps = [one.duality_gap for one in of if math.isfinite(one.duality_gap)]
     return row | {
         "setting": f"duality gap {max(gaps):.1%}" if gaps else "proven",
@@ -151,23 +158,16 @@ def _base(cell: Cell, policy: str, tier: Tier | None) -> dict[str, Any]:
     }
 
 
-def _columns() -> list[str]:
-    """The names that every row has."""
-    return [
-        *("setting", "attainment", "offered", "shed", "usd", "usd_per_1k_offered", "usd_per_slo_answer", "usd_per_correct_slo_answer", "gpu_hours"),
-        *("starting_gpu_hours", "scale_events", "worst_window_attainment", "worst_class_attainment", "strict_attainment", "largest_gap_p99_s"),
-        *("mean_replicas", "ttft_p50_s", "ttft_p95_s", "ttft_p99_s"),
-    ]
-
-
 def document(found: Found, made: Iterable[Ratio], notes: dict[str, Any]) -> dict[str, Any]:
     """Everything, ready for JSON."""
     cells = list(dict.fromkeys(entry.cell for entry in found.entries))
+    every = rows(found)
     return {
         "benchmark": "autoscale",
         **notes,
         "cells": [_cell(cell) for cell in cells],
-        "rows": rows(found),
+        "rows": [{name: row[name] for name in COLUMNS} for row in every],
+        "details": [{name: row[name] for name in DETAILS} for row in every],
         "ratios": [
             {
                 **{

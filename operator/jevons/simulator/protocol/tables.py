@@ -13,7 +13,7 @@ from jevons.simulator.protocol.reference import Bound
 from jevons.simulator.protocol.report import Ratio, tier_name
 from jevons.simulator.protocol.study import Found
 
-UNREACHED = "unreached"
+UNREACHED = "-"
 
 
 def title(cell: Cell) -> str:
@@ -27,7 +27,7 @@ def title(cell: Cell) -> str:
 
 def headings() -> list[str]:
     """Of the columns."""
-    return ["policy", "tier", *(f"$/1k at {target:.0%}" for target in TARGETS), *(f"jevons/it at {target:.0%}" for target in TARGETS), "plain at 95%"]
+    return ["policy", "tier", *(f"$ {target:.0%}" for target in TARGETS), *(f"ours/it {target:.0%}" for target in TARGETS), "plain 95%"]
 
 
 def lines(cell: Cell, found: Found, made: Sequence[Ratio]) -> Iterator[list[str]]:
@@ -65,17 +65,17 @@ def _cost(bounds: Sequence[Bound]) -> float:
 
 
 def dollars(cost: Interval) -> str:
-    """A cost; `unreached` where there is none."""
+    """A cost; a dash where the target is unreached."""
     return UNREACHED if math.isnan(cost.value) else f"{cost.value:.3g}"
 
 
 def times(ratio: Interval) -> str:
     """A ratio with its interval; infinity and zero in words."""
     if math.isnan(ratio.value):
-        return f"both {UNREACHED}"
+        return "neither"
     if ratio.value == 0:
-        return "only jevons reaches"
+        return "only ours"
     if math.isinf(ratio.value):
-        return "only it reaches"
+        return "only it"
     high = "inf" if math.isinf(ratio.high) else f"{ratio.high:.2f}"
-    return f"{ratio.value:.2f} [{ratio.low:.2f}, {high}]"
+    return f"{ratio.value:.2f} [{ratio.low:.2f} {high}]"
