@@ -1,0 +1,198 @@
+"""`jevons bench zoo`: idle and starting GPU-hours of a zoo of models at equal cold starts, against everybody who scales to zero (benchmark B2)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from jevons.simulator.protocol.zoo_study import MemberJob, Ratio, Runs
+
+QUICK_MEMBERS, QUICK_PAIRS, PAIRS = 40, 10, 40
+CHAIN_STARTUP_S = 120.0
+
+
+def zoo(  # noqa: PLR0917  # options of a command
+    data: Annotated[Path, typer.Option(help="folder with a table model_id,minute,count and a log of LLM requests", exists=True, file_okay=False)],
+    json_file: Annotated[Path, typer.Option("--json", help="rows, ratios and assumptions go here")],
+    startup: Annotated[
+        list[float] | None, typer.Option(help="seconds a replica takes to start (may be repeated) [default: 30 120 300]", min=1)
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="placements of the calls in their minutes [default: 3, quick 1]", min=1)] = None,
+    policy: Annotated[list[str] | None, typer.Option(help="only this policy beside keda and always-on (may be repeated) [default: all]")] = None,
+    members: Annotated[int | None, typer.Option(help="so many members, evenly spread over the zoo [default: all, quick 40]", min=1)] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="40 members, one seed, every second setting")] = False,
+    chains: Annotated[bool, typer.Option(help="agent chains as a second input")] = True,
+    jobs: Annotated[int | None, typer.Option(help="processes [default: one per core]", min=1)] = None,
+) -> None:
+    """Compare Jevons' sleep with KEDA, Knative, KubeAI, the hybrid histogram and no sleep at all, at equal cold starts."""
+    from jevons.cli.bench_autoscale import need_extra
+
+    need_extra()
+    from rich.console import Console
+
+    from jevons.simulator.protocol import zoo_policies, zoo_study
+    from jevons.simulator.protocol.pool import local
+
+    console, began = Console(), time.monotonic()
+    known = [name for name in zoo_policies.KNOBS if name != "co-wake"]
+    unknown = sorted(set(policy or []) - set(known))
+    if unknown:
+        raise typer.BadParameter(f"--policy {unknown[0]}: known are {', '.join(known)}")
+    names = [name for name in known if not policy or name in policy or name in {"keda", "always-on"}]
+    knobs = zoo_policies.QUICK if quick else zoo_policies.KNOBS
+    settings = tuple((name, knob) for name in names for knob in sorted({*knobs[name], zoo_policies.DEFAULTS[name]}))
+    startups = tuple(startup or (30.0, 120.0, 300.0))
+    try:
+        everybody = zoo_study.member_count(data)
+    except ValueError as error:
+        raise typer.BadParameter(f"--data {data}: {error}") from error
+    count = min(everybody, members or (QUICK_MEMBERS if quick else everybody))
+    chosen = sorted({round(place * everybody / count) for place in range(count)})
+    numbers = range(seeds or (1 if quick else 3))
+    work = [zoo_study.MemberJob(data, member, seed, startups, settings) for member in chosen for seed in numbers]
+    told = [name for name in ("jevons", "keda", "hybrid", "co-wake") if name in names or name == "co-wake"]
+    pairs = range((QUICK_PAIRS if quick else PAIRS) if chains else 0)
+    chained = tuple((name, zoo_policies.DEFAULTS[name]) for name in told)
+    work += [zoo_study.MemberJob(data, pair, seed, (CHAIN_STARTUP_S,), chained, chained=True) for pair in pairs for seed in numbers]
+    with local(jobs or len(os.sched_getaffinity(0))) as pool:
+        results = pool(zoo_study.work, work, _counter(console, len(work)))
+    split = len(chosen) * len(numbers)
+    runs = zoo_study.gathered(work[:split], results[:split])
+    rows = [zoo_study.row(runs, "zoo200", startup_s, setting) for startup_s in startups for setting in settings]
+    found = [zoo_study.ratios(runs, startup_s, name, measure) for startup_s in startups for name in names for measure in zoo_study.MEASURES]
+    document: dict[str, Any] = {
+        "benchmark": "B2",
+        "assumptions": ASSUMPTIONS,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "rows": rows,
+        "ratios": [_ratio_row(one) for one in found],
+        "perfect_prewarm": [
+            {"startup_s": startup_s, "measure": measure, "ratio": zoo_study.perfect(runs, startup_s, measure)}
+            for startup_s in startups
+            for measure in zoo_study.MEASURES
+        ],
+    }
+    _print(console, runs, found, rows, document["perfect_prewarm"])
+    if pairs:
+        document["chains"] = _chains(console, work[split:], results[split:])
+    document["seconds"] = round(time.monotonic() - began, 1)
+    json_file.write_text(json.dumps(document, indent=1, allow_nan=False, default=str))
+    console.print(f"written to {json_file} after {document['seconds']:.0f} s")
+
+
+ASSUMPTIONS = (
+    "each call at a random instant of its minute; tokens of a random request of the folder's largest log; at most 20 calls a minute and member",
+    "one replica of Llama-3.1-8B on one A100 per member at 3.67 USD/h, startup lognormal with sigma 0.1; asleep at the start",
+    "every request is held until a replica is ready, whoever competes; a cold start is a start that at least one request waited for",
+    "idle: stretches of more than 60 s without a request in the system (`idle_gpu_hours` is all of it); Knative at 5 s ticks",
+)
+
+
+def _counter(console: Any, total: int) -> Any:
+    """Says every tenth of the jobs."""
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done * 10 // total != (done - 1) * 10 // total:
+            console.print(f"{done} of {total} member-days", style="dim")
+
+    return count
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def _ratio_row(one: Ratio) -> dict[str, Any]:
+    """NaN and infinity are None: unreached."""
+    return {
+        "startup_s": one.startup_s,
+        "policy": one.policy,
+        "measure": one.measure,
+        "gpu_hours": _finite(one.hours),
+        "ratio": _finite(one.over.value),
+        "ci_low": _finite(one.over.low),
+        "ci_high": _finite(one.over.high),
+        "target": one.target,
+        "met": one.met,
+    }
+
+
+def _print(console: Any, runs: Runs, found: list[Ratio], rows: list[dict[str, Any]], known: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    points = Table(title=f"Zoo: {runs.members} members, {runs.seeds} seeds, one day")
+    for name in (
+        "startup s",
+        "policy",
+        "knob",
+        "cold starts",
+        "starts",
+        "cold %",
+        "idle h",
+        "of it > 1 min",
+        "starting h",
+        "USD",
+        "wait p50",
+        "wait p95",
+    ):
+        points.add_column(name, justify="right")
+    for one in rows:
+        points.add_row(
+            f"{one['startup_s']:g}", one["policy"], "auto" if one["policy"] == "jevons" and not one["setting"] else f"{one['setting']:g}",
+            f"{one['cold_starts']:.0f}", f"{one['starts']:.0f}", f"{100 * one['cold_share']:.2f}", f"{one['idle_gpu_hours']:.0f}",
+            f"{one['idle_stretch_gpu_hours']:.0f}", f"{one['starting_gpu_hours']:.0f}", f"{one['usd']:.0f}",
+            f"{one['wait_p50_s']:.0f}", f"{one['wait_p95_s']:.0f}",
+        )  # fmt: skip
+    console.print(points)
+    table = Table(title="Idle and starting GPU-hours over KEDA's (300 s) at its cold starts; 95 % intervals over members and seeds")
+    for name in ("startup s", "policy", "stretches > 1 min", "target", "all idleness"):
+        table.add_column(name, justify="right")
+    for one in found:
+        if one.measure == "stretches":
+            other = next(ratio for ratio in found if (ratio.startup_s, ratio.policy, ratio.measure) == (one.startup_s, one.policy, "all"))
+            verdict = "" if one.target is None else f"<= {one.target:.2f} {'met' if one.met else 'MISSED'}"
+            table.add_row(f"{one.startup_s:g}", one.policy, _said(one), verdict, _said(other))
+    for startup_s in dict.fromkeys(one["startup_s"] for one in known):
+        values = [f"{one['ratio']:.2f}" for one in known if one["startup_s"] == startup_s]
+        table.add_row(f"{startup_s:g}", "perfect pre-warm", values[0], "", values[1])
+    console.print(table)
+
+
+def _said(one: Ratio) -> str:
+    if not math.isfinite(one.over.value):
+        return "unreached"
+    return f"{one.over.value:.2f} ({one.over.low:.2f} .. {'unreached' if not math.isfinite(one.over.high) else format(one.over.high, '.2f')})"
+
+
+def _chains(console: Any, work: list[MemberJob], results: list[Any]) -> list[dict[str, Any]]:
+    """The second table: B of each pair, which A's calls foretell."""
+    from rich.table import Table
+
+    from jevons.simulator.protocol import zoo_study
+
+    runs = zoo_study.gathered(work, results)
+    rows = [zoo_study.row(runs, "agent-chains", CHAIN_STARTUP_S, setting) for setting in work[0].settings]
+    table = Table(
+        title=f"B of {runs.members} agent chains, startup {CHAIN_STARTUP_S:g} s. Jevons has no co-wake yet; `co-wake` is a yardstick that hears A"
+    )
+    for name in ("policy", "knob", "requests", "cold starts", "cold %", "idle + starting h", "wait p50", "wait p95"):
+        table.add_column(name, justify="right")
+    for one in rows:
+        hours = float(one["idle_stretch_gpu_hours"]) + float(one["starting_gpu_hours"])
+        table.add_row(
+            str(one["policy"]), f"{one['setting']:g}", f"{one['requests']:.0f}", f"{one['cold_starts']:.0f}", f"{100 * float(one['cold_share']):.1f}",
+            f"{hours:.1f}", f"{one['wait_p50_s']:.0f}", f"{one['wait_p95_s']:.0f}",
+        )  # fmt: skip
+    console.print(table)
+    return rows

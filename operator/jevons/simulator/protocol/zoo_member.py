@@ -1,0 +1,217 @@
+"""One member of a zoo: a model with at most one replica, asleep most of the time, and what its sleep cost.
+
+The same cluster, the same engine and the same competitors as in `world.py`; what differs is the loop. A day of a zoo is 200 members times thousands
+of ticks at which nothing can change, so ticks are left out where the competitor provably answers as before:
+
+* asleep, with nothing held, longer than the competitor remembers, and farther than that before the next arrival: all its windows hold the same zeros;
+* Jevons with a loaded replica: no pass can let go within `SHORTEST_S` of an arrival, nor, once its work is done, before the time that its history
+  says; nothing but an arrival changes that. Passes stay dense enough that no gap between arrivals looks longer than it was.
+
+`run(..., every_tick=True)` leaves out nothing; tests hold the two to the same figures.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from jevons.core.idle import SHORTEST_S
+from jevons.simulator.cluster import STARTING, Cluster, Pod
+from jevons.simulator.fleet import Fleet
+from jevons.simulator.policies.policy import Reading, Sample, View
+from jevons.simulator.protocol.zoo_figures import DAY_S, MemberRun, figures
+from jevons.simulator.scenario import Controller, Ints, Requests, Scenario
+from jevons.simulator.world import Insider
+
+DENSE_S = 45.0
+"""Jevons' passes are at most this far apart while requests arrive: gaps of a minute must not appear where there were none."""
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """A competitor that says how long its last decision holds."""
+
+    def rests_until(self, now: float) -> float:
+        """Until when a loaded replica stays whatever is looked at, unless a request arrives; not above `now`: not known."""
+
+
+@runtime_checkable
+class Waking(Protocol):
+    """A competitor that starts replicas without a call. `wakes_s`: when next; infinite for never."""
+
+    @property
+    def wakes_s(self) -> float:
+        """See above."""
+
+
+def run(scenario: Scenario, controller: Controller, *, remembers_s: float, end_s: float = DAY_S, every_tick: bool = False) -> MemberRun:
+    """Run a competitor on one member until `end_s`; money stops there, and requests still waiting are answered.
+
+    remembers_s: the longest window of the competitor. Raises ValueError for a scenario with more than one variant, or no requests.
+    """
+    if len(scenario.variants) != 1 or not len(scenario.requests):
+        raise ValueError(f"{scenario.name}: a member has one variant and at least one request")
+    return _Member(scenario, controller, remembers_s, end_s, every_tick=every_tick).run()
+
+
+class _Member:
+    """One run. It is the `Inside` of an Insider."""
+
+    def __init__(self, scenario: Scenario, controller: Controller, remembers_s: float, end_s: float, *, every_tick: bool) -> None:
+        self.scenario, self._controller, self._remembers_s, self._end_s = scenario, controller, remembers_s, end_s
+        self._every_tick = every_tick
+        self._insider = controller if isinstance(controller, Insider) else None
+        self._resting = controller if isinstance(controller, Resting) and not every_tick else None
+        variant = scenario.variants[0]
+        self._name = variant.name
+        self._fleet = Fleet([variant.physics], scenario.requests, seed=scenario.seed, max_replicas=8, max_wait_s=scenario.max_wait_s)
+        self.route: Ints = self._fleet.route
+        self._cluster = Cluster(scenario, self._fleet)
+        self._at: list[float] = scenario.requests.at_s.tolist()
+        self._sample_s = self._decide_s = 0.0
+        self._asleep_since_s: float | None = None
+        self._wake_after_s = -math.inf
+        self._seen_turns = self._seen_readied = 0
+        self._scraped: tuple[float, dict[str, Sample]] = (-math.inf, {})
+
+    def run(self) -> MemberRun:
+        """The day, and what is left of it."""
+        if self._insider is not None:
+            self._insider.meet(self)
+        now, last_s = 0.0, self._end_s + 4.0 * self.scenario.variants[0].startup.median_s + 1200.0
+        while now < last_s:
+            wake_s = self._next_wake(now)
+            due_s = max(now, self._insider.due_s) if self._insider is not None else math.inf
+            now = min(self._cluster.next_s, wake_s, self._sample_s, self._decide_s, due_s, last_s)
+            self._fleet.advance(now)
+            self._cluster.step(now)
+            self._tell(now)
+            if now >= wake_s and self._fleet.counters(0).held:
+                self._apply(self._controller.wake(now, self.views()), now)
+                self._wake_after_s = now + 1.0
+            if now >= self._sample_s:
+                self._controller.observe(self.scrape(now))
+                self._sample_s = _after(now, self._controller.sample_s)
+            if now >= min(self._decide_s, due_s):
+                self._apply(self._controller.decide(now, self.views()), now)
+                self._decide_s = _after(now, self._controller.period_s) if now >= self._decide_s else self._decide_s
+                if not self._every_tick:
+                    self._skip(now)
+            if now >= max(self._end_s, self._at[-1]) and not self._fleet.counters(0).held:
+                break
+        return self._figures()
+
+    def _skip(self, now: float) -> None:
+        """Leave out ticks at which the competitor can only answer as before (see the module)."""
+        if self._cluster.wanted[0] == 0 and not self._cluster.pods(0) and not self._fleet.counters(0).held:
+            self._asleep_since_s = now if self._asleep_since_s is None else self._asleep_since_s
+            if now - self._asleep_since_s >= self._remembers_s:
+                wakes_s = self._controller.wakes_s if isinstance(self._controller, Waking) else math.inf
+                until_s = min(self._next_arrival(now) - self._remembers_s, wakes_s)
+                minute_s = math.floor(min(until_s, self._end_s) / 60.0) * 60.0
+                self._sample_s, self._decide_s = max(self._sample_s, minute_s), max(self._decide_s, minute_s)
+            return
+        self._asleep_since_s = None
+        if self._resting is not None and self._cluster.view(0).ready:
+            self._rest(now, self._resting)
+
+    def _rest(self, now: float, resting: Resting) -> None:
+        """Passes of a loaded replica that can change nothing; scrapes go on."""
+        period_s = self._controller.period_s
+        calm_s = resting.rests_until(now)
+        if calm_s > now:
+            self._decide_s = max(self._decide_s, _after(min(calm_s, self._next_arrival(now)) - 1e-6, period_s))
+            return
+        while self._decide_s - now < DENSE_S:
+            before = bisect_right(self._at, self._decide_s) - 1
+            if before < 0 or self._decide_s - self._at[before] >= SHORTEST_S:
+                break
+            self._decide_s += period_s
+
+    def _arrived(self, now: float) -> int:
+        return bisect_right(self._at, now)
+
+    def _next_arrival(self, after_s: float) -> float:
+        place = bisect_right(self._at, after_s)
+        return self._at[place] if place < len(self._at) else math.inf
+
+    def _next_wake(self, now: float) -> float:
+        return self._next_arrival(max(now, self._wake_after_s)) if self._cluster.wanted[0] == 0 else math.inf
+
+    def _apply(self, wanted: Mapping[str, int], now: float) -> None:
+        if self._name in wanted:
+            self._cluster.want(0, wanted[self._name], now)
+
+    def _tell(self, now: float) -> None:
+        turns, readied = self._cluster.turns, self._cluster.readied
+        if self._insider is not None and turns != self._seen_turns:
+            self._insider.turned(now, readied=readied != self._seen_readied)
+        self._seen_turns, self._seen_readied = turns, readied
+
+    def arrived(self, now: float) -> Requests:
+        """See `Inside`."""
+        count, every = self._arrived(now), self.scenario.requests
+        return Requests(every.at_s[:count], every.input_tokens[:count], every.output_tokens[:count], every.cached_tokens[:count], every.score[:count])
+
+    def pods(self, index: int) -> Sequence[Pod]:
+        """See `Inside`."""
+        return self._cluster.pods(index)
+
+    def busy_s(self, pod: Pod) -> float:
+        """See `Inside`."""
+        return self._fleet.busy_s(pod.slot) if pod.slot is not None else 0.0
+
+    def mark(self, index: int, pods: frozenset[str]) -> None:
+        """See `Inside`."""
+        self._cluster.victims[index] = pods
+
+    def views(self) -> dict[str, View]:
+        """See `Inside`."""
+        return {self._name: self._cluster.view(0)}
+
+    def scrape(self, now: float) -> dict[str, Sample]:
+        """See `Inside`."""
+        if now != self._scraped[0]:
+            self._scraped = (now, {self._name: self._sample(now, tuple(self._fleet.readings(0)))})
+        return self._scraped[1]
+
+    def counts(self, index: int, now: float) -> Sample:
+        """See `Inside`."""
+        del index
+        return self._sample(now, ())
+
+    def held_since_s(self, index: int, now: float) -> float:
+        """See `Inside`."""
+        held, arrived = self._fleet.counters(index).held, self._arrived(now)
+        return self._at[arrived - min(held, arrived)] if held and arrived else now
+
+    def _sample(self, now: float, pods: tuple[Reading, ...]) -> Sample:
+        counted = self._fleet.counters(0)
+        return Sample(
+            at_s=now,
+            pods=pods,
+            held=counted.held,
+            held_tokens=counted.held_tokens,
+            arrivals=counted.arrivals,
+            completed=counted.completed,
+            prompt_tokens=counted.prompt_tokens,
+            output_tokens=counted.output_tokens,
+        )
+
+    def _figures(self) -> MemberRun:
+        startup_s = self.scenario.variants[0].startup.median_s
+        bill = self._cluster.close(max(self._end_s, self._fleet.now_s))
+        self._fleet.advance(math.inf)
+        stretches = [(kind, begin, min(end, self._end_s)) for _, kind, begin, end in bill.stretches if begin < self._end_s]
+        starting = [(begin, end) for kind, begin, end in stretches if kind == STARTING]
+        ready = sorted((begin, end) for kind, begin, end in stretches if kind != STARTING)
+        return figures(
+            self.scenario.requests, self._fleet.first_token_s, self._fleet.end_s, starting, ready, until_s=self._end_s, startup_s=startup_s
+        )
+
+
+def _after(now: float, period_s: float) -> float:
+    """The first multiple of the period after `now`."""
+    return (math.floor(now / period_s + 1e-9) + 1) * period_s

@@ -1,0 +1,179 @@
+"""Who competes in the zoo, and the one knob of each that trades idle hours for cold starts.
+
+| policy | knob |
+|---|---|
+| `jevons` | what a late answer costs (`lateAnswerCost`), as seconds of the replica's price; `auto` is the API's default |
+| `keda` | `cooldownPeriod`; 300 s is its default and the reference of the benchmark |
+| `kpa` | the pod retention period; 0 s is the default |
+| `kubeai` | the window of its mean (10 min by default) |
+| `hybrid` | the histogram's range (4 h in the paper), loading early by the startup time |
+| `always-on` | none |
+| `co-wake` | a yardstick for agent chains: started whenever the model is called whose calls foretell its own; kept so long after either |
+
+KEDA's query sees what waits in front of the pods, and arrivals keep it alive, as in its default here; it is the one that cannot wake at once. Knative
+measures every second and decides every two; here both are 5 s, so that a run is affordable (its windows are 60 s and 30 s).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from jevons.core.idle import LONGEST_S, keep_for_s
+from jevons.simulator import competitors
+from jevons.simulator.competitors_jevons import Jevons
+from jevons.simulator.competitors_spec import EPOCH_S, KEY, JevonsSettings
+from jevons.simulator.policies.hybrid import Hybrid, HybridSettings
+from jevons.simulator.policies.keda import KedaSettings
+from jevons.simulator.policies.kpa import KpaSettings
+from jevons.simulator.policies.kubeai import KubeaiSettings
+from jevons.simulator.policies.policy import Sample, View
+from jevons.simulator.scenario import Controller, Scenario
+
+KNATIVE = KpaSettings(maximum=1, tick_s=5.0, scrape_s=5.0)
+SETTLED_S = 120.0
+"""So long after its last request a sleeping deployment's readings (rates over a minute) are zero."""
+SEEN_S = 35.0
+"""Work that there is is seen by then: two scrapes and a moment."""
+AUTO = 0.0
+"""Jevons' knob at the API's default."""
+
+KNOBS: Mapping[str, tuple[float, ...]] = {
+    "jevons": (AUTO, 10.0, 60.0, 180.0, 400.0, 900.0, 2400.0, 7200.0),
+    "keda": (60.0, 150.0, 300.0, 600.0, 1200.0),
+    "kpa": (0.0, 120.0, 300.0, 600.0, 1200.0),
+    "kubeai": (60.0, 180.0, 300.0, 600.0, 1200.0),
+    "hybrid": (300.0, 900.0, 1800.0, 3600.0, 14_400.0),
+    "always-on": (1.0,),
+    "co-wake": (300.0,),
+}
+DEFAULTS: Mapping[str, float] = {"jevons": AUTO, "keda": 300.0, "kpa": 0.0, "kubeai": 600.0, "hybrid": 14_400.0, "always-on": 1.0, "co-wake": 300.0}
+QUICK: Mapping[str, tuple[float, ...]] = {name: knobs[::2] if len(knobs) > 1 else knobs for name, knobs in KNOBS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A competitor for one member, fresh; `scenario` is the member's, with what the knob changes in it."""
+
+    scenario: Scenario
+    controller: Controller
+    remembers_s: float
+
+
+def contender(scenario: Scenario, policy: str, knob: float, told_s: Sequence[float] = ()) -> Contender:
+    """A fresh competitor. Raises KeyError for a policy nobody knows."""
+    made: Mapping[str, Callable[[Scenario, float], Contender]] = {
+        "jevons": _jevons,
+        "keda": lambda world, cooldown_s: _peer(world, "keda", KedaSettings(sees_held=True, cooldown_s=cooldown_s, maximum=1), 330.0),
+        "kpa": lambda world, retention_s: _peer(world, "kpa", replace(KNATIVE, retention_s=retention_s), 2.0 * KNATIVE.stable_s),
+        "kubeai": lambda world, window_s: _peer(world, "kubeai", KubeaiSettings(window_s=window_s, maximum=1), window_s + 60.0),
+        "hybrid": _hybrid,
+        "always-on": _always_on,
+        "co-wake": lambda world, keep_s: Contender(world, One(Told(told_s, keep_s)), 30.0),
+    }
+    return made[policy](scenario, knob)
+
+
+def _jevons(scenario: Scenario, knob: float) -> Contender:
+    usd_per_s = scenario.variants[0].usd_per_h / 3600.0
+    late = None if knob == AUTO else Decimal(f"{knob * usd_per_s:.9f}")
+    scenario = replace(scenario, objectives=replace(scenario.objectives, late_cost_usd=late))
+    return Contender(scenario, Rested(scenario, JevonsSettings()), SETTLED_S)
+
+
+def _peer(scenario: Scenario, name: str, settings: Any, remembers_s: float) -> Contender:
+    return Contender(scenario, competitors.peer(name, scenario, settings), remembers_s)
+
+
+def _hybrid(scenario: Scenario, range_s: float) -> Contender:
+    return Contender(scenario, One(Hybrid(HybridSettings(range_s=range_s, lead_s=scenario.variants[0].startup.median_s))), 30.0)
+
+
+def _always_on(scenario: Scenario, knob: float) -> Contender:
+    del knob
+    variants = tuple(replace(variant, initial_replicas=1) for variant in scenario.variants)
+    return Contender(replace(scenario, variants=variants), competitors.static(1), LONGEST_S)
+
+
+class Rested(Jevons):
+    """Jevons, with what its last decision implies: how long a loaded replica stays if nothing arrives."""
+
+    def rests_until(self, now: float) -> float:
+        """See `zoo_member.Resting`. `core.moving` lets go no sooner than `keep_for_s` after the last work, arrival and start that it knows of.
+
+        Only where lateAnswerCost is given: with Auto the loss follows the load. And not soon after work: what began between
+        two scrapes is seen by the next one.
+        """
+        memory = self._memory.deployments.get(KEY)
+        late, variant = self.spec.objectives.late_cost_usd, self.spec.variants[0]
+        if memory is None or late is None or memory.last_arrival_at_s is None:
+            return now
+        seen = memory.variants[variant.name]
+        if seen.work_at_s is None or max(seen.work_at_s, memory.last_arrival_at_s) > EPOCH_S + now - SEEN_S:
+            return now
+        loss_s = float(f"{float(late) * 3600.0 / self._variants[0].usd_per_h:.2g}")
+        keep_s = keep_for_s(variant.startup_s, loss_s, memory.gaps)
+        return max(memory.last_arrival_at_s, seen.work_at_s) - EPOCH_S + keep_s
+
+
+class Told:
+    """Started when another model is called, and by calls; let go `keep_s` after the last of either."""
+
+    def __init__(self, told_s: Sequence[float], keep_s: float) -> None:
+        self.period_s = self.sample_s = 10.0
+        self._told_s, self._keep_s = list(told_s), keep_s
+        self._arrivals, self._last_s, self._now_s = 0, -math.inf, 0.0
+
+    @property
+    def wakes_s(self) -> float:
+        """When it will be told next."""
+        place = bisect_right(self._told_s, self._now_s)
+        return self._told_s[place] if place < len(self._told_s) else math.inf
+
+    def observe(self, sample: Sample) -> None:
+        """Calls, and work under way."""
+        if sample.arrivals > self._arrivals or sample.held or any(pod.running for pod in sample.pods):
+            self._arrivals, self._last_s = sample.arrivals, sample.at_s
+
+    def decide(self, now: float, view: View) -> int:
+        """Loaded while anything was heard lately."""
+        del view
+        self._now_s, place = now, bisect_right(self._told_s, now)
+        if place:
+            self._last_s = max(self._last_s, self._told_s[place - 1])
+        return int(now - self._last_s < self._keep_s)
+
+    def wake(self, now: float, view: View) -> int:
+        """A call."""
+        self._last_s = now
+        return max(view.replicas, 1)
+
+
+class One:
+    """A policy of one variant as a controller."""
+
+    def __init__(self, policy: Hybrid | Told) -> None:
+        self._policy = policy
+        self.period_s, self.sample_s = policy.period_s, policy.sample_s
+
+    @property
+    def wakes_s(self) -> float:
+        """See `zoo_member.Waking`."""
+        return self._policy.wakes_s
+
+    def observe(self, samples: Mapping[str, Sample]) -> None:
+        """The policy's own."""
+        for sample in samples.values():
+            self._policy.observe(sample)
+
+    def decide(self, now: float, views: Mapping[str, View]) -> dict[str, int]:
+        """The policy's own."""
+        return {name: self._policy.decide(now, view) for name, view in views.items()}
+
+    def wake(self, now: float, views: Mapping[str, View]) -> dict[str, int]:
+        """The policy's own."""
+        return {name: self._policy.wake(now, view) for name, view in views.items()}
