@@ -29,7 +29,7 @@ BURST_FACTOR = 1.5
 READING_S = 60.0
 """A reading is the mean over this long."""
 DISPERSION_TAU_S = 600.0
-OUTLIER, MAX_DISPERSION = 10.0, 200.0
+OUTLIER, MAX_DISPERSION = 5.0, 200.0
 BASE_TAU_S = 600.0
 MEMORABLE = 100.0
 """Persistence and errors are means over so many forecasts."""

@@ -6,15 +6,13 @@ wait for, or one that steady traffic needs while another serves.
 
 from __future__ import annotations
 
-from jevons.core import idle
+from jevons.core import idle, sizing
 from jevons.core.facts import Facts
 from jevons.core.plan import Plan, VariantPlan
 
 START_PER_MINUTE = 3.0
 """Requests a minute that start a sleeping variant by plan (without anybody held for it)."""
 WINDOW_S = (30.0, 600.0)
-AUTO_LATE_FACTOR = 10.0
-"""lateAnswerCost Auto: ten times what one request costs."""
 
 
 def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
@@ -111,10 +109,8 @@ def _silent_for(facts: Facts, keep_s: float) -> bool:
 
 def _loss_s(facts: Facts, item: VariantPlan) -> float:
     """What one late answer costs, in seconds of a replica's price (to two digits)."""
-    late, rate = facts.spec.objectives.late_cost_usd, item.facts.usd_per_h
-    if late is None or rate is None:
-        return float(f"{AUTO_LATE_FACTOR / (item.capacity_per_s or 1.0):.2g}")
-    return float(f"{float(late) * 3600.0 / rate:.2g}")
+    loss_s = sizing.late_loss_s(facts.spec.objectives.late_cost_usd, item.facts.usd_per_h, item.capacity_per_s or 1.0)
+    return float(f"{loss_s:.2g}")
 
 
 def window_s(startup_s: float) -> float:

@@ -27,6 +27,8 @@ class VariantPlan:
     """By class: work, one replica, and the promised percentile."""
     capacity_per_s: float | None = None
     """What one replica of the fleet serves inside the objectives [1/s]."""
+    fluid_per_s: float = 1.0
+    """Fluid capacity of one replica for its mix [1/s]."""
     concurrency: float = capacity.DEFAULT_BATCH
     reachable: bool = True
     need: int = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 
 from jevons.core import budget, capacity, idle, moving, routing, sizing, usable
@@ -19,6 +20,9 @@ from jevons.core.routing import Option, Split, Splits
 from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import RoutingMode
 
+SOONEST_S = 15.0
+"""A queue is not meant to be worked off faster than this: a pass comes between."""
+BELIEVED_S = 30.0
 SECONDS_PER_TOKEN = 0.03
 """Stands in for an unknown pace where costs of variants without a profile are compared."""
 DEFAULT_TOKENS = (capacity.tokens(None, capacity.DEFAULT_INPUT_TOKENS), capacity.tokens(None, capacity.DEFAULT_OUTPUT_TOKENS))
@@ -191,10 +195,12 @@ def _size(facts: Facts, item: VariantPlan, held: int, pressure: float, growth: f
     if variant.spec.profile is None:
         item.concurrency = variant.memory.batch or capacity.DEFAULT_BATCH
     needed = _needed(item, pressure) if item.parts else 0.0
-    observed = (seen.running + seen.waiting + held) / item.concurrency
     if needed > 0.0:
-        need = max(1, math.ceil(max(needed, observed) - 1e-9))
+        observed = seen.running / item.concurrency
+        late = _catching_up(item, seen.running + seen.waiting + held, facts.spec.objectives.late_cost_usd)
+        need = max(1, math.ceil(max(needed + late, observed) - 1e-9))
     else:
+        observed = (seen.running + seen.waiting + held) / item.concurrency
         quantile = sizing.headroom_quantile(facts.spec.objectives.percentile, pressure)
         need = sizing.replicas_for(observed * growth, item.concurrency, quantile=quantile) if observed > 0.0 else 0
         if variant.spec.profile is None and seen.waiting > 0 and seen.ready > 0:
@@ -208,11 +214,28 @@ def _size(facts: Facts, item: VariantPlan, held: int, pressure: float, growth: f
     item.need = need
 
 
+def _catching_up(item: VariantPlan, present: float, late_cost_usd: Decimal | None) -> float:
+    """Replicas beyond the steady need, to work off what is queued.
+
+    `m` more of them cost m start-ups and end the lateness m times sooner, while every request that arrives is late: m = sqrt(loss rate * queue /
+    startup). What those that are ready or coming work off within BELIEVED_S asks for none: a queue that stays longer says that they are slower than
+    thought.
+    """
+    variant, seen = item.facts, item.facts.seen
+    per_s = item.fluid_per_s
+    queued_s = max(0.0, present - seen.ready * item.concurrency) / per_s
+    queued_s -= max(0.0, seen.ready + seen.expected - item.work) * min(BELIEVED_S, variant.spec.startup_s)
+    if queued_s <= 0.0:
+        return 0.0
+    loss_s = sizing.late_loss_s(late_cost_usd, variant.usd_per_h, per_s)
+    return min(queued_s / SOONEST_S, math.sqrt(loss_s * per_s * item.work * queued_s / max(SOONEST_S, variant.spec.startup_s)))
+
+
 def _needed(item: VariantPlan, pressure: float) -> float:
     """Replicas for the work by class: a class that may use less of a replica needs more of them. Settles what one replica serves and runs, too."""
     work = item.work
     deviation = usable.noise(item.variance, work) if work > 0.0 else 0.0
-    needed = concurrency = served = 0.0
+    needed = concurrency = served = fluid = 0.0
     for part, one, percentile in item.parts:
         share, at_once = 1.0, one.concurrency
         if one.inside is not None:
@@ -222,7 +245,8 @@ def _needed(item: VariantPlan, pressure: float) -> float:
         weight = part / work if work > 0.0 else 1.0 / len(item.parts)
         concurrency += weight * at_once
         served += weight * share * one.requests_per_s
-    item.concurrency = max(1.0, concurrency)
+        fluid += weight * one.requests_per_s
+    item.concurrency, item.fluid_per_s = max(1.0, concurrency), fluid
     item.capacity_per_s = item.per_s / needed if needed > 0.0 and item.per_s > 0.0 else served
     return needed
 

@@ -8,9 +8,12 @@ sqrt(n)). Where an engine exposes no queue either, GPU utilisation against a tar
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from functools import lru_cache
 from statistics import NormalDist
 
+AUTO_LATE_FACTOR = 10.0
+"""lateAnswerCost Auto: ten times what one request costs."""
 UTIL_TARGET = 0.7
 """Utilisation that a replica without queue metrics is sized for."""
 UTIL_TOLERANCE = 0.1
@@ -37,6 +40,17 @@ def replicas_for(work: float, concurrency: float, *, quantile: float) -> int:
     if work <= 0.0:
         return 0
     return max(1, math.ceil(work + quantile * math.sqrt(work / max(1.0, concurrency)) - 1e-9))
+
+
+def late_loss_s(late_cost_usd: Decimal | None, usd_per_h: float | None, per_s: float) -> float:
+    """What one late answer costs, in seconds of a replica's price; Auto (None), or without a price: AUTO_LATE_FACTOR times what a request costs.
+
+    per_s: what a replica serves [1/s]. Example: 0.01 USD at 3.6 USD/h -> 10 s; Auto at 2/s -> 5 s
+    (test_worked_examples.py::test_a_late_answer_in_seconds_of_a_replica).
+    """
+    if late_cost_usd is None or not usd_per_h or not late_cost_usd.is_finite():
+        return AUTO_LATE_FACTOR / per_s
+    return max(0.0, float(late_cost_usd)) * 3600.0 / usd_per_h
 
 
 def replicas_for_utilisation(utils: list[float], current: int) -> int:

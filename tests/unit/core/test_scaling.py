@@ -57,7 +57,21 @@ def test_a_queue_raises_replicas_in_the_same_pass():
     quiet = world(state(ONE, {"small": variant_state(pod("a", running=40.0))}, demand=(demand(5.0),)))
     queued = world(state(ONE, {"small": variant_state(pod("a", running=90.0, waiting=150.0))}, demand=(demand(5.0),)))
     assert desired(quiet)["small"] == 1
-    assert desired(queued)["small"] >= 3
+    assert desired(queued)["small"] >= 2
+
+
+def test_a_queue_that_is_soon_worked_off_raises_nothing():
+    short = world(state(ONE, {"small": variant_state(pod("a", running=90.0, waiting=20.0))}, demand=(demand(5.0),)))
+    assert desired(short)["small"] == 1
+
+
+def test_a_longer_queue_never_asks_for_fewer_and_ever_less_for_each_more():
+    made = [
+        desired(world(state(ONE, {"small": variant_state(pod("a", running=90.0, waiting=waiting))}, demand=(demand(7.0),))))["small"]
+        for waiting in (0.0, 100.0, 400.0, 1600.0, 6400.0)
+    ]
+    assert made == sorted(made)
+    assert made[-1] <= 10
 
 
 def test_held_requests_wake_the_variant_they_wait_for_and_no_other():

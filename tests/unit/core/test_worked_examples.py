@@ -182,3 +182,9 @@ def test_a_burst_of_arrivals_is_learned_and_forgotten():
     assert seen[79] < 2.0
     assert seen[159] > 20.0
     assert seen[-1] < 3.0
+
+
+def test_a_late_answer_in_seconds_of_a_replica():
+    assert sizing.late_loss_s(Decimal("0.01"), 3.6, 2.0) == pytest.approx(10.0)
+    assert sizing.late_loss_s(None, 3.6, 2.0) == 5.0
+    assert sizing.late_loss_s(Decimal("NaN"), 3.6, 2.0) == sizing.late_loss_s(Decimal("0.01"), None, 2.0) == 5.0
