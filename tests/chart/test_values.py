@@ -46,3 +46,15 @@ def test_a_typo_or_a_value_out_of_bounds_is_refused_by_name(helm, values, where)
     result = helm("template", "jevons", str(CHART), values=values)
     assert result.returncode != 0
     assert where in result.stderr
+
+
+def test_envoys_heap_is_a_value_and_its_probes_do_not_ask_where_overload_answers(render):
+    (pod,) = (
+        one["spec"]["template"]["spec"]
+        for one in render(gateway={"envoy": {"maxHeapBytes": 1342177280}})
+        if one["kind"] == "Deployment" and "gateway" in one["metadata"]["name"]
+    )
+    (jevons,), (envoy,) = pod["initContainers"], pod["containers"]
+    assert {"--max-heap-bytes=1342177280", "--health-port=8081"} <= set(jevons["args"])
+    assert {"name": "health", "containerPort": 8081} in envoy["ports"]
+    assert {envoy[probe]["httpGet"]["port"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")} == {"health"}

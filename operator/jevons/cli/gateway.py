@@ -31,6 +31,14 @@ def command(  # noqa: PLR0917 - typer makes options of them
     token_file: Annotated[Path | None, typer.Option(envvar=f"{_ENV}TOKEN_FILE", help="bearer token for the demand stream")] = None,
     watch_namespace: Annotated[list[str] | None, typer.Option(envvar=f"{_ENV}WATCH_NAMESPACE", help="only these namespaces; repeat")] = None,
     controller_name: Annotated[str, typer.Option(envvar=f"{_ENV}CONTROLLER_NAME", help="which InferenceDeployments are ours")] = "jevons",
+    health_port: Annotated[
+        int | None,
+        typer.Option(envvar=f"{_ENV}HEALTH_PORT", min=0, max=65_535, help="GET /healthz for liveness probes, also under overload; default: none"),
+    ] = None,
+    max_heap_bytes: Annotated[
+        int,
+        typer.Option(envvar=f"{_ENV}MAX_HEAP_BYTES", min=64 * 2**20, help="Envoy's heap; near it new requests get 503. Below its container's limit"),
+    ] = 640 * 2**20,
     concurrency: Annotated[int, typer.Option(envvar=f"{_ENV}CONCURRENCY", min=1, help="Envoy's worker threads")] = 2,
     source: Annotated[str | None, typer.Option(envvar=f"{_ENV}SOURCE", help="this gateway's name towards operators; default: host name")] = None,
 ) -> None:
@@ -58,6 +66,8 @@ def command(  # noqa: PLR0917 - typer makes options of them
         watch_namespaces=tuple(watch_namespace or ()),
         controller_name=controller_name,
         concurrency=concurrency,
+        health_port=health_port,
+        max_heap_bytes=max_heap_bytes,
         source=source or socket.gethostname(),
     )
     logs.configure("supervisor")

@@ -26,7 +26,7 @@ import orjson
 import structlog
 
 from jevons.gateway import inflight
-from jevons.gateway.envoy.bootstrap import EnvoySettings, write_bootstrap
+from jevons.gateway.envoy.bootstrap import MAX_HEAP_BYTES, EnvoySettings, write_bootstrap
 from jevons.gateway.processes import Child
 from jevons.gateway.room import BACKLOG
 from jevons.gateway.serve_picker import socket_of
@@ -58,6 +58,9 @@ class GatewayOptions:
     controller_name: str = "jevons"
     source: str = field(default_factory=socket.gethostname)
     concurrency: int = 2
+    health_port: int | None = None
+    """On `listen`'s host; None = none."""
+    max_heap_bytes: int = MAX_HEAP_BYTES
     max_pickers: int = 14
 
 
@@ -72,7 +75,11 @@ class Supervisor:
         self.options = options
         host, _, port = with_port(options.listen).rpartition(":")
         sockets = tuple(socket_of(options.state_dir, index) for index in range(options.pickers))
-        self.settings = EnvoySettings(options.state_dir, sockets, host=host or "0.0.0.0", port=int(port))
+        host = host or "0.0.0.0"
+        health = None if options.health_port is None else int(with_port(f"{host}:{options.health_port}").rpartition(":")[2])
+        self.settings = EnvoySettings(
+            options.state_dir, sockets, host=host, port=int(port), health_port=health, max_heap_bytes=options.max_heap_bytes
+        )
         self.room = options.room_address
         self._room_socket: socket.socket | None = None
         self.metrics = with_port(f"{options.metrics_host}:{options.metrics_port}")
@@ -124,6 +131,7 @@ class Supervisor:
         await until(lambda: _listens(self.metrics))
         await until(lambda: _exists(state / "table.json"))
         ports = {"room": int(self.room.rpartition(":")[2]), "metrics": int(self.metrics.rpartition(":")[2]), "http": self.settings.port}
+        ports |= {"health": self.settings.health_port} if self.settings.health_port is not None else {}
         if options.envoy is None:
             return ports
         flags = ["--concurrency", str(options.concurrency), "--file-flush-interval-msec", "200", "--disable-hot-restart", "--log-level", "warning"]

@@ -22,17 +22,18 @@ MIB = 2**20
 @pytest.fixture
 def small(lab, tmp_path):
     """A second Envoy in front of the lab's pickers: start it with a ceiling of its heap (bytes); gives its port."""
-    port = free_port()
+    port, probed = free_port(), free_port()
     (tmp_path / "eds.json").write_bytes((lab.dir / "eds.json").read_bytes())
 
     def start(max_heap_bytes):
         pickers = tuple(socket_of(lab.dir, index) for index in range(lab.pickers))
-        write_bootstrap(EnvoySettings(tmp_path, pickers, port=port, max_heap_bytes=max_heap_bytes), tmp_path / "envoy.json")
+        write_bootstrap(EnvoySettings(tmp_path, pickers, port=port, health_port=probed, max_heap_bytes=max_heap_bytes), tmp_path / "envoy.json")
         envoy = str(Tools.resolve(["envoy"])["envoy"])
         lab.start("small", [envoy, "-c", str(tmp_path / "envoy.json"), "--disable-hot-restart", "--concurrency", "1", "-l", "warning"])
         until(lambda: listening(port), "the second Envoy listens")
         return port
 
+    start.probed = probed
     yield start
     lab.kill("small")
 
@@ -80,7 +81,8 @@ def test_bodies_that_never_end_are_refused_before_they_fill_the_memory(small):
     until(lambda: health(port)[0] == 200, "serves again")
 
 
-def test_a_full_heap_refuses_in_openai_form(small):
+def test_a_full_heap_refuses_in_openai_form_and_is_no_reason_to_kill_the_pod(small):
     port = small(MIB)
     until(lambda: health(port)[0] == 503, "full")
     assert json.loads(health(port)[1])["error"]["code"] == "no_capacity"
+    assert [health(small.probed) for _ in range(3)] == [(200, b"ok\n")] * 3

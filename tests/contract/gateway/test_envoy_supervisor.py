@@ -52,7 +52,18 @@ def gateway(lab, model, tmp_path):
     TableFile(tmp_path / "table.json").write(table)
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(DEAD_CLUSTER))
     command = [sys.executable, "-m", "jevons", "gateway", "--kubeconfig", str(tmp_path / "kubeconfig"), "--listen", "127.0.0.1:0", "--pickers", "2"]
-    command += ["--state-dir", str(tmp_path), "--envoy", str(Tools.resolve(["envoy"])["envoy"]), "--room-address", room, "--metrics-port", "0"]
+    command += [
+        "--state-dir",
+        str(tmp_path),
+        "--envoy",
+        str(Tools.resolve(["envoy"])["envoy"]),
+        "--room-address",
+        room,
+        "--metrics-port",
+        "0",
+        "--health-port",
+        "0",
+    ]
     with (tmp_path / "gateway.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log)
     try:
@@ -117,6 +128,8 @@ def test_it_serves_on_the_last_table_heals_its_children_and_drains(gateway):
         assert answer.headers["x-envoy-upstream-service-time"] is None
     with urllib.request.urlopen(f"http://127.0.0.1:{ports['metrics']}/metrics", timeout=10) as metrics:
         assert b"jevons_gateway_table_age_seconds" in metrics.read()
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports['health']}/healthz", timeout=10) as health:
+        assert health.status == 200
 
     before = children(process.pid)
     assert set(before) == {"agent", "serve_picker", "room", "envoy"}

@@ -47,6 +47,14 @@ def test_memory_is_given_back_then_streams_are_reset_then_requests_are_refused_b
     assert {one["triggers"][0]["name"] for one in manager["actions"]} == {"envoy.resource_monitors.fixed_heap"}
 
 
+def test_health_has_a_port_of_its_own_where_asked_which_no_overload_closes(configuration):
+    assert len(configuration["static_resources"]["listeners"]) == 1
+    asked = bootstrap(EnvoySettings(Path("/state"), (Path("/state/picker-0.sock"),), health_port=8081))
+    _, health = asked["static_resources"]["listeners"]
+    assert health["address"]["socket_address"]["port_value"] == 8081
+    assert (health["bypass_overload_manager"], health["ignore_global_conn_limit"]) == (True, True)
+
+
 def test_held_requests_may_idle_and_headers_may_not_trickle(configuration):
     route = http(configuration)["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
     assert (http(configuration)["stream_idle_timeout"], route["timeout"], route["idle_timeout"]) == ("0s", "0s", "0s")

@@ -19,6 +19,7 @@ import orjson
 
 from jevons.gateway.access_log import ACCESS_LOG_FORMAT
 from jevons.gateway.endpoints import CLUSTER
+from jevons.gateway.envoy.health import health_listener
 from jevons.gateway.envoy.policy import (
     circuit_breakers,
     http1_upstream,
@@ -33,6 +34,7 @@ from jevons.gateway.steps.respond import DESTINATION, HEADERS_NAMESPACE, REQUEST
 SERVED = f"{DESTINATION}-served"
 USAGE_LUA = Path(__file__).with_name("usage.lua")
 HANDOVER_LUA = Path(__file__).with_name("handover.lua")
+MAX_HEAP_BYTES = 640 * 2**20
 _TYPE = "type.googleapis.com/"
 _FILTERS = _TYPE + "envoy.extensions.filters.http."
 _NOBODY = {"unix_sockets": False, "cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]}
@@ -47,8 +49,10 @@ class EnvoySettings:
     pickers: tuple[Path, ...]
     host: str = "127.0.0.1"
     port: int = 8080
+    health_port: int | None = None
+    """Health for liveness probes (`health.py`); None = no such port."""
     max_connections: int = 20_000
-    max_heap_bytes: int = 640 * 2**20
+    max_heap_bytes: int = MAX_HEAP_BYTES
     """Where Envoy refuses work; below its container's limit (1 GiB in the chart), which kills: a flood at 1 GB/s got 0.3 GiB further."""
     picker_timeout_s: float = 10.0
 
@@ -69,8 +73,13 @@ def bootstrap(settings: EnvoySettings) -> dict[str, Any]:
         "node": {"id": "jevons", "cluster": "jevons"},
         "admin": {"address": {"pipe": {"path": str(settings.admin), "mode": 0o600}}},
         "overload_manager": overload_manager(settings.max_connections, settings.max_heap_bytes),
-        "static_resources": {"listeners": [_listener(settings)], "clusters": [_engines(settings), _pickers(settings)]},
+        "static_resources": {"listeners": _listeners(settings), "clusters": [_engines(settings), _pickers(settings)]},
     }
+
+
+def _listeners(settings: EnvoySettings) -> list[dict[str, Any]]:
+    health = [] if settings.health_port is None else [health_listener(settings.host, settings.health_port)]
+    return [_listener(settings), *health]
 
 
 def _listener(settings: EnvoySettings) -> dict[str, Any]:
