@@ -30,6 +30,7 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "classifier": (),
     "controller": ("--quick",),
     "wake": ("--quick",),
+    "simulator": ("--quick",),
 }
 """Every benchmark, and what makes it quick."""
 

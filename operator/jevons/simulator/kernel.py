@@ -364,7 +364,7 @@ def submit(state: State, s: Any, r: Any, now_s: float) -> None:
     cached = min(state.cached_tokens[r], state.input_tokens[r] - 1)
     work.state, work.slot, work.after = WAITING, s, NONE
     work.target, work.prefilled, work.generated = state.input_tokens[r], cached, 0
-    work.largest_gap_s = 0.0
+    work.largest_gap_s, work.preemptions = 0.0, 0
     if slot.last == NONE:
         slot.first = r
     else:
