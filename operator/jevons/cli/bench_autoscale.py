@@ -61,6 +61,7 @@ def autoscale(  # noqa: PLR0917  # options of a command
     objectives = Objectives(ttft_s=ttft, itl_s=itl)
     names, others = _traces(data, trace or [])
     fleets, startups = fleet or [4 if quick else 10], startup or [120.0]
+    rivals = _policies(policy or [])
     tiers = _tiers(tier or (["default", "this-trace"] if quick else list(TIERS)))
     machines = [replace(one, profile=replace(one.profile, chunk_tokens=chunk)) for one in catalogue()]
 
@@ -84,7 +85,7 @@ def autoscale(  # noqa: PLR0917  # options of a command
             cells=[cell for cell in cells if cell.trace in names],
             others=[cell for cell in cells if cell.trace not in names],
             effort=effort,
-            competitors=_policies(policy or []),
+            competitors=rivals,
             tiers=tiers,
             reference=reference,
             prior_scale=prior,
