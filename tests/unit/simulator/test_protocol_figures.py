@@ -71,9 +71,9 @@ def test_the_worst_class_counts_too():
 def test_blocks_add_up_and_money_follows_replicas():
     at_s = np.linspace(0, 3600, 73)
     found = figures(*a_run(at_s, at_s + 1, at_s + 2, timeline=((0, 1, 0, 0, 0, 0, 0), (1800, 2, 1, 5, 0, 0, 0), (3600, 0, 0, 0, 0, 0, 0))))
-    assert found.blocks.shape == (2, 3)
-    assert found.blocks[:, 0].tolist() == [36, 37]
-    assert found.blocks[:, 2].tolist() == pytest.approx([1.5, 4.5])
+    assert found.blocks.shape == (4, 3)
+    assert found.blocks[:, 0].tolist() == [18, 18, 18, 19]
+    assert found.blocks[:, 2].tolist() == pytest.approx([0.75, 0.75, 2.25, 2.25])
     assert found.blocks[:, 1].sum() == found.met
 
 
@@ -84,8 +84,8 @@ def test_nothing_answered_is_no_crash():
 
 
 def test_points_need_the_same_windows():
-    long, short = np.linspace(0, 3600, 50), np.linspace(0, 900, 50)
+    long, short = np.linspace(0, 10800, 50), np.linspace(0, 900, 50)
     one, other = figures(*a_run(long, long, long)), figures(*a_run(short, short, short))
-    assert Points.of([[one, one], [one, one]]).met.shape == (2, 4)
+    assert Points.of([[one, one], [one, one]]).met.shape == (2, 12)
     with pytest.raises(ValueError, match="same seeds and windows"):
         Points.of([[one], [other]])

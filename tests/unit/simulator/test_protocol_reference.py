@@ -5,7 +5,7 @@ import pytest
 
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.protocol.foresight import SETTINGS, controllers, spread
-from jevons.simulator.protocol.reference import c_lo, lp, misses, plan
+from jevons.simulator.protocol.reference import c_lo, lp, misses, plan, scored_misses
 from jevons.simulator.scenario import Physics, Scenario, SimVariant, Startup
 from jevons.simulator.traces import columns
 from jevons.simulator.world import simulate
@@ -62,7 +62,7 @@ def test_bounds_lie_below_what_is_achieved():
     chance = np.random.default_rng(3)
     world = a_world(np.sort(chance.random(400)) * 600.0)
     for target in (0.9, 0.95):
-        low, better = lp(world, target), c_lo(world, target)
+        low, better = lp(world, target), c_lo(world, target, scored_misses(world))
         assert 0 < low.usd < better.usd
         assert better.duality_gap >= 0
         static = 3600.0 / 3600.0 * 600.0 * 3
@@ -70,12 +70,13 @@ def test_bounds_lie_below_what_is_achieved():
 
 
 def test_the_bound_is_infinite_when_nobody_can_reach_the_target():
-    assert c_lo(a_world([0.0] * 50), 0.99).usd == np.inf
+    world = a_world([0.0] * 50)
+    assert c_lo(world, 0.99, scored_misses(world)).usd == np.inf
 
 
 def test_the_bound_counts_from_the_burn_in_on():
     world = a_world([*np.linspace(0, 299, 100), *np.linspace(300, 599, 50)], burn_in_s=300.0)
-    assert c_lo(world, 0.9).offered == lp(world, 0.9).offered == 50
+    assert c_lo(world, 0.9, scored_misses(world)).offered == lp(world, 0.9).offered == 50
 
 
 def test_levels_are_held_before_and_after():

@@ -18,6 +18,8 @@ from jevons.simulator.scenario import Floats, Ints, Outcome, Scenario, met
 
 WINDOW_S = 600.0
 BLOCK_S = 1800.0
+FEWEST_BLOCKS = 4
+"""Of a run: shorter windows have shorter blocks, so that a quick look has an interval at all."""
 FEWEST = 20
 """A window or class with fewer arrivals has no attainment of its own: one miss in three says nothing."""
 
@@ -112,7 +114,7 @@ def blocks(scenario: Scenario, outcome: Outcome, good: NDArray[np.bool_]) -> Flo
     """[k, 3]: offered, met and usd of equal blocks of about half an hour, from the burn-in to the last arrival; the last one pays for the tail."""
     at_s, begin = scenario.requests.at_s, scenario.burn_in_s
     length = max(float(at_s[-1]) - begin, 1.0)
-    count = max(1, round(length / BLOCK_S))
+    count = max(FEWEST_BLOCKS, round(length / BLOCK_S))
     edges = begin + length / count * np.arange(count + 1)
     block = np.minimum(((at_s - begin) / (length / count)).astype(np.int64), count - 1)
     counted = at_s >= begin

@@ -14,7 +14,7 @@ from jevons.simulator.protocol import foresight, policies
 from jevons.simulator.protocol.cell import Cell, scenario
 from jevons.simulator.protocol.figures import Figures, figures
 from jevons.simulator.protocol.front import TARGETS
-from jevons.simulator.protocol.reference import Bound, c_lo, lp
+from jevons.simulator.protocol.reference import Bound, c_lo, lp, scored_misses
 from jevons.simulator.protocol.splits import Window
 from jevons.simulator.scenario import Scenario
 from jevons.simulator.traces import Trace, discover
@@ -62,7 +62,8 @@ def run(job: Job) -> tuple[Figures, ...]:
 def bound(job: BoundJob) -> Bounds:
     """Both lower bounds."""
     world = world_of(job.data, job.cell, job.window)
-    return Bounds(tuple(lp(world, target) for target in TARGETS), tuple(c_lo(world, target) for target in TARGETS))
+    missed = scored_misses(world)
+    return Bounds(tuple(lp(world, target) for target in TARGETS), tuple(c_lo(world, target, missed) for target in TARGETS))
 
 
 def work(job: Job | BoundJob) -> tuple[Figures, ...] | Bounds:

@@ -65,7 +65,8 @@ def misses(scenario: Scenario, requests: Requests, *, from_s: float, to_s: float
     )
     counts = np.zeros((bins, variant.max_replicas + 1))
     counts[:, 0] = np.bincount(of[~rescued], minlength=bins)
-    for replicas in range(1, variant.max_replicas + 1):
+
+    def missed_by(replicas: int) -> Floats:
         fleet = Fleet([variant.physics], apart, seed=scenario.seed, max_replicas=replicas)
         for _ in range(replicas):
             fleet.ready(0, 0.0)
@@ -75,7 +76,14 @@ def misses(scenario: Scenario, requests: Requests, *, from_s: float, to_s: float
             slow = (whole_s - first_s) / np.maximum(apart.output_tokens - 1, 16) > objectives.itl_s
             late = ~(first_s <= objectives.ttft_s) & ~((first_s > rest_s) & rescued)
             missed = late | (slow & (whole_s <= rest_s))
-        counts[:, replicas] = np.minimum(np.bincount(of[missed], minlength=bins), counts[:, replicas - 1])
+        return np.bincount(of[missed], minlength=bins).astype(np.float64)
+
+    fewest = missed_by(variant.max_replicas)
+    for replicas in range(1, variant.max_replicas + 1):
+        counts[:, replicas] = np.minimum(missed_by(replicas), counts[:, replicas - 1])
+        if (counts[:, replicas] <= fewest).all():  # more replicas do not help
+            counts[:, replicas:] = counts[:, replicas : replicas + 1]
+            break
     return counts
 
 
@@ -102,11 +110,15 @@ def plan(missed: Floats, *, price: float, start: float, mu: float) -> tuple[np.n
     return chosen, float(value.min())
 
 
-def c_lo(scenario: Scenario, attainment: float, *, missed: Floats | None = None) -> Bound:
-    """The bound that knows the bursts; USD infinite when even the largest fleet misses more. `missed` as `misses` gives it for the scored part."""
+def scored_misses(scenario: Scenario) -> Floats:
+    """`misses` of the part that counts."""
+    requests = _scored(scenario)
+    return misses(scenario, requests, from_s=scenario.burn_in_s, to_s=float(requests.at_s[-1]) + 1e-6)
+
+
+def c_lo(scenario: Scenario, attainment: float, missed: Floats) -> Bound:
+    """The bound that knows the bursts, from `scored_misses`; USD infinite when even the largest fleet misses more."""
     requests, variant = _scored(scenario), scenario.variants[0]
-    if missed is None:
-        missed = misses(scenario, requests, from_s=scenario.burn_in_s, to_s=float(requests.at_s[-1]) + 1e-6)
     price = variant.usd_per_h / 3600.0 * BIN_S
     start = variant.usd_per_h / 3600.0 * variant.startup.median_s
     allowed = (1.0 - attainment) * len(requests)

@@ -37,10 +37,10 @@ class Effort:
     """
 
     seeds: int = 10
-    test_s: float = 3 * 3600.0
+    test_s: float = 2 * 3600.0
     fit_s: float = 3600.0
     grid: int = 200
-    finalists: int = 6
+    finalists: int = 4
     knob: tuple[float, ...] = (0.8, 1.0, 1.25)
     every: int = 1
     plans: tuple[foresight.Plan, ...] = foresight.SETTINGS
