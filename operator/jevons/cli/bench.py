@@ -5,11 +5,13 @@ from __future__ import annotations
 import typer
 
 from jevons.cli.bench_autoscale import autoscale
+from jevons.cli.bench_budget import budget
 from jevons.cli.bench_zoo import zoo
 
 app = typer.Typer(no_args_is_help=True)
 app.command("autoscale")(autoscale)
 app.command("zoo")(zoo)
+app.command("budget")(budget)
 
 
 @app.callback()

@@ -28,7 +28,7 @@ def zoo(  # noqa: PLR0917  # options of a command
     seeds: Annotated[int | None, typer.Option(help="placements of the calls in their minutes [default: 3, quick 1]", min=1)] = None,
     policy: Annotated[list[str] | None, typer.Option(help="only this policy beside keda and always-on (may be repeated) [default: all]")] = None,
     members: Annotated[int | None, typer.Option(help="so many members, evenly spread over the zoo [default: all, quick 40]", min=1)] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="40 members, one seed, every second setting")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="40 members, one seed, few settings")] = False,
     chains: Annotated[bool, typer.Option(help="agent chains as a second input")] = True,
     jobs: Annotated[int | None, typer.Option(help="processes [default: one per core]", min=1)] = None,
 ) -> None:
@@ -158,11 +158,11 @@ def _print(console: Any, runs: Runs, found: list[Ratio], rows: list[dict[str, An
     table = Table(title="Idle and starting GPU-hours over KEDA's (300 s) at its cold starts; 95 % intervals over members and seeds")
     for name in ("startup s", "policy", "stretches > 1 min", "target", "all idleness"):
         table.add_column(name, justify="right")
-    for one in found:
-        if one.measure == "stretches":
-            other = next(ratio for ratio in found if (ratio.startup_s, ratio.policy, ratio.measure) == (one.startup_s, one.policy, "all"))
-            verdict = "" if one.target is None else f"<= {one.target:.2f} {'met' if one.met else 'MISSED'}"
-            table.add_row(f"{one.startup_s:g}", one.policy, _said(one), verdict, _said(other))
+    for ratio in found:
+        if ratio.measure == "stretches":
+            strict = next(other for other in found if (other.startup_s, other.policy, other.measure) == (ratio.startup_s, ratio.policy, "all"))
+            verdict = "" if ratio.target is None else f"<= {ratio.target:.2f} {'met' if ratio.met else 'MISSED'}"
+            table.add_row(f"{ratio.startup_s:g}", ratio.policy, _said(ratio), verdict, _said(strict))
     for startup_s in dict.fromkeys(one["startup_s"] for one in known):
         values = [f"{one['ratio']:.2f}" for one in known if one["startup_s"] == startup_s]
         table.add_row(f"{startup_s:g}", "perfect pre-warm", values[0], "", values[1])

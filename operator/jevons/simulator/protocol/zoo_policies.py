@@ -52,7 +52,14 @@ KNOBS: Mapping[str, tuple[float, ...]] = {
     "co-wake": (300.0,),
 }
 DEFAULTS: Mapping[str, float] = {"jevons": AUTO, "keda": 300.0, "kpa": 0.0, "kubeai": 600.0, "hybrid": 14_400.0, "always-on": 1.0, "co-wake": 300.0}
-QUICK: Mapping[str, tuple[float, ...]] = {name: knobs[::2] if len(knobs) > 1 else knobs for name, knobs in KNOBS.items()}
+QUICK: Mapping[str, tuple[float, ...]] = {
+    "jevons": (AUTO, 60.0, 400.0, 2400.0),
+    "keda": (300.0,),
+    "kpa": (0.0, 300.0),
+    "kubeai": (300.0, 600.0),
+    "hybrid": (900.0, 14_400.0),
+    "always-on": (1.0,),
+}
 
 
 @dataclass(frozen=True, slots=True)

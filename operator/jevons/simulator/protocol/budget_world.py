@@ -1,0 +1,211 @@
+"""A month of demand in steps of five minutes, and what replicas make of it: coarse, so that a month of decisions takes seconds instead of days.
+
+What is kept: the season, the chance of counts (Poisson, and each day busier or calmer as a whole), whole replicas, start-up time, prices, and the
+share of answers inside the objectives at a load (`core.usable`, which the token-level engine was fitted to). What is given up: requests are not
+followed one by one. In a step all arrivals of a variant meet the same mean load, scattered as that many random arrivals scatter; nothing waits from
+one step to the next; what is above the load at which most answers are in time is refused, as a gateway does that bounds what is under way. The law
+is the same for all who compete.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+
+from jevons.api.profiles import table
+from jevons.core import capacity
+from jevons.core.snapshot import SCORE_BINS, RouterCurve
+from jevons.core.spec import Period, Profile
+from jevons.core.usable import GRID
+from jevons.simulator.scenario import Floats
+from jevons.simulator.traces import Trace
+from jevons.simulator.traces_clients import WINDOW_S, ClientModel
+
+STEP_S = 300.0
+STARTUP_S = 120.0
+INPUT_TOKENS, OUTPUT_TOKENS = 1155.0, 211.0
+"""Means of the Azure conversation log."""
+ITL_S, TTFT_S = 0.060, 2.0
+MEAN_RPS = 10.0
+"""Before the demand doubles: about ten replicas' worth."""
+DAY_SIGMA = 0.10
+DEMAND_STEP, PRICE_STEP = 2.0, 1.48
+BEGIN_S = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
+"""A month of thirty days begins here."""
+MOST = 60
+"""Replicas of a variant, at most."""
+SCATTER = (-1.2816, -0.5244, 0.0, 0.5244, 1.2816)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A variant: what one replica is and costs [USD/h, before the price step]."""
+
+    name: str
+    profile: Profile
+    accelerators: int
+    usd_per_gpu_h: float
+    quality: float
+
+    @property
+    def usd_per_h(self) -> float:
+        """Of a replica."""
+        return self.accelerators * self.usd_per_gpu_h
+
+    @property
+    def one(self) -> capacity.Capacity:
+        """Its capacity inside the objectives."""
+        return capacity.served(self.profile, round(INPUT_TOKENS), round(OUTPUT_TOKENS), ITL_S, TTFT_S)
+
+
+@lru_cache(maxsize=1)
+def kinds() -> tuple[Kind, Kind]:
+    """The best variant and the cheap one."""
+    rows = table()
+    return (
+        Kind("large", rows["llama-3.1-70b/bf16/a100_sxm/4/vllm"], 4, 3.673, 1.0),
+        Kind("small", rows["llama-3.1-8b/bf16/a100_sxm/1/vllm"], 1, 3.673, 0.7),
+    )
+
+
+@lru_cache(maxsize=1)
+def curve() -> RouterCurve:
+    """The calibration of the packaged request classifier."""
+    card = json.loads(files("jevons.classifier").joinpath("weights/default.json").read_text())
+    return RouterCurve(tuple(card["curve"]["p_small"]), tuple(card["curve"]["p_large"]))
+
+
+@dataclass(frozen=True)
+class Month:
+    """The period: per step the mean rate asked for and what came [1/s], and the price as a multiple of the first one."""
+
+    period: Period
+    arrived: Floats
+    price: Floats
+    source: str
+
+    @property
+    def steps(self) -> int:
+        """Of `STEP_S`."""
+        return len(self.arrived)
+
+    @property
+    def end_s(self) -> float:
+        """Seconds since the epoch."""
+        return BEGIN_S + self.steps * STEP_S
+
+
+def season_of(traces: Mapping[str, Trace] | None) -> tuple[Floats, str]:
+    """Rates of a few days in steps, mean 1, and where they come from: days 1 to 3 of a client model's total, else a synthetic week.
+
+    The synthetic week: 1 + 0.6 sin with its peak at 14:00, weekends at 0.6 of it.
+    """
+    models = [trace for trace in (traces or {}).values() if isinstance(trace, ClientModel)]
+    if models:
+        model = min(models, key=lambda one: abs(len(one.clients) - 100))
+        windows = min(model.rate.shape[1], round(3 * 86_400.0 / WINDOW_S))
+        rate, known = model.rate[:, :windows].sum(axis=0), model.recorded[:windows]
+        every = np.interp(np.arange(windows), np.flatnonzero(known), rate[known])
+        return np.repeat(every / every.mean(), round(WINDOW_S / STEP_S)), f"{model.name}, days 1-3 repeated"
+    at_h = np.arange(7 * 24 * 12) / 12.0
+    wave = 1.0 + 0.6 * np.sin((at_h % 24.0 - 8.0) / 24.0 * 2.0 * math.pi)
+    wave *= np.where(at_h >= 5 * 24.0, 0.6, 1.0)
+    return wave / wave.mean(), "synthetic week"
+
+
+def month(season: tuple[Floats, str], *, seed: int, period: Period = Period.MONTH) -> Month:
+    """The period with its two steps in the middle: demand doubles, and every price rises by 48 %."""
+    days = {Period.DAY: 1, Period.WEEK: 7, Period.MONTH: 30}[period]
+    steps = round(days * 86_400.0 / STEP_S)
+    chance = np.random.default_rng([seed, 8])
+    moods = np.exp(DAY_SIGMA * chance.standard_normal(days) - DAY_SIGMA**2 / 2.0)
+    later = np.arange(steps) >= steps // 2
+    mean = MEAN_RPS * np.resize(season[0], steps) * np.repeat(moods, steps // days) * np.where(later, DEMAND_STEP, 1.0)
+    arrived = chance.poisson(mean * STEP_S) / STEP_S
+    return Month(period, np.asarray(arrived, np.float64), np.where(later, PRICE_STEP, 1.0), season[1])
+
+
+@lru_cache(maxsize=64)
+def _inside(kind: Kind) -> Floats:
+    made = kind.one.inside
+    if made is None:
+        raise ValueError(f"{kind.name}: the objectives are out of reach")
+    return np.asarray(made.inside, np.float64)
+
+
+@lru_cache(maxsize=64)
+def _best_yield(kind: Kind) -> tuple[Floats, Floats]:
+    """Loads, and answers in time per replica at the best load up to there, as a share of its capacity; loads scatter by 5 %."""
+    loads = np.linspace(0.0, 1.3, 261)
+    shares = np.mean([np.interp(loads * math.exp(0.05 * z), GRID, _inside(kind)) for z in SCATTER], axis=0)
+    return loads, np.maximum.accumulate(loads * shares)
+
+
+def in_time(kind: Kind, per_s: Floats, replicas: Floats) -> Floats:
+    """Answers inside the objectives per second of `replicas` (may be a fraction: a start in the step) that `per_s` requests are sent to."""
+    loads, yields = _best_yield(kind)
+    rate = kind.one.requests_per_s
+    with np.errstate(divide="ignore", invalid="ignore"):
+        load = np.where(replicas > 0, per_s / (replicas * rate), 0.0)
+    return np.asarray(replicas * rate * np.interp(np.minimum(load, loads[-1]), loads, yields), np.float64)
+
+
+@lru_cache(maxsize=4096)
+def worth(share: float, degraded: float) -> tuple[float, float]:
+    """How likely an answer is right, over always-best: mean over the requests that go small, and over those that go large.
+
+    share: of the requests, by score from the top, that go small; degraded: of the others, drawn by chance.
+    """
+    small, large = np.array(curve().p_small), np.array(curve().p_large)
+    picked = np.clip(share * SCORE_BINS - np.arange(SCORE_BINS)[::-1], 0.0, 1.0)
+    went = picked + (1.0 - picked) * degraded
+    best = large.mean()
+    right_small = float((went * small).sum() / went.sum() / best) if went.sum() > 0 else 0.0
+    stayed = 1.0 - went
+    right_large = float((stayed * large).sum() / stayed.sum() / best) if stayed.sum() > 1e-12 else 0.0
+    return right_small, right_large
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A period: per step USD paid, useful answers (in time, weighted with how likely they are right), and replicas (large, small)."""
+
+    usd: Floats
+    useful: Floats
+    replicas: Floats
+
+    @property
+    def total_usd(self) -> float:
+        """Of the period."""
+        return float(self.usd.sum())
+
+    @property
+    def total_useful(self) -> float:
+        """Of the period."""
+        return float(self.useful.sum())
+
+
+def step_of(of: Month, at: int, replicas: tuple[int, int], before: tuple[int, int], share: float, degraded: float) -> tuple[float, float]:  # noqa: PLR0917  one step's numbers
+    """USD paid and useful answers of step `at`, with `before` replicas in the step before: new ones load first."""
+    large, small = kinds()
+    serving = [max(0, min(now, old) + max(0, now - old) * (1.0 - STARTUP_S / STEP_S)) for now, old in zip(replicas, before, strict=True)]
+    usd = sum(count * kind.usd_per_h for count, kind in zip(replicas, (large, small), strict=True)) * float(of.price[at]) * STEP_S / 3600.0
+    arrived = float(of.arrived[at])
+    to_small = share + (1.0 - share) * degraded
+    if serving[1] <= 0.0:
+        share, degraded, to_small = 0.0, 0.0, 0.0
+    if serving[0] <= 0.0:
+        share, degraded, to_small = 1.0, 0.0, 1.0
+    right_small, right_large = worth(round(share, 3), round(degraded, 3))
+    answers = [
+        float(in_time(kind, np.float64(arrived * part), np.float64(count)))
+        for kind, part, count in zip((large, small), (1.0 - to_small, to_small), serving, strict=True)
+    ]
+    return usd, (answers[0] * right_large + answers[1] * right_small) * STEP_S
