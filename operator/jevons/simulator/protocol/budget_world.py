@@ -205,7 +205,7 @@ def step_of(of: Month, at: int, replicas: tuple[int, int], before: tuple[int, in
         share, degraded, to_small = 1.0, 0.0, 1.0
     right_small, right_large = worth(round(share, 3), round(degraded, 3))
     answers = [
-        float(in_time(kind, np.float64(arrived * part), np.float64(count)))
+        float(in_time(kind, np.array(arrived * part), np.array(count)))
         for kind, part, count in zip((large, small), (1.0 - to_small, to_small), serving, strict=True)
     ]
     return usd, (answers[0] * right_large + answers[1] * right_small) * STEP_S

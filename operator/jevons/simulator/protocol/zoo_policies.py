@@ -53,7 +53,7 @@ KNOBS: Mapping[str, tuple[float, ...]] = {
 }
 DEFAULTS: Mapping[str, float] = {"jevons": AUTO, "keda": 300.0, "kpa": 0.0, "kubeai": 600.0, "hybrid": 14_400.0, "always-on": 1.0, "co-wake": 300.0}
 QUICK: Mapping[str, tuple[float, ...]] = {
-    "jevons": (AUTO, 60.0, 400.0, 2400.0),
+    "jevons": (AUTO, 60.0, 200.0, 600.0),
     "keda": (300.0,),
     "kpa": (0.0, 300.0),
     "kubeai": (300.0, 600.0),
