@@ -173,20 +173,25 @@ def shed(lines: list[Line], pace: Pace) -> bool:
     dear before cheap. The very last replica of the scope stays while the money available pays for it, however the rest is paced. Example: 3 large at
     14.68 and 2 small at 3.67 USD/h under a cap of 23 USD/h -> 1 large and 2 small (test_worked_examples.py::test_the_dearest_goes_first).
     """
+    going = sorted(
+        (line for line in lines if line.replicas > 0 and not line.fixed and line.usd_per_h > 0),
+        key=lambda line: (line.priority, line.cheapest, -line.usd_per_h, line.owner, line.variant),
+    )
+    total = sum(line.replicas * line.usd_per_h for line in lines)
+    raised = sum(max(0, line.replicas - line.current) * line.usd_per_h for line in lines if not line.fixed)
     went = False
-    while True:
-        total = sum(line.replicas * line.usd_per_h for line in lines)
-        raised = sum(max(0, line.replicas - line.current) * line.usd_per_h for line in lines if not line.fixed)
-        if pace.carries(total, raised):
-            return went
-        candidates = [line for line in lines if line.replicas > 0 and not line.fixed and line.usd_per_h > 0]
-        if not candidates:
-            return went
-        if len(candidates) == 1 and candidates[0].replicas == 1 and _last_stays(candidates[0], total, pace):
-            return went
-        victim = min(candidates, key=lambda line: (line.replicas == 1, line.priority, line.cheapest, -line.usd_per_h, line.owner, line.variant))
-        victim.replicas -= 1
-        went = True
+    for least in (1, 0):  # down to one replica of each line first, then the last ones
+        for line in going:
+            while line.replicas > least:
+                if pace.carries(total, raised):
+                    return went
+                if line is going[-1] and least == 0 and _last_stays(line, total, pace):
+                    return went
+                total -= line.usd_per_h
+                raised -= line.usd_per_h if line.replicas > line.current else 0.0
+                line.replicas -= 1
+                went = True
+    return went
 
 
 def _last_stays(line: Line, total_usd_per_h: float, pace: Pace) -> bool:
