@@ -32,7 +32,9 @@ TIERS = ("default", "other-traces", "this-trace")
 def autoscale(  # noqa: PLR0917  # options of a command
     data: Annotated[Path, typer.Option(help="folder of traces: CSV files, known by their columns", exists=True, file_okay=False)],
     json_file: Annotated[Path, typer.Option("--json", help="rows, ratios and settings go here")],
-    trace: Annotated[list[str] | None, typer.Option(help="only this trace (may be repeated)")] = None,
+    trace: Annotated[
+        list[str] | None, typer.Option(help="only this trace, or a shape: step, spike, ramp, on-off, silent-then-burst (may be repeated)")
+    ] = None,
     fleet: Annotated[list[int] | None, typer.Option(help="replicas the trace shall need (may be repeated) [default: 10, quick 4]", min=1)] = None,
     startup: Annotated[list[float] | None, typer.Option(help="seconds a replica takes to start (may be repeated) [default: 120]", min=1)] = None,
     policy: Annotated[list[str] | None, typer.Option(help="only this peer (may be repeated) [default: all]")] = None,
@@ -148,16 +150,18 @@ def _traces(data: Path, asked: Sequence[str]) -> tuple[list[str], list[str]]:
     """Names of the traces to compare on, and of the others. Raises BadParameter for one that is not there."""
     from jevons.simulator.protocol.jobs import traces_of
     from jevons.simulator.traces import Zoo
+    from jevons.simulator.traces_synthetic import Synthetic
 
     try:
         found = traces_of(data)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--data") from error
-    able = [name for name, trace in found.items() if not isinstance(trace, Zoo)]
+    shapes = [name for name, trace in found.items() if isinstance(trace, Synthetic)]
+    able = [name for name, trace in found.items() if not isinstance(trace, Zoo | Synthetic)]
     for name in asked:
-        if name not in able:
-            raise typer.BadParameter(f"no LLM trace named {name} in {data}; there are {', '.join(able) or 'none'}", param_hint="--trace")
-    names = [name for name in able if not asked or name in asked]
+        if name not in (*able, *shapes):
+            raise typer.BadParameter(f"no LLM trace named {name} in {data}; there are {', '.join((*able, *shapes))}", param_hint="--trace")
+    names = [name for name in (*able, *shapes) if name in (asked or able)]
     return names, [name for name in able if name not in names]
 
 

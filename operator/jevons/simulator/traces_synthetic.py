@@ -5,6 +5,7 @@ Arrivals are Poisson with a rate that follows the shape; sizes come from a log's
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -26,6 +27,19 @@ class Shape(StrEnum):
     """The peak and nothing, in turns of a twelfth."""
     SILENT_THEN_BURST = "silent-then-burst"
     """Nothing until x = 0.5, the peak for a tenth, then 0.2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Synthetic:
+    """A shape as a trace: its peak rate is chosen to make a fleet, and every seed draws new arrivals."""
+
+    name: str
+    shape: Shape
+
+
+def shapes() -> dict[str, Synthetic]:
+    """All of them by name."""
+    return {shape.value: Synthetic(shape.value, shape) for shape in Shape}
 
 
 def level(shape: Shape, x: Floats) -> Floats:

@@ -13,6 +13,7 @@ from jevons.simulator.protocol.splits import Split, Window, blocks, part, reques
 from jevons.simulator.scenario import Physics
 from jevons.simulator.traces import Log, Zoo, columns
 from jevons.simulator.traces_clients import ClientModel
+from jevons.simulator.traces_synthetic import shapes
 
 FAST = Profile(0.030, 0.0014, 0.0, 0.02, 0.05, 0.0, kv_tokens=400_000)
 SLOW = Profile(0.030, 0.0018, 0.0, 0.02, 0.55, 0.0, kv_tokens=200_000)
@@ -116,6 +117,15 @@ def test_clients_are_added_at_their_own_rate_until_the_fleet_is_full():
     assert 1 < len(cell.clients) < 20
     window = requests_of(model, cell.clients, Window(Split.FIT, 0, 3600.0), burn_in_s=0.0)
     assert attained(window, Physics(cell.machine.profile), Objectives(), cell.needed + 1) > 0.95
+
+
+def test_a_shape_gets_the_peak_rate_that_fills_the_fleet():
+    spike = shapes()["spike"]
+    cell = sized(spike, MACHINES, name="spike", fleet=3, startup_s=60.0, objectives=Objectives())
+    assert cell.needed == pytest.approx(3, abs=1)
+    fit, test = (requests_of(spike, (), Window(split, 0, 1800.0), burn_in_s=600.0, peak_rps=cell.peak_rps) for split in Split)
+    assert not np.array_equal(fit.at_s[:20], test.at_s[:20])
+    assert scenario(spike, cell, Window(Split.TEST, 0, 1800.0)).requests.at_s.tolist() == test.at_s.tolist()
 
 
 def test_one_client_does_not_fill_the_fleet_while_there_are_others():

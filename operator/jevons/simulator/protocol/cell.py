@@ -12,6 +12,7 @@ from jevons.core.spec import Objectives, Profile
 from jevons.simulator.protocol.splits import Window, requests_of
 from jevons.simulator.scenario import Physics, Requests, Scenario, SimVariant, Startup
 from jevons.simulator.traces import Trace
+from jevons.simulator.traces_synthetic import Synthetic
 
 JITTER = 0.15
 """Sigma of an iteration's time. The rest of the measured p99/p50 of 2.4 between tokens comes from prefills in between, which are simulated."""
@@ -50,9 +51,10 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A comparison. `needed`: the smallest static fleet that meets 95 % on the sizing window; `clients`: of a client model, by index.
+    """A comparison. `needed`: the smallest static fleet that meets 95 % on the sizing window.
 
-    slowdown: the simulator's replicas take so many times as long as their profile says; nobody is told. note: what was done to get the size.
+    clients: of a client model, by index. peak_rps: of a shape. note: what was done to get the size. slowdown: the simulator's replicas take so
+    many times as long as their profile says; nobody is told.
     """
 
     trace: str
@@ -62,6 +64,7 @@ class Cell:
     objectives: Objectives
     needed: int
     clients: tuple[int, ...] = ()
+    peak_rps: float = 0.0
     slowdown: float = 1.0
     note: str = ""
 
@@ -90,9 +93,9 @@ def load(requests: Requests, cell: Cell, *, from_s: float, to_s: float) -> float
     return int(inside.sum()) * cell.machine.seconds(given, wanted, cell.objectives.itl_s) / (to_s - from_s)
 
 
-def scenario(trace: Trace, cell: Cell, window: Window) -> Scenario:
+def scenario(trace: Trace | Synthetic, cell: Cell, window: Window) -> Scenario:
     """The world of one seed's window. Equal arguments give equal worlds."""
-    requests = requests_of(trace, cell.clients, window, burn_in_s=cell.burn_in_s)
+    requests = requests_of(trace, cell.clients, window, burn_in_s=cell.burn_in_s, peak_rps=cell.peak_rps)
     begin = math.ceil(load(requests, cell, from_s=0.0, to_s=600.0) / FULL)
     variant = SimVariant(
         name="model",

@@ -18,6 +18,7 @@ from jevons.simulator.protocol.reference import Bound, c_lo, lp, scored_misses
 from jevons.simulator.protocol.splits import Window
 from jevons.simulator.scenario import Scenario
 from jevons.simulator.traces import Trace, discover
+from jevons.simulator.traces_synthetic import Synthetic, shapes
 from jevons.simulator.world import simulate
 
 
@@ -72,9 +73,9 @@ def work(job: Job | BoundJob) -> tuple[Figures, ...] | Bounds:
 
 
 @lru_cache(maxsize=1)
-def traces_of(folder: Path) -> dict[str, Trace]:
-    """The folder's traces, read once per process."""
-    return discover(folder)
+def traces_of(folder: Path) -> dict[str, Trace | Synthetic]:
+    """The folder's traces, read once per process, and the shapes that need no folder; a trace of a shape's name goes before it."""
+    return shapes() | discover(folder)
 
 
 @lru_cache(maxsize=6)

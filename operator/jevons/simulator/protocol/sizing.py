@@ -2,7 +2,8 @@
 
 Of a client model, clients are taken in a random order that depends on trace and size alone, each at its own rate, until their work fills the fleet.
 Of a log nothing can be taken away without taking its bursts, so the replica is chosen instead: of the machines that can keep the objectives at all
-the one with which the trace needs a fleet nearest to the size; where even the slowest is too fast, its `max_num_seqs` is lowered.
+the one with which the trace needs a fleet nearest to the size; where even the slowest is too fast, its `max_num_seqs` is lowered. The peak rate of a
+synthetic shape is free.
 
 "Needs" is measured: the smallest static fleet that meets 95 % of a window of the part for tuning.
 """
@@ -23,6 +24,7 @@ from jevons.simulator.protocol.splits import Split, Window, part, requests_of
 from jevons.simulator.scenario import Floats, Physics, Requests
 from jevons.simulator.traces import Log, Trace, Zoo
 from jevons.simulator.traces_clients import WINDOW_S, ClientModel
+from jevons.simulator.traces_synthetic import Synthetic
 
 ATTAINMENT = 0.95
 SIZING_S = 3600.0
@@ -83,11 +85,13 @@ def able(machine: Machine, input_tokens: float, objectives: Objectives) -> bool:
     return prefill_s <= PROMPT_SHARE * objectives.ttft_s and gap_s <= GAP_SHARE * objectives.itl_s
 
 
-def sized(trace: Trace, machines: Sequence[Machine], *, name: str, fleet: int, startup_s: float, objectives: Objectives) -> Cell:
+def sized(trace: Trace | Synthetic, machines: Sequence[Machine], *, name: str, fleet: int, startup_s: float, objectives: Objectives) -> Cell:
     """The cell of a trace, called `name`, that needs about `fleet` replicas. Raises ValueError when no machine can serve the trace."""
     if isinstance(trace, Zoo):
         raise ValueError(f"{name}: calls without tokens; this benchmark needs a log of LLM requests or a client model")  # noqa: TRY004  # bad data
-    if isinstance(trace, ClientModel):
+    if isinstance(trace, Synthetic):
+        cell = _by_rate(trace, machines, fleet=fleet, objectives=objectives)
+    elif isinstance(trace, ClientModel):
         cell = _by_clients(trace, machines, fleet=fleet, objectives=objectives)
     else:
         cell = _by_machine(trace, machines, fleet=fleet, objectives=objectives)
@@ -157,6 +161,25 @@ def _by_clients(trace: ClientModel, machines: Sequence[Machine], *, fleet: int, 
         if fleet / CLOSE <= count <= fleet * CLOSE:
             break
         aim *= min(1.6, max(0.6, fleet / count))
+    return best
+
+
+def _by_rate(trace: Synthetic, machines: Sequence[Machine], *, fleet: int, objectives: Objectives) -> Cell:
+    """The slowest brisk machine, and a peak rate that fills the fleet."""
+    fit = [machine for machine in machines if able(machine, 4000.0, objectives) and machine.profile.prefill_p1_s <= BRISK_S]
+    if not fit:
+        raise ValueError(f"{trace.name}: no machine of the table keeps TTFT {objectives.ttft_s:g} s and ITL {objectives.itl_s:g} s")
+    machine = max(fit, key=lambda one: one.seconds(1155.0, 211.0, objectives.itl_s))
+    rate = 0.75 * fleet / machine.seconds(1155.0, 211.0, objectives.itl_s)
+    best = Cell(trace.name, fleet, 0.0, machine, objectives, 0)
+    for _ in range(4):
+        window = requests_of(trace, (), Window(Split.FIT, 0, SIZING_S), burn_in_s=0.0, peak_rps=rate)
+        count = needed(window, Physics(machine.profile, jitter=JITTER), objectives, guess=fleet, most=3 * fleet) or 3 * fleet
+        if not best.needed or abs(math.log(count / fleet)) < abs(math.log(best.needed / fleet)):
+            best = replace(best, needed=count, peak_rps=rate, note=f"peak rate {rate:.3g}/s")
+        if count == fleet:
+            break
+        rate *= fleet / count
     return best
 
 

@@ -17,11 +17,14 @@ import numpy as np
 from jevons.simulator.scenario import Requests
 from jevons.simulator.traces import Trace, Zoo, columns
 from jevons.simulator.traces_clients import WINDOW_S, ClientModel
+from jevons.simulator.traces_synthetic import Synthetic, synthetic
 
 FIT_SHARE = 3 / 7
 LONG_S = 12 * 3600.0
 BLOCK_S = 300.0
 GOLDEN = 0.6180339887498949
+FRESH = 10_000
+"""Added to the seeds of shapes in the test, so that no arrival is seen twice."""
 LEAST = 100
 """A window with fewer requests is passed over for the next one."""
 
@@ -67,9 +70,15 @@ def blocks(duration_s: float, window: Window, *, whole_s: float) -> list[float]:
     return [float(number * length) for number in drawn]
 
 
-def requests_of(trace: Trace, clients: Sequence[int], window: Window, *, burn_in_s: float) -> Requests:
-    """The requests of the burn-in and the window, from 0 on. Raises ValueError for a trace that has no LLM calls, or too few."""
+def requests_of(trace: Trace | Synthetic, clients: Sequence[int], window: Window, *, burn_in_s: float, peak_rps: float = 0.0) -> Requests:
+    """The requests of the burn-in and the window, from 0 on. clients: of a client model; peak_rps: of a shape.
+
+    Raises ValueError for a trace that has no LLM calls, or too few.
+    """
     whole_s = burn_in_s + window.length_s
+    if isinstance(trace, Synthetic):
+        seed = window.seed if window.split is Split.FIT else FRESH + window.seed
+        return synthetic(trace.shape, peak_rps=peak_rps, length_s=whole_s, seed=seed)
     if isinstance(trace, ClientModel):
         for start_s in starts(trace.duration_s, window, whole_s=whole_s):
             first, last = int(start_s // WINDOW_S), int(np.ceil((start_s + whole_s) / WINDOW_S))
