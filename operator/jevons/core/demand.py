@@ -24,6 +24,10 @@ NEVER_SEEN = {"NoData", "NotExposed"}
 """A class without a reading that never had one has no requests to lose: the engines' own readings guard what bypasses the gateway."""
 VANISHED_S = 300.0
 """A class that had arrivals and is no longer reported by anybody is unknown for this long after its last reading, then forgotten."""
+QUEUE = 5.0
+"""So many waiting requests on one pod are a queue, and no accident of the moment."""
+NODE_S = 120.0
+"""An unschedulable pod is given at least this long to be given a node."""
 OVERDUE = (1.5, 4.0)
 """A pod that is not ready counts whole until 1.5 times the startup time and no longer at all from 4 times on."""
 
@@ -68,6 +72,10 @@ class Seen:
     pods: int = 0
     """All but those on their way out."""
     unschedulable: int = 0
+    stuck: int = 0
+    """Unschedulable for longer than a start takes: no node is coming."""
+    queueing: int = 0
+    """Ready, with at least QUEUE requests waiting."""
     failed: int = 0
     overdue: int = 0
     unseen: int = 0
@@ -103,6 +111,7 @@ def pods_of(variant: Variant, state: VariantState | None, now: float, max_age_s:
             _ready_pod(seen, pod, now, max_age_s, measured=measured)
         elif pod.unschedulable:
             seen.unschedulable += 1
+            seen.stuck += now - pod.created_at_s >= max(NODE_S, variant.startup_s)
         else:
             chance = _chance(now - pod.created_at_s, variant.startup_s)
             seen.expected += chance
@@ -126,6 +135,7 @@ def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: 
         seen.queued += 1
         seen.running += running
         seen.waiting += waiting
+        seen.queueing += waiting >= QUEUE
         if not measured and waiting == 0 and (seen.best_pod is None or running > seen.best_pod[0]):
             seen.best_pod = (running, waiting, util, reading(signals.kv_used, now, max_age_s))
         if running > 0 or waiting > 0:

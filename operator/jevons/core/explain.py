@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from jevons.core import forecast
+from jevons.core import attainment, forecast
 from jevons.core.funding import Funded
 from jevons.core.memory import Learned
 from jevons.core.observed import Known, Observed
@@ -24,6 +24,8 @@ def explanation(funded: Funded, snapshot: Snapshot) -> Explanation:
         if trend is not None and trend.learned.bets:
             inputs.append((f"forecast[{load.name}]", _forecast(round(forecast.persistence(trend), 2), trend.dispersion, trend.learned), None))
         inputs.append((f"tokens[{load.name}]", f"{load.input_tokens} in, {load.output_tokens} out", _age(demand.input_tokens, facts.now)))
+    if facts.memory.attained is not None:
+        inputs.append(("promise", _promise(attainment.deviations(facts.memory.attained)), None))
     if facts.held:
         oldest = min(item.oldest_at_s for item in facts.state.held if item.count > 0)
         inputs.append(("held", str(facts.held), max(0.0, facts.now - oldest)))
@@ -36,6 +38,11 @@ def explanation(funded: Funded, snapshot: Snapshot) -> Explanation:
     if facts.no_down:
         binding.append(facts.no_down)
     return Explanation(tuple(inputs), _alternatives(funded), tuple(binding))
+
+
+@lru_cache(maxsize=64)
+def _promise(tight: float) -> str:
+    return f"sized for {tight:+.2f} standard deviations beside its percentile, by the share of useful answers"
 
 
 @lru_cache(maxsize=4096)

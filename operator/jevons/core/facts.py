@@ -231,7 +231,7 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, *, current: int, 
     same = work_at_s == old.work_at_s and start_at_s == old.start_at_s and batch == old.batch
     if same and failed == old.failed_starts and parked_until_s == old.parked_until_s:
         return old
-    return VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s)
+    return VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s, old.gaps)
 
 
 def _start_failed(variant: Variant, seen: Seen, age_s: float) -> bool:

@@ -144,7 +144,7 @@ def hold_unpriced(funded: Funded) -> None:
     for item in funded.plan.variants:
         if item.facts.usd_per_h is None and not item.facts.fixed and item.replicas != item.facts.current:
             item.recommended, item.replicas, item.reason = item.replicas, item.facts.current, "PriceUnknown"
-            item.needs = item.facts.memory.needs
+            item.needs, item.gaps = item.facts.memory.needs, item.facts.memory.gaps
 
 
 def cap(pace: Pace, members: Mapping[Key, Funded]) -> None:

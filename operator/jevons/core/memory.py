@@ -88,6 +88,17 @@ class VariantMemory:
     """Since when it has replicas but none was ready; None = some are ready, or it sleeps."""
     failed_starts: int = 0
     parked_until_s: float | None = None
+    gaps: tuple[tuple[float, ...], ...] = ()
+    """By level from 2 on: decayed counts of gaps between its times of need, in the bins of idle.py (`levels.py`)."""
+
+
+@value
+class Attained:
+    """What became of the promise (`attainment.py`): the gateway's counters as last read, and the dual of keeping it [standard deviations]."""
+
+    offered: float
+    useful: float
+    tight: float
 
 
 @value
@@ -103,6 +114,7 @@ class DeploymentMemory:
     wanted_usd_per_h: float | None = None
     """What the plan would cost without a budget, averaged over hours."""
     wanted_at_s: float = 0.0
+    attained: Attained | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,7 @@ class Memory:
                     "startAt": variant.start_at_s,
                     "failedStarts": variant.failed_starts,
                     "parkedUntil": variant.parked_until_s,
+                    "gaps": variant.gaps,
                 }
                 for name, variant in memory.variants.items()
             },
@@ -132,6 +145,7 @@ class Memory:
             "lastArrivalAt": memory.last_arrival_at_s,
             "wantedUsdPerHour": memory.wanted_usd_per_h,
             "wantedAt": memory.wanted_at_s,
+            "attained": [memory.attained.offered, memory.attained.useful, memory.attained.tight] if memory.attained is not None else None,
         }
         return json.dumps(document, separators=(",", ":"))
 
@@ -160,12 +174,15 @@ class Memory:
             abs(trend.dispersion - old.trends[name].dispersion) > 0.25 * trend.dispersion for name, trend in new.trends.items() if name in old.trends
         ):
             return True
+        if abs((new.attained.tight if new.attained else 0.0) - (old.attained.tight if old.attained else 0.0)) > 0.05:
+            return True
         if abs((new.wanted_usd_per_h or 0.0) - (old.wanted_usd_per_h or 0.0)) > 0.05 * (old.wanted_usd_per_h or 0.01):
             return True
         return any(
             mine.failed_starts != theirs.failed_starts
             or mine.parked_until_s != theirs.parked_until_s
             or mine.batch != theirs.batch
+            or mine.gaps != theirs.gaps
             or abs((mine.work_at_s or 0.0) - (theirs.work_at_s or 0.0)) > 60.0
             for mine, theirs in ((new.variants[name], old.variants[name]) for name in new.variants)
         )
@@ -183,6 +200,7 @@ def _deployment(text: str) -> DeploymentMemory | None:
             last_arrival_at_s=_maybe(raw["lastArrivalAt"]),
             wanted_usd_per_h=_maybe(raw["wantedUsdPerHour"]),
             wanted_at_s=float(raw["wantedAt"]),
+            attained=Attained(*[float(number) for number in raw["attained"]]) if raw.get("attained") is not None else None,
         )
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
@@ -219,6 +237,7 @@ def _variant(raw: dict[str, Any]) -> VariantMemory:
         start_at_s=_maybe(raw["startAt"]),
         failed_starts=int(raw["failedStarts"]),
         parked_until_s=_maybe(raw["parkedUntil"]),
+        gaps=tuple(tuple(float(count) for count in row) for row in raw.get("gaps", ())),
     )
 
 

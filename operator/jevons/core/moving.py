@@ -1,30 +1,30 @@
 """From the need to replicas: the rules about moving.
 
-Up at once; down only after the need stayed lower for a window; to zero only when idle by every account; from zero only the variant that held requests
-wait for, or one that steady traffic needs while another serves.
+Up at once; down by level, when keeping it is no longer worth it (`levels.py`); to zero only when idle by every account; from zero only the variant
+that held requests wait for, or one that steady traffic needs while another serves, or one that stands in for another.
 """
 
 from __future__ import annotations
 
-from jevons.core import idle, sizing
+from jevons.core import idle, levels, sizing
 from jevons.core.facts import Facts
 from jevons.core.plan import Plan, VariantPlan
 
 START_PER_MINUTE = 3.0
 """Requests a minute that start a sleeping variant by plan (without anybody held for it)."""
-WINDOW_S = (30.0, 600.0)
 
 
 def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
     """From the need to replicas: the rules about going up, down, to zero and from zero, then min and max."""
     variant, current = item.facts, item.facts.current
-    item.needs = variant.memory.needs
+    item.needs, item.gaps = variant.memory.needs, variant.memory.gaps
     if variant.fixed and variant.fixed not in {"ForeignScaling", "Recommend"}:
         item.replicas, item.reason = current, variant.fixed
         return
     if variant.parked and not variant.fixed:
         item.replicas, item.reason, item.needs = 0, "StartFailed", ()
         return
+    item.gaps = levels.with_gaps(item.gaps, item.needs, item.need, facts.now)
     need, reason = item.need, "Demand"
     if need and not held and not variant.seen.working and variant.spec.min_replicas == 0 and _silent_for(facts, _keep_s(facts, item)):
         need = 0
@@ -37,7 +37,7 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
         low, reason = _down(facts, plan, item, held, low)
     else:
         reason = "Steady"
-    item.needs = _remembered(item.needs, item.need, facts.now, window_s(variant.spec.startup_s), current)
+    item.needs = levels.remembered(item.needs, item.need, facts.now, variant.spec.startup_s, current)
     if low > variant.spec.max_replicas:
         low, reason = variant.spec.max_replicas, "Maximum"
         plan.binding.append(f"spec.variants[{variant.spec.name}].replicas.max")
@@ -51,14 +51,15 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
 def _starts_by_plan(plan: Plan, item: VariantPlan) -> bool:
     """Steady traffic for a sleeping variant while another one serves: enough of it to be worth a start without anybody waiting."""
     others = any(other.facts.seen.ready for other in plan.variants if other is not item)
-    return others and item.per_s * 60.0 >= START_PER_MINUTE
+    return item.stands_in or (others and item.per_s * 60.0 >= START_PER_MINUTE)
 
 
 def _down(facts: Facts, plan: Plan, item: VariantPlan, held: int, low: int) -> tuple[int, str]:
     """How far down, from `current` towards `low`, and the reason."""
     variant, current, seen = item.facts, item.facts.current, item.facts.seen
-    if facts.no_down:
-        return current, facts.no_down
+    if facts.no_down or seen.queueing:
+        # one full pod beside idle ones is for the router to mend, and no reason to have fewer
+        return current, facts.no_down or "Queueing"
     if low == 0 and not held:
         asleep, reason = _asleep(facts, plan, item)
         if asleep:
@@ -72,9 +73,10 @@ def _down(facts: Facts, plan: Plan, item: VariantPlan, held: int, low: int) -> t
     low += seen.unseen
     if not seen.quiet and item.work <= 0.0 and not seen.utils:
         return current, seen.gpu
-    window = window_s(variant.spec.startup_s)
-    held_level = _needed_lately(variant.memory.needs, facts.now, window, current)
-    return (low, "Demand") if held_level <= low else (min(current, held_level), "Stabilising")
+    late_s = _loss_s(facts, item) * (item.capacity_per_s or 1.0)
+    startup_s = variant.spec.startup_s
+    level = levels.kept(variant.memory.needs, item.gaps, low=low, current=current, startup_s=startup_s, late_s=late_s, now=facts.now)
+    return (low, "Demand") if level <= low else (level, "Stabilising")
 
 
 def _asleep(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[bool, str]:
@@ -111,25 +113,3 @@ def _loss_s(facts: Facts, item: VariantPlan) -> float:
     """What one late answer costs, in seconds of a replica's price (to two digits)."""
     loss_s = sizing.late_loss_s(facts.spec.objectives.late_cost_usd, item.facts.usd_per_h, item.capacity_per_s or 1.0)
     return float(f"{loss_s:.2g}")
-
-
-def window_s(startup_s: float) -> float:
-    """How long a lower need must last before replicas go: twice the startup time, 30 s to 10 min."""
-    return min(WINDOW_S[1], max(WINDOW_S[0], 2.0 * startup_s))
-
-
-def _needed_lately(needs: tuple[tuple[float, int], ...], now: float, window: float, current: int) -> int:
-    """The highest need within the window; what there is now, when nothing is remembered."""
-    if not needs:
-        return current
-    return max((need for at_s, need in needs if now - at_s <= window), default=0)
-
-
-def _remembered(needs: tuple[tuple[float, int], ...], need: int, now: float, window: float, current: int) -> tuple[tuple[float, int], ...]:
-    """The window with one more need: at most one entry per level, times refreshed every eighth of the window."""
-    if not needs and current > need:
-        return ((now, current), (now, need))
-    if needs and needs[-1][1] == need and now - needs[-1][0] < window / 8.0 and now - needs[0][0] <= window:
-        return needs
-    kept = [entry for entry in needs if entry[1] > need and now - entry[0] <= window]
-    return (*kept[-15:], (now, need))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from jevons.core import capacity
 from jevons.core.capacity import Capacity
 from jevons.core.facts import VariantFacts
+from jevons.core.levels import Gaps, Needs
 from jevons.core.routing import Split
 
 
@@ -31,13 +32,16 @@ class VariantPlan:
     """Fluid capacity of one replica for its mix [1/s]."""
     concurrency: float = capacity.DEFAULT_BATCH
     reachable: bool = True
+    stands_in: bool = False
+    """For another variant that finds no node."""
     need: int = 0
     """Replicas that the work needs, headroom included, before the rules about moving."""
     replicas: int = 0
     recommended: int | None = None
     """What it should have if it were ours to move."""
     reason: str = "Steady"
-    needs: tuple[tuple[float, int], ...] = ()
+    needs: Needs = ()
+    gaps: Gaps = ()
     idle_in_s: float | None = None
 
 

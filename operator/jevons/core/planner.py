@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
-from jevons.core import budget, capacity, idle, moving, routing, sizing, usable
+from jevons.core import attainment, budget, capacity, idle, moving, routing, sizing, usable
 from jevons.core.demand import ClassLoad, promise
 from jevons.core.facts import Facts, VariantFacts
 from jevons.core.plan import Plan, VariantPlan
@@ -101,7 +101,11 @@ def make(ground: Ground, step: int) -> Plan:
     for item in plans:
         held = ground.held.get(item.facts.spec.name, 0)
         _size(facts, item, held, pressure, ground.growth)
-        moving.move(facts, plan, item, held)
+    for item in plans:
+        if item.facts.seen.stuck:
+            _stand_in(plan, item)
+    for item in plans:
+        moving.move(facts, plan, item, ground.held.get(item.facts.spec.name, 0))
     if facts.fallback:
         _fall_back(facts, plan)
     plan.usd_per_h = sum([item.replicas * (item.facts.usd_per_h or 0.0) for item in plans])
@@ -194,9 +198,10 @@ def _size(facts: Facts, item: VariantPlan, held: int, pressure: float, growth: f
     variant, seen = item.facts, item.facts.seen
     if variant.spec.profile is None:
         item.concurrency = variant.memory.batch or capacity.DEFAULT_BATCH
-    needed = _needed(item, pressure) if item.parts else 0.0
+    needed = _needed(facts, item, pressure) if item.parts else 0.0
     if needed > 0.0:
-        observed = seen.running / item.concurrency
+        # arrivals say how much is needed; what runs says no more than that the present fleet is in use (in a burst all of it prefills)
+        observed = min(float(seen.ready), seen.running / item.concurrency)
         late = _catching_up(item, seen.running + seen.waiting + held, facts.spec.objectives.late_cost_usd)
         need = max(1, math.ceil(max(needed + late, observed) - 1e-9))
     else:
@@ -212,6 +217,26 @@ def _size(facts: Facts, item: VariantPlan, held: int, pressure: float, growth: f
     if need and seen.ready:
         need += min(MAX_COMPENSATION, seen.failed + seen.overdue)
     item.need = need
+
+
+def _stand_in(plan: Plan, short: VariantPlan) -> None:
+    """No node comes for what a variant still needs: the cheapest other one that is not worse (or else the best there is) gets replicas for that part.
+
+    Requests need no new plan for it: pickers go around a variant that is full or asleep. The stuck pods stay ordered, in case a node comes after all.
+    """
+    seen = short.facts.seen
+    others = [item for item in plan.variants if item is not short and item.facts.usable and not item.facts.seen.stuck and not item.facts.fixed]
+    missing = short.need - seen.ready - seen.expected
+    if missing <= 0.0 or not others:
+        return
+    quality = short.facts.spec.quality
+    equal = [item for item in others if item.facts.spec.quality >= quality] or others
+    other = min(equal, key=lambda item: (-min(quality, item.facts.spec.quality), _rate(item.facts), item.facts.spec.name))
+    served, serves = short.facts.capacities, other.facts.capacities
+    size = max((one.requests_per_s / serves[name].requests_per_s for name, one in served.items() if name in serves), default=1.0)
+    other.need += max(1, math.ceil(missing * size - 1e-9))
+    other.stands_in = True
+    plan.binding.append(f"no node for {seen.stuck} pods of {short.facts.spec.name}; {other.facts.spec.name} stands in")
 
 
 def _catching_up(item: VariantPlan, present: float, late_cost_usd: Decimal | None) -> float:
@@ -231,15 +256,16 @@ def _catching_up(item: VariantPlan, present: float, late_cost_usd: Decimal | Non
     return min(queued_s / SOONEST_S, math.sqrt(loss_s * per_s * item.work * queued_s / max(SOONEST_S, variant.spec.startup_s)))
 
 
-def _needed(item: VariantPlan, pressure: float) -> float:
+def _needed(facts: Facts, item: VariantPlan, pressure: float) -> float:
     """Replicas for the work by class: a class that may use less of a replica needs more of them. Settles what one replica serves and runs, too."""
     work = item.work
     deviation = usable.noise(item.variance, work) if work > 0.0 else 0.0
+    tight = attainment.deviations(facts.memory.attained)
     needed = concurrency = served = fluid = 0.0
     for part, one, percentile in item.parts:
         share, at_once = 1.0, one.concurrency
         if one.inside is not None:
-            kept = one.inside.kept(usable.promised(percentile, pressure))
+            kept = one.inside.kept(usable.promised(percentile, pressure, tight))
             share = kept.share(deviation)
         needed += part / share
         weight = part / work if work > 0.0 else 1.0 / len(item.parts)

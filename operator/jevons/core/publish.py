@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
-from jevons.core import capacity, conditions
+from jevons.core import attainment, capacity, conditions
 from jevons.core.explain import explanation
 from jevons.core.facts import UNTRIED
 from jevons.core.funding import Funded
-from jevons.core.memory import DeploymentMemory, VariantMemory
+from jevons.core.memory import Attained, DeploymentMemory, VariantMemory
 from jevons.core.money import ZERO
 from jevons.core.periods import bounds
 from jevons.core.plan import Plan, VariantPlan
@@ -221,18 +222,27 @@ def remembered(funded: Funded) -> DeploymentMemory:
     variants = {}
     for item in funded.plan.variants:
         old = item.facts.memory
-        needs = item.needs
-        variants[item.facts.spec.name] = (
-            old if needs == old.needs else VariantMemory(needs, old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s)
-        )
+        same = item.needs == old.needs and item.gaps == old.gaps
+        variants[item.facts.spec.name] = old if same else replace(old, needs=item.needs, gaps=item.gaps)
     old_memory = facts.memory
+    attained = _attained(funded)
     mean = float(f"{funded.mean_usd_per_h:.5g}")
     if (
         variants == old_memory.variants
         and facts.trends == old_memory.trends
         and facts.gaps == old_memory.gaps
         and facts.last_arrival_at_s == old_memory.last_arrival_at_s
+        and attained == old_memory.attained
         and mean == old_memory.wanted_usd_per_h == float(f"{funded.wanted_usd_per_h:.5g}")
     ):
         return old_memory
-    return DeploymentMemory(variants, facts.trends, facts.gaps, facts.last_arrival_at_s, mean, facts.now)
+    return DeploymentMemory(variants, facts.trends, facts.gaps, facts.last_arrival_at_s, mean, facts.now, attained)
+
+
+def _attained(funded: Funded) -> Attained | None:
+    """The dual of the promise after this pass; it only moves while enough is ready and nothing but headroom decides what is late."""
+    facts, plan = funded.facts, funded.plan
+    settled = not (plan.step or funded.shed or facts.unknown_demand or facts.metrics_down) and all(
+        item.need <= item.facts.seen.ready for item in plan.variants
+    )
+    return attainment.updated(facts.memory.attained, facts.state.outcomes, facts.spec.objectives.percentile / 100.0, settled=settled)

@@ -51,18 +51,21 @@ GRID = tuple(FIRST_LOAD * RATIO**index for index in range(LOADS))
 FIRST_NOISE, NOISE_RATIO, NOISES = 0.02, 1.6, 12
 NOISE = tuple(FIRST_NOISE * NOISE_RATIO**index for index in range(NOISES))
 """Relative deviations for which the share is worked out: 0.02 .. 3.5."""
+HIGHEST = 3.0902
+"""Standard deviations of 0.999."""
 MARGIN = 0.3
 """Where the promise is near what an idle replica keeps: this part of the promised misses is left to the load."""
 
 
-@lru_cache(maxsize=256)
-def promised(percentile: float, pressure: float) -> float:
+@lru_cache(maxsize=1024)
+def promised(percentile: float, pressure: float, tight: float = 0.0) -> float:
     """The share of requests (0.5 .. 0.999) to keep inside: the percentile's, shrinking to a half as budget `pressure` (0..1) grows.
 
+    tight: standard deviations more than the percentile's (`attainment.py`).
     Example: 95 without pressure -> 0.95, at full pressure -> 0.5 (test_worked_examples.py::test_pressure_lowers_the_promise).
     """
     normal = NormalDist()
-    z = normal.inv_cdf(min(0.999, max(0.5, percentile / 100.0)))
+    z = min(HIGHEST, max(0.0, normal.inv_cdf(min(0.999, max(0.5, percentile / 100.0))) + tight))
     return round(normal.cdf(z * (1.0 - min(1.0, max(0.0, pressure)))), 4)
 
 

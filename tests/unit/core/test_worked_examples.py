@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from core_worlds import A100, CURVE, LARGE_PROFILE
 
-from jevons.core import budget, capacity, conditions, forecast, idle, money, periods, routing, sizing, usable
+from jevons.core import attainment, budget, capacity, conditions, forecast, idle, levels, money, periods, routing, sizing, usable
 from jevons.core.memory import Trend
+from jevons.core.observed import Known, Unknown
+from jevons.core.snapshot import Outcomes
 from jevons.core.spec import AcceleratorClass, BudgetSpec, Period, Price, Rung
 
 
@@ -188,3 +190,28 @@ def test_a_late_answer_in_seconds_of_a_replica():
     assert sizing.late_loss_s(Decimal("0.01"), 3.6, 2.0) == pytest.approx(10.0)
     assert sizing.late_loss_s(None, 3.6, 2.0) == 5.0
     assert sizing.late_loss_s(Decimal("NaN"), 3.6, 2.0) == sizing.late_loss_s(Decimal("0.01"), None, 2.0) == 5.0
+
+
+def test_a_level_is_kept_until_the_rent_equals_a_start():
+    assert levels.keep_s(3, 60.0, 40.0, ()) == 100.0
+
+
+def counted(offered, useful):
+    return Known(Outcomes(offered, useful), 0.0)
+
+
+def test_a_missed_promise_tightens():
+    first = attainment.updated(None, counted(1000.0, 900.0), 0.95, settled=True)
+    assert attainment.updated(first, counted(1500.0, 1350.0), 0.95, settled=True).tight == pytest.approx(0.025)
+    assert attainment.updated(first, counted(1500.0, 1350.0), 0.95, settled=False).tight == 0.0
+
+
+def test_the_price_of_lateness_is_bounded_and_survives_counters_that_start_anew_or_lie():
+    worst = attainment.updated(None, counted(0.0, 0.0), 0.95, settled=True)
+    for index in range(1, 300):
+        worst = attainment.updated(worst, counted(500.0 * index, 0.0), 0.95, settled=True)
+    assert worst.tight == attainment.TIGHTEST
+    assert attainment.updated(worst, counted(10.0, 10.0), 0.95, settled=True).tight == attainment.TIGHTEST
+    assert attainment.updated(worst, counted(float("nan"), 0.0), 0.95, settled=True) is worst
+    assert attainment.updated(worst, Unknown("NoData"), 0.95, settled=True) is worst
+    assert usable.promised(95.0, 0.0, attainment.deviations(worst)) == pytest.approx(0.9959, abs=1e-4)

@@ -1,0 +1,49 @@
+"""The price of lateness: is the promise kept, and how much more (or less) headroom does keeping it take?
+
+A profile is a prior, and so is every assumption about lengths and bursts; what clients got is the truth. The share of useful answers against the
+promised one is integrated, slowly, into `tight`: standard deviations by which the fleet is sized for a higher (or lower) percentile than promised.
+It is the dual variable of the constraint "this share is inside its objectives".
+
+Integration stops where headroom is not what is missing (no wind-up): while replicas start or cannot be had, under budget pressure, at a bound, while
+something is not known. It is bounded, so that a lying counter moves the size by at most LOOSEST..TIGHTEST.
+"""
+
+from __future__ import annotations
+
+import math
+
+from jevons.core.memory import Attained
+from jevons.core.observed import Known, Observed
+from jevons.core.snapshot import Outcomes
+
+GAIN = 0.5
+REQUESTS = 500.0
+"""A share of 1 missing over so many requests moves `tight` by GAIN."""
+LOOSEST, TIGHTEST = -0.3, 1.0
+STEP = 0.05
+"""`tight` is used in steps of this, so that plans do not flap."""
+
+
+def updated(old: Attained | None, outcomes: Observed[Outcomes], promised: float, *, settled: bool) -> Attained | None:
+    """The dual after a reading of the gateway's counters; `promised` is a share, `settled` whether headroom alone decides the share now.
+
+    Example: 500 requests of which 450 were useful, 0.95 promised -> 0.025 tighter (test_worked_examples.py::test_a_missed_promise_tightens).
+    """
+    if not isinstance(outcomes, Known) or not (math.isfinite(outcomes.value.offered) and math.isfinite(outcomes.value.useful)):
+        return old
+    offered, useful = outcomes.value.offered, outcomes.value.useful
+    if old is None:
+        return Attained(offered, useful, 0.0)
+    new, good = offered - old.offered, useful - old.useful
+    if new == 0.0 and good == 0.0:
+        return old
+    tight = old.tight
+    if settled and new > 0.0 and good >= 0.0:
+        missing = promised - min(1.0, good / new)
+        tight = min(TIGHTEST, max(LOOSEST, tight + GAIN * missing * min(1.0, new / REQUESTS)))
+    return Attained(offered, useful, tight)
+
+
+def deviations(attained: Attained | None) -> float:
+    """`tight` in steps, towards none. 0 where nothing is known."""
+    return 0.0 if attained is None else math.trunc(attained.tight / STEP) * STEP
