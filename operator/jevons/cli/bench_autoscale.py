@@ -76,7 +76,7 @@ def autoscale(  # noqa: PLR0917  # options of a command
     console = Console()
     if not console.is_terminal:
         console.width = 150
-    with _progress(console) as progress, local(jobs or len(os.sched_getaffinity(0))) as pool:
+    with _progress(console) as progress, local(jobs or cores()) as pool:
         wanted = [*names, *(others if "other-traces" in {one.value for one in tiers} else [])]
         work = [(data, name, tuple(machines), size, objectives, slowdown) for name in wanted for size in fleets]
         sized = pool(size_one, work, progress("sizing", len(work)))
@@ -105,6 +105,11 @@ def autoscale(  # noqa: PLR0917  # options of a command
     for file in draw(found, plots) if plots is not None else ():
         console.print(f"plot {file}", markup=False)
     console.print(f"{json_file}: {effort.seeds} seeds x {effort.test_s / 60:g} min, {time.monotonic() - began:.0f} s", markup=False)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def need_extra() -> None:

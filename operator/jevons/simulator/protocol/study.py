@@ -4,7 +4,8 @@
     found = study.run(pool, progress)          # -> list[Entry]: one per cell, policy and tier
 
 First the grids of peers are run on the parts for tuning (tuned tiers only), in two rounds; then everybody runs on the same windows of the
-parts for the test. Nothing of Jevons is tuned, and no result of a test window flows back.
+parts for the test. Nothing of Jevons is tuned, and no result of a test window flows back. A tuned tier has the defaults' own front too, because who
+tunes may always keep what there was; that its best points are found on the test windows favours the peer.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Effort:
     plans: tuple[foresight.Plan, ...] = foresight.SETTINGS
 
 
-QUICK = Effort(seeds=2, test_s=2400.0, fit_s=1200.0, grid=10, finalists=3, knob=(1.0,), every=2, plans=foresight.FEW)
+QUICK = Effort(seeds=3, test_s=3000.0, fit_s=1500.0, grid=20, finalists=3, knob=(1.0,), every=2, plans=foresight.FEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,9 @@ class Study:
                         settings = policies.front(policy, needed=cell.needed, every=self.effort.every)
                     else:
                         settings = tuned.get((cell, policy, tier), ())
+                        settings += policies.front(policy, every=self.effort.every) if settings else ()
                     if settings:
-                        wanted.append((cell, policy, tier, settings))
+                        wanted.append((cell, policy, tier, tuple(dict.fromkeys(settings))))
         found = Found(floors=self._floors(pool, progress) if self.reference else [])
         found.entries.extend(self._tested(wanted, pool, progress))
         return found
