@@ -39,6 +39,7 @@ def budget(  # noqa: PLR0917  # options of a command
     from rich.console import Console
 
     from jevons.cli.bench_autoscale import need_extra
+    from jevons.cli.bench_zoo import wide
     from jevons.core.spec import Period
     from jevons.simulator.protocol import budget_study
     from jevons.simulator.protocol.pool import local
@@ -46,7 +47,7 @@ def budget(  # noqa: PLR0917  # options of a command
     need_extra()
     if period not in {"Day", "Week", "Month"}:
         raise typer.BadParameter(f"--period {period}: Day, Week or Month")
-    console, began = Console(), time.monotonic()
+    console, began = wide(Console()), time.monotonic()
     levels = tuple(sorted(tightness or TIGHTNESS))
     try:
         source = budget_study.season(data)[1]
