@@ -40,6 +40,8 @@ class Capacity:
     bound: str
     """What binds: InterTokenLatency, TimeToFirstToken, KVMemory, MaxSequences, Objectives."""
     reachable: bool = True
+    seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Of one request by the profile: decoding alone on the engine, engine time in all, and of that prefill (`speed.py`)."""
     inside: Replica | None = None
     """How many requests keep their objectives below that rate; only of `served`."""
 
@@ -56,8 +58,9 @@ def of_replica(profile: Profile, input_tokens: int, output_tokens: int, itl_s: f
     prefill_s = max(1e-6, profile.prefill_p0_s + profile.prefill_p1_s * k_in + profile.prefill_p2_s * k_in * k_in)
     per_seq_s = profile.itl_b_s + profile.itl_c_s * (k_in + outputs / 2000.0)
     alone_s = profile.itl_a_s + per_seq_s
+    seconds = (outputs * profile.itl_a_s, prefill_s + outputs * per_seq_s, prefill_s)
     if alone_s >= itl_s or prefill_s >= ttft_s:
-        return Capacity(1.0 / (prefill_s + outputs * alone_s), 1.0, "Objectives", reachable=False)
+        return Capacity(1.0 / (prefill_s + outputs * alone_s), 1.0, "Objectives", reachable=False, seconds=seconds)
     rate, bound = (itl_s - profile.itl_a_s) / (itl_s * (per_seq_s * outputs + prefill_s)), "InterTokenLatency"
     if MAX_PREFILL_SHARE / prefill_s < rate:
         rate, bound = MAX_PREFILL_SHARE / prefill_s, "TimeToFirstToken"
@@ -67,7 +70,7 @@ def of_replica(profile: Profile, input_tokens: int, output_tokens: int, itl_s: f
     if concurrency > sequences:
         seen_s = (profile.itl_a_s + per_seq_s * sequences) * outputs
         rate, bound, concurrency = sequences / (seen_s + sequences * prefill_s), name, sequences
-    return Capacity(rate, max(1.0, concurrency), bound)
+    return Capacity(rate, max(1.0, concurrency), bound, seconds=seconds)
 
 
 @lru_cache(maxsize=8192)

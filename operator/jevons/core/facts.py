@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from jevons.core import capacity, idle
+from jevons.core import capacity, idle, speed
 from jevons.core.demand import ClassLoad, Seen, class_loads, class_names, pods_of, stale_after_s
 from jevons.core.memory import DeploymentMemory, Trend, VariantMemory
 from jevons.core.money import ZERO, accelerator_usd_per_h
 from jevons.core.observed import Unknown
 from jevons.core.snapshot import DeploymentState, Snapshot, TargetState, VariantState
-from jevons.core.spec import Deployment, Promotion, ScalingMode, Variant
+from jevons.core.spec import Deployment, Profile, Promotion, ScalingMode, Variant
 
 FOREIGN_PAUSE_S = 600.0
 AFTER_OUTAGE_S = 300.0
@@ -48,11 +48,16 @@ class VariantFacts:
     capacities: dict[str, capacity.Capacity] = field(default_factory=dict)
     """Of one replica, by request class."""
 
+    profile: Profile | None = None
+    """The spec's, as slow as it has shown itself to be."""
     usable: bool = False
     """May serve requests of its own: promoted, not parked, and either ready or startable."""
 
     def __post_init__(self) -> None:
-        """Settle `usable` once: every plan asks for it."""
+        """Settle `profile` and `usable` once: every plan asks for them."""
+        self.profile = self.spec.profile
+        if self.profile is not None and self.memory.slowness and (step := speed.step(self.memory.slowness)):
+            self.profile = speed.scaled(self.profile, step)
         startable = not self.fixed or self.fixed in {"ForeignScaling", "Paused", "Recommend"}
         self.usable = (
             self.spec.promotion is Promotion.AUTO and not self.parked and (self.seen.ready > 0 or (startable and self.spec.max_replicas > 0))
@@ -231,7 +236,7 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, *, current: int, 
     same = work_at_s == old.work_at_s and start_at_s == old.start_at_s and batch == old.batch
     if same and failed == old.failed_starts and parked_until_s == old.parked_until_s:
         return old
-    return VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s, old.gaps)
+    return VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s, old.slowness, old.slow_at_s, old.gaps)
 
 
 def _start_failed(variant: Variant, seen: Seen, age_s: float) -> bool:

@@ -88,6 +88,9 @@ class VariantMemory:
     """Since when it has replicas but none was ready; None = some are ready, or it sleeps."""
     failed_starts: int = 0
     parked_until_s: float | None = None
+    slowness: float = 0.0
+    """Logarithm of how much longer than its profile a replica takes (`speed.py`)."""
+    slow_at_s: float | None = None
     gaps: tuple[tuple[float, ...], ...] = ()
     """By level from 2 on: decayed counts of gaps between its times of need, in the bins of idle.py (`levels.py`)."""
 
@@ -136,6 +139,8 @@ class Memory:
                     "startAt": variant.start_at_s,
                     "failedStarts": variant.failed_starts,
                     "parkedUntil": variant.parked_until_s,
+                    "slowness": variant.slowness,
+                    "slowAt": variant.slow_at_s,
                     "gaps": variant.gaps,
                 }
                 for name, variant in memory.variants.items()
@@ -183,6 +188,7 @@ class Memory:
             or mine.parked_until_s != theirs.parked_until_s
             or mine.batch != theirs.batch
             or mine.gaps != theirs.gaps
+            or abs(mine.slowness - theirs.slowness) > 0.05
             or abs((mine.work_at_s or 0.0) - (theirs.work_at_s or 0.0)) > 60.0
             for mine, theirs in ((new.variants[name], old.variants[name]) for name in new.variants)
         )
@@ -237,6 +243,8 @@ def _variant(raw: dict[str, Any]) -> VariantMemory:
         start_at_s=_maybe(raw["startAt"]),
         failed_starts=int(raw["failedStarts"]),
         parked_until_s=_maybe(raw["parkedUntil"]),
+        slowness=float(raw.get("slowness", 0.0)),
+        slow_at_s=_maybe(raw.get("slowAt")),
         gaps=tuple(tuple(float(count) for count in row) for row in raw.get("gaps", ())),
     )
 

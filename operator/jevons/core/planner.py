@@ -156,7 +156,7 @@ def _three_digits(cost: float) -> float:
 def _capacity(variant: VariantFacts, load: ClassLoad) -> capacity.Capacity:
     found = variant.capacities.get(load.name)
     if found is None:
-        profile = variant.spec.profile
+        profile = variant.profile
         if profile is None:
             batch = variant.memory.batch or capacity.DEFAULT_BATCH
             found = capacity.Capacity(batch / (load.output_tokens * SECONDS_PER_TOKEN), batch, "Learned")
@@ -174,6 +174,7 @@ def _add(item: VariantPlan, load: ClassLoad, share: float, weight: float) -> Non
         work = share * load.ahead_per_s / one.requests_per_s
         item.work += work
         item.parts.append((work, one, load.objectives.percentile))
+        item.dispersion = max(item.dispersion, load.dispersion)
         if one.inside is not None:
             item.variance += work * one.inside.dispersion(load.dispersion) / (one.requests_per_s * one.inside.tau_s) + work * work * load.doubt
     item.share += share * weight

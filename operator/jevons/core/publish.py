@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
-from jevons.core import attainment, capacity, conditions
+from jevons.core import attainment, capacity, conditions, speed
 from jevons.core.explain import explanation
 from jevons.core.facts import UNTRIED
 from jevons.core.funding import Funded
@@ -141,7 +140,7 @@ def routing_plan(funded: Funded) -> RoutingPlan:
     routes = []
     for item in plan.variants:
         variant, spec = item.facts, item.facts.spec
-        routes.append(_route(spec.name, state(item, funded), variant.selector, spec.port, spec.profile, variant.usd_per_h, spec.startup_s))
+        routes.append(_route(spec.name, state(item, funded), variant.selector, spec.port, variant.profile, variant.usd_per_h, spec.startup_s))
     return RoutingPlan(
         best=plan.best,
         wake=plan.wake,
@@ -222,8 +221,15 @@ def remembered(funded: Funded) -> DeploymentMemory:
     variants = {}
     for item in funded.plan.variants:
         old = item.facts.memory
-        same = item.needs == old.needs and item.gaps == old.gaps
-        variants[item.facts.spec.name] = old if same else replace(old, needs=item.needs, gaps=item.gaps)
+        slowness = _slowness(funded, item)
+        same = item.needs == old.needs and item.gaps == old.gaps and slowness is None
+        if not same:
+            slow = old.slowness if slowness is None else slowness
+            slow_at_s = old.slow_at_s if slowness is None else facts.now
+            old = VariantMemory(
+                item.needs, old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s, slow, slow_at_s, item.gaps
+            )
+        variants[item.facts.spec.name] = old
     old_memory = facts.memory
     attained = _attained(funded)
     mean = float(f"{funded.mean_usd_per_h:.5g}")
@@ -246,3 +252,23 @@ def _attained(funded: Funded) -> Attained | None:
         item.need <= item.facts.seen.ready for item in plan.variants
     )
     return attainment.updated(facts.memory.attained, facts.state.outcomes, facts.spec.objectives.percentile / 100.0, settled=settled)
+
+
+def _slowness(funded: Funded, item: VariantPlan) -> float | None:
+    """What the variant's engines show of their speed in this pass; None = nothing."""
+    variant, seen, now = item.facts, item.facts.seen, funded.facts.now
+    since_s = now - variant.memory.slow_at_s if variant.memory.slow_at_s is not None else speed.EVERY_S
+    if since_s < speed.EVERY_S or not item.parts or item.per_s <= 0.0 or seen.running <= 0.0:
+        return None
+    if seen.queued != seen.ready or now - seen.newest_ready_s < speed.SETTLED_S or funded.facts.unknown_demand:
+        return None
+    # by requests, not by work: every class's seconds count as often as it comes
+    rates = [(part * one.requests_per_s, one.seconds) for part, one, _ in item.parts]
+    total = sum([rate for rate, _ in rates])
+    if total <= 0.0:
+        return None
+    alone_s, engine_s, prefill_s = [sum([rate * seconds[at] for rate, seconds in rates]) / total for at in range(3)]
+    running = seen.running / seen.ready
+    factor = speed.estimate(running, item.per_s / seen.ready, alone_s=alone_s, engine_s=engine_s, prefill_s=prefill_s)
+    overloaded = running > item.concurrency or seen.queueing > 0
+    return speed.learned(variant.memory.slowness, factor, running=seen.running, overloaded=overloaded, dispersion=item.dispersion, dt_s=since_s)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from core_worlds import A100, CURVE, LARGE_PROFILE
 
-from jevons.core import attainment, budget, capacity, conditions, forecast, idle, levels, money, periods, routing, sizing, usable
+from jevons.core import attainment, budget, capacity, conditions, forecast, idle, levels, money, periods, routing, sizing, speed, usable
 from jevons.core.memory import Trend
 from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import Outcomes
@@ -215,3 +215,10 @@ def test_the_price_of_lateness_is_bounded_and_survives_counters_that_start_anew_
     assert attainment.updated(worst, counted(float("nan"), 0.0), 0.95, settled=True) is worst
     assert attainment.updated(worst, Unknown("NoData"), 0.95, settled=True) is worst
     assert usable.promised(95.0, 0.0, attainment.deviations(worst)) == pytest.approx(0.9959, abs=1e-4)
+
+
+def test_a_full_replica_tells_how_slow_it_is():
+    known = {"alone_s": 5.0, "engine_s": 0.5, "prefill_s": 0.2}
+    assert speed.estimate(10.2, 1.0, **known) == pytest.approx(1.0)
+    assert speed.estimate(1.4 * 5.0 / (1 - 0.7) + 1.4 * 0.2, 1.0, **known) == pytest.approx(1.4)
+    assert 1.0 < speed.estimate(1e6, 1.0, **known) <= 2.0
