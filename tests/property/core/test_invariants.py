@@ -135,13 +135,14 @@ def test_constant_inputs_settle(rate, budgeted):
     spec = assistant(budget=BudgetSpec(Decimal(budgeted), Period.DAY) if budgeted else None)
     plant = Plant({KEY: spec}, NOW, {KEY: rate})
     made = []
-    for _ in range(60):
+    for _ in range(240):
         decision = plant.step(15.0)
         made.append(tuple(target.desired for target in decision.deployments[KEY].replicas))
-    changes = [index for index in range(1, 60) if made[index] != made[index - 1]]
-    # up in the first passes; then at most the one way down that windows and pacing allow
-    assert len(changes) <= 4
-    assert not [index for index in changes if index > 45] or budgeted == "60"
+    changes = [index for index in range(1, 240) if made[index] != made[index - 1]]
+    # up in the first passes; the one way down that levels and pacing allow; then what is learned of the replicas' speed, within the hour
+    assert len([index for index in changes if index <= 45]) <= 4
+    assert len(changes) <= 6 or budgeted == "60"
+    assert not [index for index in changes if index > 200] or budgeted == "60"
 
 
 @QUICK
