@@ -5,7 +5,7 @@ Of a log nothing can be taken away without taking its bursts, so the replica is 
 the one with which the trace needs a fleet nearest to the size; where even the slowest is too fast, its `max_num_seqs` is lowered. The peak rate of a
 synthetic shape is free.
 
-"Needs" is measured: the smallest static fleet that meets 95 % of a window of the part for tuning.
+"Needs" is measured: the smallest static fleet that meets 95 % of a window of the part for tuning, of a client model the median of several.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ GAP_SHARE = 0.75
 BRISK_S = 0.2
 """For client models: prefill of 1,000 tokens. Slower machines exist and are nobody's choice."""
 FEWEST_SEQS = 2
+WINDOWS = 3
+"""Of a client model, whose load differs by the hour: the median of so many windows of half the length is what it needs."""
 CLIENT_SHARE = 0.4
 """No single client may fill more than this share of the fleet, as long as there are others."""
 SPREAD = 1.65
@@ -153,9 +155,9 @@ def _by_clients(trace: ClientModel, machines: Sequence[Machine], *, fleet: int, 
     aim, best = 0.8 * fleet, Cell(trace.name, fleet, 0.0, machine, objectives, 0)
     for _ in range(5):
         clients = chosen(mean, variance, order, aim)
-        windows = [requests_of(trace, clients, Window(Split.FIT, seed, SIZING_S), burn_in_s=0.0) for seed in range(2)]
+        windows = [requests_of(trace, clients, Window(Split.FIT, seed, SIZING_S / 2), burn_in_s=0.0) for seed in range(WINDOWS)]
         found = [needed(window, Physics(machine.profile, jitter=JITTER), objectives, guess=fleet, most=3 * fleet) or 3 * fleet for window in windows]
-        count = math.ceil(sum(found) / len(found))
+        count = sorted(found)[len(found) // 2]
         if not best.clients or abs(math.log(count / fleet)) < abs(math.log(best.needed / fleet)):
             best = replace(best, needed=count, clients=clients, note=f"{len(clients)} of {len(trace.clients)} clients at their own rate")
         if fleet / CLOSE <= count <= fleet * CLOSE:
