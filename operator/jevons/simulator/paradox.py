@@ -14,6 +14,7 @@ import numpy as np
 
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.competitors import static
+from jevons.simulator.protocol.sizing import smallest
 from jevons.simulator.scenario import Physics, Requests, Scenario, SimVariant, Startup, met
 from jevons.simulator.traces import columns
 from jevons.simulator.traces_synthetic import lengths
@@ -155,12 +156,5 @@ def _gpus(requests: Requests, path: str, profile: Profile, promise: Objectives, 
         outcome = simulate(replace(scenario, variants=(fleet,)), static(replicas))
         return float(met(requests, outcome, promise).mean()) >= promise.percentile / 100.0
 
-    low, high = 0, 1
-    while not keeps(high):
-        low, high = high, high * 2
-        if high > MOST_REPLICAS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if keeps(middle) else (middle, high)
-    return high * GPUS[path]
+    replicas = smallest(keeps, guess=1, most=MOST_REPLICAS)
+    return None if replicas is None else replicas * GPUS[path]

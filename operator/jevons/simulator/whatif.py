@@ -21,6 +21,7 @@ from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import AcceleratorClass, Deployment, RoutingMode, Variant
 from jevons.simulator.competitors import jevons, static
 from jevons.simulator.competitors_spec import EPOCH_S
+from jevons.simulator.protocol.sizing import smallest
 from jevons.simulator.scenario import Controller, Outcome, Physics, Requests, Scenario, SimVariant, Startup, met
 from jevons.simulator.world import simulate
 
@@ -168,15 +169,7 @@ def _smallest(scenario: Scenario, name: str, most: int = 64) -> int | None:
     def keeps(replicas: int) -> bool:
         return _fixed("", scenario, {name: replicas}).useful >= scenario.objectives.percentile / 100.0 * len(scenario.requests)
 
-    low, high = 0, 1
-    while not keeps(high):
-        low, high = high, high * 2
-        if high > most:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if keeps(middle) else (middle, high)
-    return high
+    return smallest(keeps, guess=1, most=most)
 
 
 def _answer(name: str, scenario: Scenario, controller: Controller) -> Answer:
