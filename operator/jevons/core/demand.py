@@ -171,7 +171,7 @@ def class_loads(
     spec = state.spec
     trends: dict[str, Trend] = {}
     loads: list[ClassLoad] = []
-    unknown = ""
+    unknown, same = "", len(state.demand) == len(memory.trends)
     for demand in state.demand:
         old = memory.trends.get(demand.name)
         rate = reading(demand.arrivals_per_s, now, max_age_s)
@@ -184,6 +184,7 @@ def class_loads(
             trend = forecast.updated(old, rate, now, horizon_s, _tokens(demand, now))
         if trend is not None:
             trends[demand.name] = trend
+        same = same and trend is old and old is not None
         level = rate if rate is not None else trend.level if trend is not None else 0.0
         ahead = forecast.ahead(trend, horizon_s) if trend is not None else level
         sizes = (trend.tokens if trend is not None else None) or (None, None)
@@ -204,7 +205,7 @@ def class_loads(
         )
     for name, trend in _vanished(state, memory, now):
         trends[name], unknown = trend, unknown or "NoData"
-    return tuple(loads), trends if trends != memory.trends else memory.trends, unknown
+    return tuple(loads), memory.trends if same else trends, unknown
 
 
 def _tokens(demand: ClassDemand, now: float) -> tuple[float, float] | None:

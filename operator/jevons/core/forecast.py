@@ -71,7 +71,7 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
     if pending and pending[0].due_s <= now:
         learned, pending = _matured(learned, pending, rate_per_s, dispersion, now)
     horizon_s = min(LONGEST_S, max(SHORTEST_S, horizon_s))
-    sizes = _sizes(trend.tokens, tokens, rate_per_s * dt_s)
+    sizes = trend.tokens if tokens == trend.tokens else _sizes(trend.tokens, tokens, rate_per_s * dt_s)
     new = Trend(level, slope, now, rate_per_s, dispersion, base, learned, pending, since_s, sizes)
     if not pending or now + horizon_s - pending[-1].due_s >= horizon_s / PENDING:
         expected = ahead(new, horizon_s)
@@ -154,19 +154,22 @@ def ahead(trend: Trend, horizon_s: float) -> float:
     (test_worked_examples.py::test_the_forecast_looks_at_the_startup_time).
     """
     rate = trend.level if trend.rate is None else trend.rate
-    lasting = persistence(trend)
-    expected = rate if trend.base is None else trend.base + lasting * (rate - trend.base)
-    if trend.slope > 0.0:
-        growth = trend.slope * DAMPING_S * -math.expm1(-horizon_s / DAMPING_S)
-        expected += lasting * min(growth, MAX_GROWTH * trend.level)
+    expected = rate
+    if trend.base is None or trend.slope > 0.0:
+        lasting = persistence(trend)
+        growth = trend.slope * DAMPING_S * -math.expm1(-horizon_s / DAMPING_S) if trend.slope > 0.0 else 0.0
+        above = 0.0 if trend.base is None else (1.0 - lasting) * (rate - trend.base)
+        expected = rate - above + lasting * min(growth, MAX_GROWTH * trend.level)
+    elif rate != trend.base:
+        expected = trend.base + persistence(trend) * (rate - trend.base)
     return max(0.0, expected)
 
 
 def _error(trend: Trend, expected: float) -> float:
     """Standard deviation [1/s] of a reading one startup time ahead from what was expected; before anything is learned, that of random arrivals."""
-    bets = trend.learned.bets
-    error = (bets * trend.learned.error + PRIOR * 2.0 * trend.dispersion / READING_S) / (bets + PRIOR)
-    return trend.learned.width * math.sqrt(error * max(expected, 1.0 / READING_S))
+    learned = trend.learned
+    error = (learned.bets * learned.error + PRIOR * 2.0 * trend.dispersion / READING_S) / (learned.bets + PRIOR)
+    return learned.width * math.sqrt(error * max(expected, 1.0 / READING_S))
 
 
 def doubt(trend: Trend, expected: float) -> float:

@@ -24,7 +24,8 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
     if variant.parked and not variant.fixed:
         item.replicas, item.reason, item.needs = 0, "StartFailed", ()
         return
-    item.gaps = levels.with_gaps(item.gaps, item.needs, item.need, facts.now)
+    if item.needs and item.need > item.needs[-1][1]:
+        item.gaps = levels.with_gaps(item.gaps, item.needs, item.need, facts.now)
     need, reason = item.need, "Demand"
     if need and not held and not variant.seen.working and variant.spec.min_replicas == 0 and _silent_for(facts, _keep_s(facts, item)):
         need = 0

@@ -42,6 +42,23 @@ class Question:
     """None where nothing is routed by score."""
 
 
+class Promises:
+    """The share of requests that each promised percentile asks for in this plan, worked out once."""
+
+    __slots__ = ("_found", "_tight", "pressure")
+
+    def __init__(self, pressure: float, tight: float) -> None:
+        self.pressure, self._tight = pressure, tight
+        self._found: dict[float, float] = {}
+
+    def of(self, percentile: float) -> float:
+        """See `usable.promised`."""
+        found = self._found.get(percentile)
+        if found is None:
+            found = self._found[percentile] = usable.promised(percentile, self.pressure, self._tight)
+        return found
+
+
 @dataclass(slots=True)
 class Ground:
     """What the plans of one deployment at all pressures share."""
@@ -98,9 +115,10 @@ def make(ground: Ground, step: int) -> Plan:
     plans = [VariantPlan(variant) for variant in facts.variants]
     plan = Plan(step, ground.best, ground.wake, plans)
     _route(ground, plan, pressure)
+    promises = Promises(pressure, attainment.deviations(facts.memory.attained))
     for item in plans:
         held = ground.held.get(item.facts.spec.name, 0)
-        _size(facts, item, held, pressure, ground.growth)
+        _size(facts, item, held, promises, ground.growth)
     for item in plans:
         if item.facts.seen.stuck:
             _stand_in(plan, item)
@@ -194,20 +212,22 @@ def _held(facts: Facts, wake: str) -> dict[str, int]:
     return held
 
 
-def _size(facts: Facts, item: VariantPlan, held: int, pressure: float, growth: float) -> None:
+def _size(facts: Facts, item: VariantPlan, held: int, promises: Promises, growth: float) -> None:
     """Replicas the variant needs: from the gateway's arrivals, from what its engines run, from its GPUs where they show no queue."""
     variant, seen = item.facts, item.facts.seen
     if variant.spec.profile is None:
         item.concurrency = variant.memory.batch or capacity.DEFAULT_BATCH
-    needed = _needed(facts, item, pressure) if item.parts else 0.0
+    needed = _needed(item, promises) if item.parts else 0.0
     if needed > 0.0:
         # arrivals say how much is needed; what runs says no more than that the present fleet is in use (in a burst all of it prefills)
         observed = min(float(seen.ready), seen.running / item.concurrency)
-        late = _catching_up(item, seen.running + seen.waiting + held, facts.spec.objectives.late_cost_usd)
-        need = max(1, math.ceil(max(needed + late, observed) - 1e-9))
+        present = seen.running + seen.waiting + held
+        if present > seen.ready * item.concurrency:
+            needed += _catching_up(item, present, facts.spec.objectives.late_cost_usd)
+        need = max(1, math.ceil(max(needed, observed) - 1e-9))
     else:
         observed = (seen.running + seen.waiting + held) / item.concurrency
-        quantile = sizing.headroom_quantile(facts.spec.objectives.percentile, pressure)
+        quantile = sizing.headroom_quantile(facts.spec.objectives.percentile, promises.pressure)
         need = sizing.replicas_for(observed * growth, item.concurrency, quantile=quantile) if observed > 0.0 else 0
         if variant.spec.profile is None and seen.waiting > 0 and seen.ready > 0:
             # nobody knows what a replica can do: a queue says not this much, so up to twice what is ready
@@ -249,7 +269,7 @@ def _catching_up(item: VariantPlan, present: float, late_cost_usd: Decimal | Non
     """
     variant, seen = item.facts, item.facts.seen
     per_s = item.fluid_per_s
-    queued_s = max(0.0, present - seen.ready * item.concurrency) / per_s
+    queued_s = (present - seen.ready * item.concurrency) / per_s
     queued_s -= max(0.0, seen.ready + seen.expected - item.work) * min(BELIEVED_S, variant.spec.startup_s)
     if queued_s <= 0.0:
         return 0.0
@@ -257,16 +277,15 @@ def _catching_up(item: VariantPlan, present: float, late_cost_usd: Decimal | Non
     return min(queued_s / SOONEST_S, math.sqrt(loss_s * per_s * item.work * queued_s / max(SOONEST_S, variant.spec.startup_s)))
 
 
-def _needed(facts: Facts, item: VariantPlan, pressure: float) -> float:
+def _needed(item: VariantPlan, promises: Promises) -> float:
     """Replicas for the work by class: a class that may use less of a replica needs more of them. Settles what one replica serves and runs, too."""
     work = item.work
     deviation = usable.noise(item.variance, work) if work > 0.0 else 0.0
-    tight = attainment.deviations(facts.memory.attained)
     needed = concurrency = served = fluid = 0.0
     for part, one, percentile in item.parts:
         share, at_once = 1.0, one.concurrency
         if one.inside is not None:
-            kept = one.inside.kept(usable.promised(percentile, pressure, tight))
+            kept = one.inside.kept(promises.of(percentile))
             share = kept.share(deviation)
         needed += part / share
         weight = part / work if work > 0.0 else 1.0 / len(item.parts)

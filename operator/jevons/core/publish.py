@@ -14,6 +14,7 @@ from jevons.core.facts import UNTRIED
 from jevons.core.funding import Funded
 from jevons.core.memory import Attained, DeploymentMemory, VariantMemory
 from jevons.core.money import ZERO
+from jevons.core.observed import Unknown
 from jevons.core.periods import bounds
 from jevons.core.plan import Plan, VariantPlan
 from jevons.core.snapshot import (
@@ -221,7 +222,7 @@ def remembered(funded: Funded) -> DeploymentMemory:
     variants = {}
     for item in funded.plan.variants:
         old = item.facts.memory
-        slowness = _slowness(funded, item)
+        slowness = _slowness(funded, item) if item.parts else None
         same = item.needs == old.needs and item.gaps == old.gaps and slowness is None
         if not same:
             slow = old.slowness if slowness is None else slowness
@@ -235,7 +236,7 @@ def remembered(funded: Funded) -> DeploymentMemory:
     mean = float(f"{funded.mean_usd_per_h:.5g}")
     if (
         variants == old_memory.variants
-        and facts.trends == old_memory.trends
+        and facts.trends is old_memory.trends
         and facts.gaps == old_memory.gaps
         and facts.last_arrival_at_s == old_memory.last_arrival_at_s
         and attained == old_memory.attained
@@ -248,6 +249,8 @@ def remembered(funded: Funded) -> DeploymentMemory:
 def _attained(funded: Funded) -> Attained | None:
     """The dual of the promise after this pass; it only moves while enough is ready and nothing but headroom decides what is late."""
     facts, plan = funded.facts, funded.plan
+    if isinstance(facts.state.outcomes, Unknown):
+        return facts.memory.attained
     settled = not (plan.step or funded.shed or facts.unknown_demand or facts.metrics_down) and all(
         item.need <= item.facts.seen.ready for item in plan.variants
     )
@@ -258,7 +261,7 @@ def _slowness(funded: Funded, item: VariantPlan) -> float | None:
     """What the variant's engines show of their speed in this pass; None = nothing."""
     variant, seen, now = item.facts, item.facts.seen, funded.facts.now
     since_s = now - variant.memory.slow_at_s if variant.memory.slow_at_s is not None else speed.EVERY_S
-    if since_s < speed.EVERY_S or not item.parts or item.per_s <= 0.0 or seen.running <= 0.0:
+    if since_s < speed.EVERY_S or item.per_s <= 0.0 or seen.running <= 0.0:
         return None
     if seen.queued != seen.ready or now - seen.newest_ready_s < speed.SETTLED_S or funded.facts.unknown_demand:
         return None
