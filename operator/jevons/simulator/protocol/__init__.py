@@ -15,4 +15,7 @@ written so that nobody can win by shedding, by tuning on the tested data, or by 
 | `reference`, `foresight` | what nobody can beat, and what knowing the future achieves |
 | `jobs`, `study` | runs as plain jobs for a pool; the whole comparison |
 | `report`, `plots` | rows, tables and pictures |
+
+Beside it two smaller ones: B2, a zoo of models that sleep (`zoo_workload`, `zoo_member`, `zoo_figures`, `zoo_policies`, `zoo_study`), and B3, a
+budget for a month (`budget_world`, `budget_policies`, `budget_study`).
 """
