@@ -2,7 +2,7 @@
 
 What is assumed. The table counts calls per minute and member; each call arrives at a random instant of its minute. It is not of LLM calls, so each
 call gets the tokens of a random request of an LLM log, and heads too heavy for one replica are capped at `CAP_PER_MINUTE` calls a minute (in zoo200
-that keeps 36 % of all calls and touches 24 members; when a member is idle is not changed by it).
+that keeps 36 % of all calls and touches 43 members; when a member is idle is not changed by it).
 """
 
 from __future__ import annotations
