@@ -20,6 +20,9 @@ from jevons.core.routing import Option, Split, Splits
 from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import RoutingMode
 
+WORTH_TRYING = (97.0, 98.0, 99.0, 99.5, 99.9)
+FIRST_START = 0.5
+"""A start over the time that its replica then stays at least (`levels.py`), of its price."""
 SOONEST_S = 15.0
 """A queue is not meant to be worked off faster than this: a pass comes between."""
 BELIEVED_S = 30.0
@@ -217,13 +220,14 @@ def _size(facts: Facts, item: VariantPlan, held: int, promises: Promises, growth
     variant, seen = item.facts, item.facts.seen
     if variant.spec.profile is None:
         item.concurrency = variant.memory.batch or capacity.DEFAULT_BATCH
-    needed = _needed(item, promises) if item.parts else 0.0
+    late_cost = facts.spec.objectives.late_cost_usd
+    needed = _needed(item, promises, late_cost) if item.parts else 0.0
     if needed > 0.0:
         # arrivals say how much is needed; what runs says no more than that the present fleet is in use (in a burst all of it prefills)
         observed = min(float(seen.ready), seen.running / item.concurrency)
         present = seen.running + seen.waiting + held
         if present > seen.ready * item.concurrency:
-            needed += _catching_up(item, present, facts.spec.objectives.late_cost_usd)
+            needed += _catching_up(item, present, late_cost)
         need = max(1, math.ceil(max(needed, observed) - 1e-9))
     else:
         observed = (seen.running + seen.waiting + held) / item.concurrency
@@ -277,24 +281,42 @@ def _catching_up(item: VariantPlan, present: float, late_cost_usd: Decimal | Non
     return min(queued_s / SOONEST_S, math.sqrt(loss_s * per_s * item.work * queued_s / max(SOONEST_S, variant.spec.startup_s)))
 
 
-def _needed(item: VariantPlan, promises: Promises) -> float:
+def _needed(item: VariantPlan, promises: Promises, late_cost_usd: Decimal | None) -> float:
     """Replicas for the work by class: a class that may use less of a replica needs more of them. Settles what one replica serves and runs, too."""
     work = item.work
     deviation = usable.noise(item.variance, work) if work > 0.0 else 0.0
     needed = concurrency = served = fluid = 0.0
     for part, one, percentile in item.parts:
-        share, at_once = 1.0, one.concurrency
-        if one.inside is not None:
-            kept = one.inside.kept(promises.of(percentile))
-            share = kept.share(deviation)
+        share = one.inside.kept(promises.of(percentile)).share(deviation) if one.inside is not None else 1.0
         needed += part / share
         weight = part / work if work > 0.0 else 1.0 / len(item.parts)
-        concurrency += weight * at_once
+        concurrency += weight * one.concurrency
         served += weight * share * one.requests_per_s
         fluid += weight * one.requests_per_s
     item.concurrency, item.fluid_per_s = max(1.0, concurrency), fluid
+    if late_cost_usd is not None and late_cost_usd.is_finite() and needed > 0.0 and not promises.pressure:
+        needed = _worthwhile(item, promises, needed, deviation, late_cost_usd)
     item.capacity_per_s = item.per_s / needed if needed > 0.0 and item.per_s > 0.0 else served
     return needed
+
+
+def _worthwhile(item: VariantPlan, promises: Promises, needed: float, deviation: float, late_cost_usd: Decimal) -> float:
+    """More replicas than the promise asks for, where a late answer costs more than they do (the newsvendor's ratio, over a few percentiles).
+
+    A replica that would have to start first costs FIRST_START more. The promise itself is never given up for money: that is the budget's business.
+    """
+    loss_s = sizing.late_loss_s(late_cost_usd, item.facts.usd_per_h, item.fluid_per_s)
+    best, cost = needed, math.inf
+    for percentile in (None, *WORTH_TRYING):
+        fleet = late_per_s = 0.0
+        for part, one, promised in item.parts:
+            promise = promises.of(promised if percentile is None else max(percentile, promised))
+            fleet += part / (one.inside.kept(promise).share(deviation) if one.inside is not None else 1.0)
+            late_per_s += part * one.requests_per_s * (1.0 - promise)
+        asked = fleet + FIRST_START * max(0.0, math.ceil(fleet) - item.facts.current) + loss_s * late_per_s
+        if asked < cost:
+            best, cost = fleet, asked
+    return max(needed, best)
 
 
 def _fall_back(facts: Facts, plan: Plan) -> None:

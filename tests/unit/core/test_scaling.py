@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from core_worlds import CURVE, KEY, LARGE, NOW, SMALL, blind, demand, deployment, held, pod, state, variant_state, world
@@ -306,3 +307,15 @@ def test_a_class_that_a_reporting_gateway_leaves_out_is_a_known_zero():
 
 def test_a_class_that_was_at_rest_when_it_vanished_holds_nothing():
     assert desired(_vanished(15.0, level=0.0))["small"] < 3
+
+
+def test_answers_that_cost_much_when_late_are_given_more_replicas_and_none_of_the_promise_is_sold():
+    made = []
+    for usd in (None, "0", "0.001", "0.01", "0.1", "1", "NaN"):
+        objectives = replace(ONE.objectives, late_cost_usd=Decimal(usd) if usd is not None else None)
+        spec = deployment(replace(SMALL, max_replicas=60), objectives=objectives)
+        snapshot = world(state(spec, {"small": variant_state(*[pod(name, running=20.0) for name in "abc"])}, demand=(demand(120.0),)))
+        made.append(desired(snapshot)["small"])
+    assert made[1:-1] == sorted(made[1:-1])
+    assert made[1] == made[0] == made[-1]
+    assert made[-2] > made[0]
