@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jevons.core import idle, levels
+from jevons.core import levels
 
 QUICK = settings(max_examples=60, deadline=None)
 HISTORY = st.lists(st.tuples(st.integers(0, 12), st.sampled_from([5.0, 15.0, 60.0, 300.0])), min_size=1, max_size=60)
@@ -63,7 +63,7 @@ def test_a_level_that_returns_in_a_rhythm_is_kept_over_the_gap_and_one_that_a_pe
     assert levels.kept(once, none, low=2, current=9, startup_s=60.0, late_s=10.0, now=now) == 2
 
 
-def test_a_level_whose_gaps_are_long_goes_soon():
+def test_a_level_whose_gaps_are_long_goes_when_the_rent_equals_a_start():
     needs, gaps, _, _ = replayed(([(2, 300.0)] * 6 + [(5, 300.0)]) * 30, 60.0)
     assert needs
-    assert levels.keep_s(5, 60.0, 60.0, gaps) == idle.SHORTEST_S
+    assert levels.keep_s(5, 60.0, 60.0, gaps) == 120.0
