@@ -187,6 +187,9 @@ def _seen(kind: Kind, pods: list[Pod], per_s: float, now: float) -> list[Pod]:
 
 
 def _wish(decision: DeploymentDecision) -> Wish:
+    """Raises RuntimeError for a decision that broke: its month would be worth nothing."""
+    if not decision.routing.classes:
+        raise RuntimeError(f"{decision.reason}: {decision.message}")
     counts = {target.variant: target.desired or 0 for target in decision.replicas}
     route = decision.routing.classes[0]
     threshold = dict(route.min_score).get("small", 1.0)
