@@ -3,8 +3,8 @@
 Every level k of a fleet (its k-th replica) is an idle model of its own: keeping it costs its price, letting it go costs a start and what is late
 meanwhile, if it is needed again. So it is kept as an idle model is (`idle.py`, the same code): as long as the gaps between its own times of need say
 that this is the cheaper bet, and at least until the rent equals the price of a start (ski rental). A level that comes and goes in a rhythm stays; one
-that a single peak asked for goes. (Letting a level go *earlier* because its gaps were long cost up to half more on bursty traffic in trials: gaps of
-levels are few and of many kinds.)
+that a single peak asked for goes. Letting a level go *earlier* because its gaps were long cost up to half more on bursty traffic in trials: gaps of
+levels are few and of many kinds.
 
 Times of need are kept as a falling staircase of (time, need): level k was last needed at the latest step that is at least k high.
 """
@@ -60,8 +60,8 @@ def with_gaps(gaps: Gaps, needs: Needs, need: int, now: float) -> Gaps:
 def keep_s(level: int, startup_s: float, loss_s: float, gaps: Gaps) -> float:
     """How long `level` stays without need [s]; loss_s: what being one short for a whole start costs, in seconds of a replica's price.
 
-    Its own history counts once it is long enough, before that all levels' together; it can only lengthen the stay. Example: startup 60 s, a loss of 40 s, no history -> 100 s
-    (test_worked_examples.py::test_a_level_is_kept_until_the_rent_equals_a_start).
+    Its own history counts once it is long enough, before that all levels' together; it can only lengthen the stay. Example: startup 60 s, a loss of
+    40 s, no history -> 100 s (test_worked_examples.py::test_a_level_is_kept_until_the_rent_equals_a_start).
     """
     own = gaps[min(level - 2, len(gaps) - 1)] if gaps and level >= 2 else ()
     if sum(own) < idle.ENOUGH and gaps:
