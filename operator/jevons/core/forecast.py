@@ -71,7 +71,7 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
     if pending and pending[0].due_s <= now:
         learned, pending = _matured(learned, pending, rate_per_s, dispersion, now)
     horizon_s = min(LONGEST_S, max(SHORTEST_S, horizon_s))
-    sizes = trend.tokens if tokens == trend.tokens else _sizes(trend.tokens, tokens, rate_per_s * dt_s)
+    sizes = trend.tokens if tokens == trend.tokens else _sizes(trend.tokens, tokens, rate_per_s * dt_s, before * (now - since_s - dt_s))
     new = Trend(level, slope, now, rate_per_s, dispersion, base, learned, pending, since_s, sizes)
     if not pending or now + horizon_s - pending[-1].due_s >= horizon_s / PENDING:
         expected = ahead(new, horizon_s)
@@ -80,11 +80,14 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
     return new
 
 
-def _sizes(known: tuple[float, float] | None, seen: tuple[float, float] | None, requests: float) -> tuple[float, float] | None:
-    """Mean tokens over the last SIZED requests or so: over a minute of little traffic they scatter more than they drift."""
+def _sizes(known: tuple[float, float] | None, seen: tuple[float, float] | None, requests: float, earlier: float) -> tuple[float, float] | None:
+    """Mean tokens over the last SIZED requests or so: over a minute of little traffic they scatter more than they drift.
+
+    earlier: requests before these; while they are few the mean is over all there were, so that the very first do not count for SIZED.
+    """
     if known is None or seen is None:
         return seen if known is None else known
-    weight = -math.expm1(-requests / SIZED)
+    weight = max(-math.expm1(-requests / SIZED), requests / (requests + earlier) if requests > 0.0 else 0.0)
     return known[0] + weight * (seen[0] - known[0]), known[1] + weight * (seen[1] - known[1])
 
 

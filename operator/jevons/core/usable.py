@@ -57,16 +57,21 @@ MARGIN = 0.3
 """Where the promise is near what an idle replica keeps: this part of the promised misses is left to the load."""
 
 
+LEAST = 0.9
+"""Pressure gives up no more than this of a promise: a fleet so full that more are late answers fewer in time for the same money (benchmark B3)."""
+
+
 @lru_cache(maxsize=1024)
 def promised(percentile: float, pressure: float, tight: float = 0.0) -> float:
-    """The share of requests (0.5 .. 0.999) to keep inside: the percentile's, shrinking to a half as budget `pressure` (0..1) grows.
+    """The share of requests (0.5 .. 0.999) to keep inside: the percentile's, shrinking to LEAST as budget `pressure` (0..1) grows.
 
     tight: standard deviations more than the percentile's (`attainment.py`).
-    Example: 95 without pressure -> 0.95, at full pressure -> 0.5 (test_worked_examples.py::test_pressure_lowers_the_promise).
+    Example: 95 without pressure -> 0.95, at full pressure -> 0.9 (test_worked_examples.py::test_pressure_lowers_the_promise).
     """
     normal = NormalDist()
     z = min(HIGHEST, max(0.0, normal.inv_cdf(min(0.999, max(0.5, percentile / 100.0))) + tight))
-    return round(normal.cdf(z * (1.0 - min(1.0, max(0.0, pressure)))), 4)
+    given_up = max(0.0, z - normal.inv_cdf(LEAST)) * min(1.0, max(0.0, pressure))
+    return round(normal.cdf(z - given_up), 4)
 
 
 @dataclass(frozen=True, slots=True)

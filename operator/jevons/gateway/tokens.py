@@ -50,6 +50,10 @@ def raw_tokens(text: bytes) -> float:
     return float(np.bincount(np.frombuffer(sample, dtype=np.uint8), minlength=256) @ _WEIGHTS) * len(text) / len(sample)
 
 
+FIRST_ANSWERS = 20
+"""For so many answers counts what is thought of their length before the first: the first to finish are the short ones."""
+
+
 @dataclass(slots=True)
 class Learned:
     """What one variant's usage taught: `factor` for ceilings (a high quantile of true / raw), `mean` for load and money, after `count` requests."""
@@ -66,9 +70,8 @@ class Learned:
             return
         ratio = prompt_tokens / raw
         self.count += 1
-        step = 1.0 / min(self.count, 200)
-        self.mean += (ratio - self.mean) * step
-        self.output += (completion_tokens - self.output) * step
+        self.mean += (ratio - self.mean) / min(self.count, 200)
+        self.output += (completion_tokens - self.output) / min(self.count + FIRST_ANSWERS, 200)
         needed = ratio / SLACK
         if needed > self.factor:
             self.factor = needed * 1.03

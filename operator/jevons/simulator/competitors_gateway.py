@@ -21,8 +21,8 @@ from jevons.simulator.scenario import Floats, Ints, Requests
 
 WINDOW_S, RECENT_S, SHORTEST_S = 60, 15.0, 5.0
 HALF_LIFE_S = 600.0
-FIRST_OUTPUT_TOKENS = 200.0
-"""What an answer is taken to have before one was seen."""
+FIRST_OUTPUT_TOKENS, FIRST_ANSWERS = 200.0, 20
+"""What an answer is taken to have before one was seen, and for how many answers that counts."""
 REMEMBERED_ANSWERS = 200
 BORDERLINE = 0.10
 """A score so much below a threshold may go to the cheaper variant when the better one is asleep."""
@@ -48,9 +48,10 @@ class Counts:
         new = answers - self._answers
         if new > 0:
             mean = (tokens - self._answer_tokens) / new
-            # the n-th answer moves the mean by 1 / min(n, REMEMBERED_ANSWERS): what is left of the old mean after all of them
-            few, many = min(self._answers, REMEMBERED_ANSWERS), min(answers, REMEMBERED_ANSWERS)
-            kept = few / many * (1.0 - 1.0 / REMEMBERED_ANSWERS) ** (answers - max(self._answers, many))
+            # the n-th answer moves the mean by 1 / min(n + FIRST_ANSWERS, REMEMBERED_ANSWERS): what is left of the old mean after all of them
+            old, now = self._answers + FIRST_ANSWERS, answers + FIRST_ANSWERS
+            few, many = min(old, REMEMBERED_ANSWERS), min(now, REMEMBERED_ANSWERS)
+            kept = few / many * (1.0 - 1.0 / REMEMBERED_ANSWERS) ** (now - max(old, many))
             self.output_tokens = kept * self.output_tokens + (1.0 - kept) * mean
             self._answers, self._answer_tokens = answers, tokens
 
