@@ -35,6 +35,8 @@ MEMORABLE = 100.0
 """Persistence and errors are means over so many forecasts."""
 PRIOR = 4.0
 """Forecasts' worth of belief that a difference lasts."""
+UNCHECKED = 16.0
+"""Squares of what forecasts miss by, over the randomness of arrivals, before one was checked: traffic that has just begun often grows."""
 PENDING = 4
 """Forecasts under way at a time."""
 SIZED = 200.0
@@ -171,7 +173,7 @@ def ahead(trend: Trend, horizon_s: float) -> float:
 def _error(trend: Trend, expected: float) -> float:
     """Standard deviation [1/s] of a reading one startup time ahead from what was expected; before anything is learned, that of random arrivals."""
     learned = trend.learned
-    error = (learned.bets * learned.error + PRIOR * 2.0 * trend.dispersion / READING_S) / (learned.bets + PRIOR)
+    error = (learned.bets * learned.error + PRIOR * UNCHECKED * trend.dispersion / READING_S) / (learned.bets + PRIOR)
     return learned.width * math.sqrt(error * max(expected, 1.0 / READING_S))
 
 
