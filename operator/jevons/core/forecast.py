@@ -35,7 +35,7 @@ MEMORABLE = 100.0
 """Persistence and errors are means over so many forecasts."""
 PRIOR = 4.0
 """Forecasts' worth of belief that a difference lasts."""
-UNCHECKED = 16.0
+UNCHECKED = 8.0
 """Squares of what forecasts miss by, over the randomness of arrivals, before one was checked: traffic that has just begun often grows."""
 PENDING = 4
 """Forecasts under way at a time."""
