@@ -43,7 +43,11 @@ def scaled(profile: Profile, step: int) -> Profile:
     """The profile of an engine for which everything takes 2^(step/14) times as long."""
     if not step:
         return profile
-    factor = math.pow(2.0, step / STEPS)
+    return slower(profile, math.pow(2.0, step / STEPS))
+
+
+def slower(profile: Profile, factor: float) -> Profile:
+    """The profile of an engine that takes `factor` times as long for everything, with the same memory."""
     return replace(
         profile,
         itl_a_s=profile.itl_a_s * factor,

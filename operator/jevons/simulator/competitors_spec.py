@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from jevons.core.snapshot import RouterCurve
-from jevons.core.spec import AcceleratorClass, Deployment, Key, Price, Profile, RoutingMode, RoutingSpec, ScalingSpec, Variant
+from jevons.core.spec import AcceleratorClass, Deployment, Key, Price, RoutingMode, RoutingSpec, ScalingSpec, Variant
+from jevons.core.speed import slower
 from jevons.simulator.scenario import Scenario, SimVariant
 
 EPOCH_S = 1_699_999_200.0
@@ -74,19 +75,6 @@ def _variant(variant: SimVariant, settings: JevonsSettings) -> Variant:
         startup_s=variant.startup.median_s * settings.startup_scale,
         min_replicas=variant.min_replicas,
         max_replicas=variant.max_replicas,
-    )
-
-
-def slower(profile: Profile, factor: float) -> Profile:
-    """The profile of an engine that takes `factor` times as long for everything, with the same memory."""
-    return replace(
-        profile,
-        itl_a_s=profile.itl_a_s * factor,
-        itl_b_s=profile.itl_b_s * factor,
-        itl_c_s=profile.itl_c_s * factor,
-        prefill_p0_s=profile.prefill_p0_s * factor,
-        prefill_p1_s=profile.prefill_p1_s * factor,
-        prefill_p2_s=profile.prefill_p2_s * factor,
     )
 
 

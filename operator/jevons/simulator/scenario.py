@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jevons.core.spec import Objectives, Profile
-from jevons.simulator.policies.policy import Sample, View
+from jevons.simulator.policies.policy import FleetPolicy
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -105,28 +105,8 @@ class Scenario:
     seed: int = 0
 
 
-class Controller(Protocol):
-    """One competitor. It sees samples and views only (see `policies.policy`), never a request.
-
-    Jevons' own controller also sees what its gateway counts.
-    """
-
-    @property
-    def period_s(self) -> float:
-        """Seconds between two calls of `decide`."""
-
-    @property
-    def sample_s(self) -> float:
-        """Seconds between two calls of `observe`."""
-
-    def observe(self, samples: Mapping[str, Sample]) -> None:
-        """A scrape of every variant, by name."""
-
-    def decide(self, now: float, views: Mapping[str, View]) -> Mapping[str, int]:
-        """Replicas wanted of every variant."""
-
-    def wake(self, now: float, views: Mapping[str, View]) -> Mapping[str, int]:
-        """The same, when a request has just arrived and no replica is wanted of the variant it may go to."""
+Controller: TypeAlias = FleetPolicy
+"""One competitor. It sees samples and views only (see `policies.policy`), never a request; Jevons' own also sees what its gateway counts."""
 
 
 @dataclass(frozen=True, slots=True)
