@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from jevons.cli.bench_machine import cores, need_extra
 
 if TYPE_CHECKING:
     from jevons.core.spec import Objectives
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 USD_PER_GPU_H = {"h100_sxm": 6.88, "a100_sxm": 3.673, "l40s": 1.861, "l4": 0.8048}
 """On demand, by the year 2026; GPUs without a list price of the same kind are left out."""
-EXTRA = ("numba", "matplotlib")
 LEGEND = (
     "$ = USD per 1,000 offered requests at that attainment, - = unreached; ours/it below 1: jevons is cheaper, [95 % interval]; "
     "plain: worst 10-minute windows do not bind"
@@ -105,17 +104,6 @@ def autoscale(  # noqa: PLR0917  # options of a command
     for file in draw(found, plots) if plots is not None else ():
         console.print(f"plot {file}", markup=False)
     console.print(f"{json_file}: {effort.seeds} seeds x {effort.test_s / 60:g} min, {time.monotonic() - began:.0f} s", markup=False)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def need_extra() -> None:
-    """Raises BadParameter with the command to type when numba or matplotlib is not installed."""
-    if missing := [name for name in EXTRA if find_spec(name) is None]:
-        raise typer.BadParameter(f"{' and '.join(missing)} not installed; run: pip install 'jevons[bench]'")
 
 
 def catalogue() -> list[Machine]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jevons.cli.bench_machine import cores, need_extra
+
 if TYPE_CHECKING:
     from jevons.simulator.protocol.budget_study import Summary
 
@@ -38,7 +40,6 @@ def budget(  # noqa: PLR0917  # options of a command
     """Compare Jevons under a budget (Cap) with linear pacing, no pacing, and the best constant shadow price in hindsight."""
     from rich.console import Console
 
-    from jevons.cli.bench_autoscale import need_extra
     from jevons.cli.bench_zoo import wide
     from jevons.core.spec import Period
     from jevons.simulator.protocol import budget_study
@@ -54,7 +55,7 @@ def budget(  # noqa: PLR0917  # options of a command
     except ValueError as error:
         raise typer.BadParameter(f"--data {data}: {error}") from error
     work = [budget_study.BudgetJob(data, seed, levels, Period(period)) for seed in range(seeds)]
-    with local(min(jobs or len(os.sched_getaffinity(0)), len(work))) as pool:
+    with local(min(jobs or cores(), len(work))) as pool:
         rows = [row for found in pool(budget_study.work, work, lambda: None) for row in found]
     summed = budget_study.summaries(rows)
     _print(console, summed, f"{period}, {seeds} seeds, season: {source}")

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jevons.cli.bench_machine import cores, need_extra
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -38,8 +40,6 @@ def zoo(  # noqa: PLR0917  # options of a command
     jobs: Annotated[int | None, typer.Option(help="processes [default: one per core]", min=1)] = None,
 ) -> None:
     """Compare Jevons' sleep with KEDA, Knative, KubeAI, the hybrid histogram and no sleep at all, at equal cold starts."""
-    from jevons.cli.bench_autoscale import need_extra
-
     need_extra()
     from rich.console import Console
 
@@ -67,7 +67,7 @@ def zoo(  # noqa: PLR0917  # options of a command
     pairs = range((QUICK_PAIRS if quick else PAIRS) if chains else 0)
     chained = tuple((name, zoo_policies.DEFAULTS[name]) for name in told)
     work += [zoo_study.MemberJob(data, pair, seed, (CHAIN_STARTUP_S,), chained, chained=True) for pair in pairs for seed in numbers]
-    with local(jobs or len(os.sched_getaffinity(0))) as pool:
+    with local(jobs or cores()) as pool:
         results = pool(zoo_study.work, work, _counter(console, len(work)))
     split = len(chosen) * len(numbers)
     runs = zoo_study.gathered(work[:split], results[:split])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import importlib.util
 import io
 import json
 import time
@@ -22,6 +21,8 @@ import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
+
+from jevons.cli.bench_machine import need_extra
 
 if TYPE_CHECKING:
     from jevons.core.spec import AcceleratorClass, Deployment
@@ -45,9 +46,7 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     plot: Annotated[Path | None, typer.Option(help="draw replicas over time into this .png or .svg")] = None,
 ) -> None:
     """Run an InferenceDeployment on a trace without a cluster: cost, promise, replicas, beside simpler ways to run it."""
-    missing = [name for name in ("numba", "matplotlib") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise SystemExit(f"simulate: needs {' and '.join(missing)}: install jevons with its extra, `pip install 'jevons[bench]'`")
+    need_extra()
     if scenario:
         if scenario not in SCENARIOS:
             raise typer.BadParameter(f"--scenario: {scenario!r} is none of {', '.join(SCENARIOS)}")

@@ -36,6 +36,10 @@ class Requests:
         """How many."""
         return len(self.at_s)
 
+    def first(self, count: int) -> Requests:
+        """The first `count` of them, as views of the same columns."""
+        return Requests(self.at_s[:count], self.input_tokens[:count], self.output_tokens[:count], self.cached_tokens[:count], self.score[:count])
+
 
 @dataclass(frozen=True, slots=True)
 class Physics:

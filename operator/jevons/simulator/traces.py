@@ -16,19 +16,17 @@ Files end in .csv or .csv.gz. A file with other columns is passed over; one with
 from __future__ import annotations
 
 import csv
-import gzip
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jevons.simulator.scenario import Floats, Ints, Requests
 from jevons.simulator.traces_clients import ClientModel, read_client_model
+from jevons.simulator.workload import opened
 
 LOG = frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"})
 RATES = frozenset({"client", "window", "rate_rps", "cv"})
@@ -117,7 +115,7 @@ def read_log(path: Path) -> Requests:
 
     Raises ValueError naming file and line for a row that is none.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         rows = csv.DictReader(file)
         stamps: list[str] = []
         sizes: list[tuple[int, int]] = []
@@ -145,7 +143,7 @@ def read_log(path: Path) -> Requests:
 def _model(name: str, rates: Path, lengths: Path | None) -> ClientModel:
     if lengths is None:
         raise ValueError(f"{rates}: rates per client without a file of token lengths ({', '.join(sorted(LENGTHS))}) beside it")
-    with _opened(rates) as one, _opened(lengths) as other:
+    with opened(rates) as one, opened(lengths) as other:
         try:
             return read_client_model(name, csv.DictReader(one), csv.DictReader(other))
         except (KeyError, ValueError) as error:
@@ -153,7 +151,7 @@ def _model(name: str, rates: Path, lengths: Path | None) -> ClientModel:
 
 
 def _zoo(name: str, path: Path) -> Zoo:
-    with _opened(path) as file:
+    with opened(path) as file:
         try:
             rows = [(row["model_id"], int(row["minute"]), int(row["count"])) for row in csv.DictReader(file)]
         except (TypeError, ValueError) as error:
@@ -176,17 +174,10 @@ def _header(path: Path) -> frozenset[str]:
     if not path.name.endswith((".csv", ".csv.gz")):
         return frozenset()
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             return frozenset(next(csv.reader(file), ()))
     except (OSError, UnicodeDecodeError, EOFError, csv.Error):
         return frozenset()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    """A text file, unzipped when its name ends in .gz."""
-    with gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="") as file:
-        yield file
 
 
 def _stem(path: Path) -> str:

@@ -27,7 +27,7 @@ class Arrival:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
+def opened(path: Path) -> Iterator[TextIO]:
     """A text file, unzipped when its name ends in .gz."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="") as file:
         yield file
@@ -41,7 +41,7 @@ def load_azure(path: Path, *, limit: int | None = None) -> list[Arrival]:
     """
     arrivals: list[Arrival] = []
     start: datetime | None = None
-    with _opened(path) as file:
+    with opened(path) as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             if limit is not None and len(arrivals) >= limit:
                 break
@@ -63,7 +63,7 @@ def load_zoo(path: Path, *, seed: int, sizes: Sequence[Arrival]) -> list[Arrival
     """
     chance = random.Random(seed)
     arrivals: list[Arrival] = []
-    with _opened(path) as file:
+    with opened(path) as file:
         for row in csv.DictReader(file):
             for _ in range(int(row["count"])):
                 size = chance.choice(sizes)

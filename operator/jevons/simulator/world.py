@@ -86,66 +86,26 @@ def simulate(scenario: Scenario, controller: Controller, *, route: Ints | None =
     return _World(scenario, controller, route).run()
 
 
-class _World:
-    """One run. It is the `Inside` of an Insider."""
+class Run:
+    """What every run has, whatever its loop. It is the `Inside` of an Insider."""
 
-    def __init__(self, scenario: Scenario, controller: Controller, route: Ints | None) -> None:
+    def __init__(self, scenario: Scenario, controller: Controller, fleet: Fleet) -> None:
         self.scenario = scenario
         self._controller = controller
         self._insider = controller if isinstance(controller, Insider) else None
-        qualities = [variant.quality for variant in scenario.variants]
-        best = qualities.index(max(qualities))
         self._names = [variant.name for variant in scenario.variants]
-        self._fleet = Fleet(
-            [variant.physics for variant in scenario.variants],
-            scenario.requests,
-            seed=scenario.seed,
-            max_replicas=SLOTS_EACH * sum(max(variant.max_replicas, variant.initial_replicas) for variant in scenario.variants),
-            route=np.full(len(scenario.requests), best, np.int32) if route is None else route,
-            max_wait_s=scenario.max_wait_s,
-        )
-        self.route: Ints = self._fleet.route
-        self._cluster = Cluster(scenario, self._fleet)
-        self._at_s = scenario.requests.at_s
-        self._last_arrival_s = float(self._at_s[-1])
-        self._sample_s, self._decide_s, self._row_s = 0.0, controller.period_s, 0.0
-        self._wake_after_s = -math.inf
+        self._fleet = fleet
+        self.route: Ints = fleet.route
+        self._cluster = Cluster(scenario, fleet)
         self._seen_turns = self._seen_readied = 0
-        self._timeline: list[tuple[float, ...]] = []
         self._scraped_s, self._scraped = -math.inf, dict[str, Sample]()
 
-    def run(self) -> Outcome:
-        """Until nothing is left to do."""
-        if self._insider is not None:
-            self._insider.meet(self)
-        now, end_s = 0.0, self._last_arrival_s + self.scenario.max_wait_s + self.scenario.drain_limit_s + HOPELESS_S
-        while now < end_s:
-            wake_s, wake = self._next_wake(now)
-            due_s = max(now, self._insider.due_s) if self._insider is not None else math.inf
-            now = min(self._cluster.next_s, wake_s, self._sample_s, self._decide_s, self._row_s, due_s, end_s)
-            self._fleet.advance(now)
-            self._cluster.step(now)
-            self._tell(now)
-            if now >= wake_s:
-                self._wake(now, wake)
-            if now >= self._sample_s:
-                self._controller.observe(self.scrape(now))
-                self._sample_s = _next(now, self._controller.sample_s)
-            if now >= min(self._decide_s, self._insider.due_s if self._insider is not None else math.inf):
-                self._apply(self._controller.decide(now, self.views()), now)
-                self._decide_s = _next(now, self._controller.period_s) if now >= self._decide_s else self._decide_s
-            if now >= self._row_s:
-                self._row_s = _next(now, self.scenario.scrape_s)
-                if self._row(now) and now >= self._last_arrival_s:
-                    break
-        return self._outcome()
+    def _arrived(self, now: float) -> int:
+        return int(np.searchsorted(self.scenario.requests.at_s, now, "right"))
 
     def arrived(self, now: float) -> Requests:
         """See `Inside`."""
-        count, all_of = int(np.searchsorted(self._at_s, now, "right")), self.scenario.requests
-        return Requests(
-            all_of.at_s[:count], all_of.input_tokens[:count], all_of.output_tokens[:count], all_of.cached_tokens[:count], all_of.score[:count]
-        )
+        return self.scenario.requests.first(self._arrived(now))
 
     def pods(self, index: int) -> Sequence[Pod]:
         """See `Inside`."""
@@ -170,16 +130,15 @@ class _World:
             self._scraped = {name: self._sample(index, now, tuple(self._fleet.readings(index))) for index, name in enumerate(self._names)}
         return self._scraped
 
-    def held_since_s(self, index: int, now: float) -> float:
-        """See `Inside`. Who is held is served in order, so they are the last to have arrived."""
-        held = self._fleet.counters(index).held
-        arrived = int(np.searchsorted(self._at_s, now, "right"))
-        mine = np.flatnonzero(self.route[:arrived] == index)
-        return float(self._at_s[mine[-min(held, len(mine))]]) if held and len(mine) else now
-
     def counts(self, index: int, now: float) -> Sample:
         """See `Inside`."""
         return self._sample(index, now, ())
+
+    def held_since_s(self, index: int, now: float) -> float:
+        """See `Inside`. Who is held is served in order, so they are the last to have arrived."""
+        held = self._fleet.counters(index).held
+        mine = np.flatnonzero(self.route[: self._arrived(now)] == index)
+        return float(self.scenario.requests.at_s[mine[-min(held, len(mine))]]) if held and len(mine) else now
 
     def _sample(self, index: int, now: float, pods: tuple[Reading, ...]) -> Sample:
         counted = self._fleet.counters(index)
@@ -193,6 +152,66 @@ class _World:
             prompt_tokens=counted.prompt_tokens,
             output_tokens=counted.output_tokens,
         )
+
+    def _apply(self, wanted: Mapping[str, int], now: float) -> None:
+        for index, name in enumerate(self._names):
+            if name in wanted:
+                self._cluster.want(index, wanted[name], now)
+
+    def _tell(self, now: float) -> None:
+        """Let an Insider know when pods began or ceased to serve."""
+        turns, readied = self._cluster.turns, self._cluster.readied
+        if self._insider is not None and turns != self._seen_turns:
+            self._insider.turned(now, readied=readied != self._seen_readied)
+        self._seen_turns, self._seen_readied = turns, readied
+
+
+class _World(Run):
+    """One run of any scenario."""
+
+    def __init__(self, scenario: Scenario, controller: Controller, route: Ints | None) -> None:
+        qualities = [variant.quality for variant in scenario.variants]
+        best = qualities.index(max(qualities))
+        fleet = Fleet(
+            [variant.physics for variant in scenario.variants],
+            scenario.requests,
+            seed=scenario.seed,
+            max_replicas=SLOTS_EACH * sum(max(variant.max_replicas, variant.initial_replicas) for variant in scenario.variants),
+            route=np.full(len(scenario.requests), best, np.int32) if route is None else route,
+            max_wait_s=scenario.max_wait_s,
+        )
+        super().__init__(scenario, controller, fleet)
+        self._at_s = scenario.requests.at_s
+        self._last_arrival_s = float(self._at_s[-1])
+        self._sample_s, self._decide_s, self._row_s = 0.0, controller.period_s, 0.0
+        self._wake_after_s = -math.inf
+        self._timeline: list[tuple[float, ...]] = []
+
+    def run(self) -> Outcome:
+        """Until nothing is left to do."""
+        if self._insider is not None:
+            self._insider.meet(self)
+        now, end_s = 0.0, self._last_arrival_s + self.scenario.max_wait_s + self.scenario.drain_limit_s + HOPELESS_S
+        while now < end_s:
+            wake_s, wake = self._next_wake(now)
+            due_s = max(now, self._insider.due_s) if self._insider is not None else math.inf
+            now = min(self._cluster.next_s, wake_s, self._sample_s, self._decide_s, self._row_s, due_s, end_s)
+            self._fleet.advance(now)
+            self._cluster.step(now)
+            self._tell(now)
+            if now >= wake_s:
+                self._wake(now, wake)
+            if now >= self._sample_s:
+                self._controller.observe(self.scrape(now))
+                self._sample_s = next_multiple(now, self._controller.sample_s)
+            if now >= min(self._decide_s, self._insider.due_s if self._insider is not None else math.inf):
+                self._apply(self._controller.decide(now, self.views()), now)
+                self._decide_s = next_multiple(now, self._controller.period_s) if now >= self._decide_s else self._decide_s
+            if now >= self._row_s:
+                self._row_s = next_multiple(now, self.scenario.scrape_s)
+                if self._row(now) and now >= self._last_arrival_s:
+                    break
+        return self._outcome()
 
     def _next_wake(self, now: float) -> tuple[float, int]:
         """When the next request arrives for a variant of which nothing is wanted, and which; infinite when everything is wanted."""
@@ -217,18 +236,6 @@ class _World:
         if self._fleet.counters(index).held:
             self._apply(self._controller.wake(now, {self._names[index]: self._cluster.view(index)}), now)
             self._wake_after_s = now + PATIENCE_S
-
-    def _apply(self, wanted: Mapping[str, int], now: float) -> None:
-        for index, name in enumerate(self._names):
-            if name in wanted:
-                self._cluster.want(index, wanted[name], now)
-
-    def _tell(self, now: float) -> None:
-        """Let an Insider know when pods began or ceased to serve."""
-        turns, readied = self._cluster.turns, self._cluster.readied
-        if self._insider is not None and turns != self._seen_turns:
-            self._insider.turned(now, readied=readied != self._seen_readied)
-        self._seen_turns, self._seen_readied = turns, readied
 
     def _row(self, now: float) -> bool:
         """One row of the timeline; whether the fleet has nothing left to do."""
@@ -262,6 +269,6 @@ class _World:
         )
 
 
-def _next(now: float, period_s: float) -> float:
+def next_multiple(now: float, period_s: float) -> float:
     """The first multiple of the period after `now`."""
     return (math.floor(now / period_s + 1e-9) + 1) * period_s

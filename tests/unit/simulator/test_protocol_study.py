@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from jevons.cli import bench_autoscale
+from jevons.cli import bench_machine
 from jevons.cli.bench import app
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.protocol import pool
@@ -107,7 +107,7 @@ def test_a_folder_without_traces_says_so(tmp_path):
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch, data, tmp_path):
-    monkeypatch.setattr(bench_autoscale, "find_spec", lambda _: None)
+    monkeypatch.setattr(bench_machine, "find_spec", lambda _: None)
     result = CliRunner().invoke(app, ["autoscale", "--data", str(data), "--json", str(tmp_path / "x.json")], env={"COLUMNS": "300"})
     assert result.exit_code == 2
     assert "jevons[bench]" in result.output

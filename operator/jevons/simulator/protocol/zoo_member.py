@@ -14,16 +14,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from jevons.core.idle import SHORTEST_S
-from jevons.simulator.cluster import STARTING, Cluster, Pod
+from jevons.simulator.cluster import STARTING
 from jevons.simulator.fleet import Fleet
-from jevons.simulator.policies.policy import Reading, Sample, View
 from jevons.simulator.protocol.zoo_figures import DAY_S, MemberRun, figures
-from jevons.simulator.scenario import Controller, Ints, Requests, Scenario
-from jevons.simulator.world import Insider
+from jevons.simulator.scenario import Controller, Scenario
+from jevons.simulator.world import PATIENCE_S, Run, next_multiple
 
 DENSE_S = 45.0
 """Jevons' passes are at most this far apart while requests arrive: gaps of a minute must not appear where there were none."""
@@ -56,25 +54,19 @@ def run(scenario: Scenario, controller: Controller, *, remembers_s: float, end_s
     return _Member(scenario, controller, remembers_s, end_s, every_tick=every_tick).run()
 
 
-class _Member:
-    """One run. It is the `Inside` of an Insider."""
+class _Member(Run):
+    """One run of one member."""
 
     def __init__(self, scenario: Scenario, controller: Controller, remembers_s: float, end_s: float, *, every_tick: bool) -> None:
-        self.scenario, self._controller, self._remembers_s, self._end_s = scenario, controller, remembers_s, end_s
-        self._every_tick = every_tick
-        self._insider = controller if isinstance(controller, Insider) else None
+        physics = scenario.variants[0].physics
+        fleet = Fleet([physics], scenario.requests, seed=scenario.seed, max_replicas=8, max_wait_s=scenario.max_wait_s)
+        super().__init__(scenario, controller, fleet)
+        self._remembers_s, self._end_s, self._every_tick = remembers_s, end_s, every_tick
         self._resting = controller if isinstance(controller, Resting) and not every_tick else None
-        variant = scenario.variants[0]
-        self._name = variant.name
-        self._fleet = Fleet([variant.physics], scenario.requests, seed=scenario.seed, max_replicas=8, max_wait_s=scenario.max_wait_s)
-        self.route: Ints = self._fleet.route
-        self._cluster = Cluster(scenario, self._fleet)
         self._at: list[float] = scenario.requests.at_s.tolist()
         self._sample_s = self._decide_s = 0.0
         self._asleep_since_s: float | None = None
         self._wake_after_s = -math.inf
-        self._seen_turns = self._seen_readied = 0
-        self._scraped: tuple[float, dict[str, Sample]] = (-math.inf, {})
 
     def run(self) -> MemberRun:
         """The day, and what is left of it."""
@@ -90,13 +82,13 @@ class _Member:
             self._tell(now)
             if now >= wake_s and self._fleet.counters(0).held:
                 self._apply(self._controller.wake(now, self.views()), now)
-                self._wake_after_s = now + 1.0
+                self._wake_after_s = now + PATIENCE_S
             if now >= self._sample_s:
                 self._controller.observe(self.scrape(now))
-                self._sample_s = _after(now, self._controller.sample_s)
+                self._sample_s = next_multiple(now, self._controller.sample_s)
             if now >= min(self._decide_s, due_s):
                 self._apply(self._controller.decide(now, self.views()), now)
-                self._decide_s = _after(now, self._controller.period_s) if now >= self._decide_s else self._decide_s
+                self._decide_s = next_multiple(now, self._controller.period_s) if now >= self._decide_s else self._decide_s
                 if not self._every_tick:
                     self._skip(now)
             if now >= max(self._end_s, self._at[-1]) and not self._fleet.counters(0).held:
@@ -122,7 +114,7 @@ class _Member:
         period_s = self._controller.period_s
         calm_s = resting.rests_until(now)
         if calm_s > now:
-            self._decide_s = max(self._decide_s, _after(min(calm_s, self._next_arrival(now)) - 1e-6, period_s))
+            self._decide_s = max(self._decide_s, next_multiple(min(calm_s, self._next_arrival(now)) - 1e-6, period_s))
             return
         while self._decide_s - now < DENSE_S:
             before = bisect_right(self._at, self._decide_s) - 1
@@ -140,65 +132,10 @@ class _Member:
     def _next_wake(self, now: float) -> float:
         return self._next_arrival(max(now, self._wake_after_s)) if self._cluster.wanted[0] == 0 else math.inf
 
-    def _apply(self, wanted: Mapping[str, int], now: float) -> None:
-        if self._name in wanted:
-            self._cluster.want(0, wanted[self._name], now)
-
-    def _tell(self, now: float) -> None:
-        turns, readied = self._cluster.turns, self._cluster.readied
-        if self._insider is not None and turns != self._seen_turns:
-            self._insider.turned(now, readied=readied != self._seen_readied)
-        self._seen_turns, self._seen_readied = turns, readied
-
-    def arrived(self, now: float) -> Requests:
-        """See `Inside`."""
-        count, every = self._arrived(now), self.scenario.requests
-        return Requests(every.at_s[:count], every.input_tokens[:count], every.output_tokens[:count], every.cached_tokens[:count], every.score[:count])
-
-    def pods(self, index: int) -> Sequence[Pod]:
-        """See `Inside`."""
-        return self._cluster.pods(index)
-
-    def busy_s(self, pod: Pod) -> float:
-        """See `Inside`."""
-        return self._fleet.busy_s(pod.slot) if pod.slot is not None else 0.0
-
-    def mark(self, index: int, pods: frozenset[str]) -> None:
-        """See `Inside`."""
-        self._cluster.victims[index] = pods
-
-    def views(self) -> dict[str, View]:
-        """See `Inside`."""
-        return {self._name: self._cluster.view(0)}
-
-    def scrape(self, now: float) -> dict[str, Sample]:
-        """See `Inside`."""
-        if now != self._scraped[0]:
-            self._scraped = (now, {self._name: self._sample(now, tuple(self._fleet.readings(0)))})
-        return self._scraped[1]
-
-    def counts(self, index: int, now: float) -> Sample:
-        """See `Inside`."""
-        del index
-        return self._sample(now, ())
-
     def held_since_s(self, index: int, now: float) -> float:
         """See `Inside`."""
         held, arrived = self._fleet.counters(index).held, self._arrived(now)
         return self._at[arrived - min(held, arrived)] if held and arrived else now
-
-    def _sample(self, now: float, pods: tuple[Reading, ...]) -> Sample:
-        counted = self._fleet.counters(0)
-        return Sample(
-            at_s=now,
-            pods=pods,
-            held=counted.held,
-            held_tokens=counted.held_tokens,
-            arrivals=counted.arrivals,
-            completed=counted.completed,
-            prompt_tokens=counted.prompt_tokens,
-            output_tokens=counted.output_tokens,
-        )
 
     def _figures(self) -> MemberRun:
         startup_s = self.scenario.variants[0].startup.median_s
@@ -210,8 +147,3 @@ class _Member:
         return figures(
             self.scenario.requests, self._fleet.first_token_s, self._fleet.end_s, starting, ready, until_s=self._end_s, startup_s=startup_s
         )
-
-
-def _after(now: float, period_s: float) -> float:
-    """The first multiple of the period after `now`."""
-    return (math.floor(now / period_s + 1e-9) + 1) * period_s
