@@ -98,6 +98,7 @@ def pod(lab):
 async def http():
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
+    await asyncio.sleep(0)  # let the transports close before the loop does
 
 
 @pytest.fixture

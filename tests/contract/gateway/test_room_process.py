@@ -28,6 +28,7 @@ def listener():
 async def http():
     async with aiohttp.ClientSession() as session:
         yield session
+    await asyncio.sleep(0)  # let the transports close before the loop does
 
 
 @contextlib.asynccontextmanager

@@ -1,5 +1,6 @@
 """What a client whose stream has begun gets from a pod, and from a pod that fails."""
 
+import asyncio
 import json
 
 import aiohttp
@@ -28,6 +29,7 @@ class Client:
 async def http():
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         yield session
+    await asyncio.sleep(0)  # let the transports close before the loop does
 
 
 @pytest.fixture

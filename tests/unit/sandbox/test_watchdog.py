@@ -17,9 +17,10 @@ from jevons.sandbox.box import scratch
 from jevons.sandbox.watchdog import MARK, marked
 
 OWNER = """
-import subprocess, sys, os, time
+import signal, subprocess, sys, os, time
 from jevons.sandbox.box import scratch
 from jevons.sandbox.watchdog import MARK
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal: a suite in the background of a script hands down "ignored"
 with scratch() as (folder, slot):
     # a child that leaves a daemon behind, as kwokctl does
     daemon = "import os, time; os.setsid(); os.fork() and os._exit(0); time.sleep(600)"
