@@ -87,7 +87,9 @@ class Seen:
     utils: list[float] = field(default_factory=list)
     """GPU utilisation of ready pods whose engine exposes no queue."""
     working: bool = False
-    """Work was seen: running, waiting, or tokens."""
+    """Work was seen: running, waiting, or tokens of which nobody can say how old they are."""
+    worked_at_s: float = 0.0
+    """When tokens were last seen to have grown: work that began and ended between two scrapes is at most one scrape older."""
     quiet: bool = True
     """Every ready pod's GPU was read and is quiet."""
     gpu: str = ""
@@ -145,8 +147,12 @@ def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: 
     else:
         seen.unseen += 1
     if not seen.working:
-        tokens = reading(signals.generation_tokens_per_s, now, max_age_s) or reading(signals.prompt_tokens_per_s, now, max_age_s)
-        seen.working = bool(tokens)
+        grown_s = reading(signals.tokens_at_s, now, max_age_s)
+        if grown_s is not None:
+            seen.worked_at_s = max(seen.worked_at_s, grown_s)
+        else:
+            tokens = reading(signals.generation_tokens_per_s, now, max_age_s) or reading(signals.prompt_tokens_per_s, now, max_age_s)
+            seen.working = bool(tokens)
     if util is None:
         # an engine without any accelerator metrics is trusted by its queue alone; missing data never is
         if not (isinstance(signals.gpu_util, Unknown) and signals.gpu_util.reason == "NotExposed" and running is not None):

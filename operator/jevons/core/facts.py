@@ -222,6 +222,8 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, *, current: int, 
     work_at_s = old.work_at_s
     if seen.working or held or (work_at_s is None and current > 0):
         work_at_s = now
+    elif seen.worked_at_s > (work_at_s or 0.0):
+        work_at_s = min(now, seen.worked_at_s)
     start_at_s, failed, parked_until_s = old.start_at_s, old.failed_starts, old.parked_until_s
     if seen.ready > 0:
         start_at_s, failed, parked_until_s = None, 0, None

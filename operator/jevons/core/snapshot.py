@@ -32,6 +32,8 @@ class PodSignals:
     dram_active: Observed[float] = Unknown("NoData")
     power_watts: Observed[float] = Unknown("NoData")
     """Sum over the pod's accelerators."""
+    tokens_at_s: Observed[float] = Unknown("NoData")
+    """When a token counter was last seen to have grown; 0 = not within the last four scrapes."""
 
 
 @dataclass(frozen=True, slots=True)

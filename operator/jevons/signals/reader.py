@@ -21,7 +21,7 @@ from jevons.signals import dcgm, demand, queries
 from jevons.signals.engines import TABLES
 from jevons.signals.engines.table import EngineTable, Series
 from jevons.signals.prometheus import MetricsUnavailable, Prometheus
-from jevons.signals.samples import SeriesData, Times, combine, distinct, latest, mean, parse, rate
+from jevons.signals.samples import SeriesData, Times, combine, distinct, grown_at_s, latest, mean, parse, rate
 
 HARD_DEADLINE_S = 5.0
 PodKey: TypeAlias = tuple[str, str]
@@ -115,10 +115,18 @@ def _signals(engine: list[SeriesData], devices: list[SeriesData], times: Times) 
         kv_used=_signal(table, "kv_used", by_name, times, fold=mean),
         prompt_tokens_per_s=_signal(table, "prompt_tokens", by_name, times, read=rate),
         generation_tokens_per_s=_signal(table, "generation_tokens", by_name, times, read=rate),
+        tokens_at_s=_tokens_at_s(table, by_name, times),
         gpu_util=Known(min(1.0, util.value / 100.0), util.at_s) if isinstance(util, Known) else util,
         dram_active=_fold(gpu[dcgm.DRAM], latest, mean, times),
         power_watts=_fold(gpu[dcgm.POWER], latest, sum, times),
     )
+
+
+def _tokens_at_s(table: EngineTable | None, by_name: Mapping[str, list[SeriesData]], times: Times) -> Observed[float]:
+    """When the pod's token counters last grew, by all of those that its engine has."""
+    each = [_signal(table, field, by_name, times, read=grown_at_s, fold=max) for field in ("prompt_tokens", "generation_tokens")]
+    exposed = [one for one in each if not (isinstance(one, Unknown) and one.reason == "NotExposed")]
+    return combine(exposed, max) if exposed else each[0]
 
 
 def _signal(

@@ -91,6 +91,18 @@ def rate(series: SeriesData, times: Times) -> Observed[float]:
     return Known(grown / span_s, last.at_s)
 
 
+def grown_at_s(series: SeriesData, times: Times) -> Observed[float]:
+    """When a counter was last seen to have grown [our clock]: the time of that sample, or 0 if none did. Needs two samples; a drop is a reset.
+
+    Example: 10 at t=0, 40 at t=15, 40 at t=30 -> 15 (test_samples.py::test_a_counter_tells_when_it_last_grew).
+    """
+    last = rate(series, times)
+    if isinstance(last, Unknown):
+        return last
+    grown = [after[0] for before, after in pairwise(series.points) if float(after[1]) != float(before[1])]
+    return Known(grown[-1] + times.skew_s if grown else 0.0, last.at_s)
+
+
 def combine(parts: Sequence[Observed[float]], fold: Callable[[Sequence[float]], float]) -> Observed[float]:
     """Several readings as one: all of them must be known, because a part of a sum is not a sum. The oldest sample dates it."""
     if not parts:

@@ -13,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -94,7 +95,7 @@ class Jevons:
         at = EPOCH_S + max(sample.at_s for sample in samples.values())
         known = cache(lambda value: Known(value, at))
         for index, (name, sample) in enumerate(samples.items()):
-            tokens = known(self._tokens_per_s(name, sample))
+            tokens, grown = known(self._tokens_per_s(name, sample)), known(self._grown_at_s(name))
             readings = {reading.pod: reading for reading in sample.pods}
             for pod in self._inside.pods(index):
                 reading = readings.get(pod.series)
@@ -108,6 +109,7 @@ class Jevons:
                     waiting=known(float(reading.waiting)),
                     kv_used=known(reading.kv_usage),
                     generation_tokens_per_s=tokens,
+                    tokens_at_s=grown,
                     gpu_util=known(min(1.0, worked_s / (sample.at_s - since_s)) if sample.at_s > since_s else float(reading.running > 0)),
                 )
         self._signals, self._busy_s = signals, busy_s
@@ -121,6 +123,11 @@ class Jevons:
             seen.popleft()
         span_s = seen[-1][0] - seen[0][0]
         return (seen[-1][1] - seen[0][1]) / span_s / max(1, len(sample.pods)) if span_s > 0 else 0.0
+
+    def _grown_at_s(self, name: str) -> float:
+        """When those tokens last grew; 0 = not within the minute."""
+        grown = [EPOCH_S + after[0] for before, after in pairwise(self._tokens[name]) if after[1] > before[1]]
+        return grown[-1] if grown else 0.0
 
     def wake(self, now: float, views: Mapping[str, View]) -> Mapping[str, int]:
         """Somebody waits for a sleeping variant."""

@@ -111,3 +111,15 @@ def test_ten_queries_are_never_exceeded_and_hold_no_users_text():
     asked = queries.build(15.0).all
     assert len(asked) <= 10
     assert not any("team-a" in query or "{{" in query for query in asked)
+
+
+def counter(name, *points, pod="p", **labels):
+    return {**matrix(name, 0, pod=pod, **labels), "values": [[at, str(value)] for at, value in points]}
+
+
+def test_a_pod_tells_when_it_last_made_tokens_by_all_of_its_counters():
+    prompt = counter("vllm:prompt_tokens_total", (NOW - 45, 10), (NOW - 30, 10), (NOW - 15, 90), (NOW, 90))
+    generation = counter("vllm:generation_tokens_total", (NOW - 45, 5), (NOW - 30, 50), (NOW - 15, 50), (NOW, 50))
+    assert read(counters=[prompt, generation]).pods["team-a", "p"].tokens_at_s == Known(NOW - 15, NOW)
+    assert read(counters=[prompt]).pods["team-a", "p"].tokens_at_s.reason == "Partial", "half of the counters say nothing about rest"
+    assert read(gauges=[matrix("vllm:num_requests_running", 0)]).pods["team-a", "p"].tokens_at_s.reason == "NoData"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jevons.core.observed import Known, Unknown
-from jevons.signals.samples import SeriesData, Times, combine, distinct, latest, number, parse, rate
+from jevons.signals.samples import SeriesData, Times, combine, distinct, grown_at_s, latest, number, parse, rate
 
 TIMES = Times(now_s=1000.0, skew_s=0.0, stale_after_s=30.0)
 
@@ -38,6 +38,18 @@ def test_prometheus_clock_decides_what_is_old_and_ours_dates_it():
 def test_a_counter_reset_counts_from_zero():
     reading = rate(series((970, 10), (985, 40), (1000, 6)), TIMES)
     assert reading == Known((30 + 6) / 30, 1000.0)
+
+
+def test_a_counter_tells_when_it_last_grew():
+    assert grown_at_s(series((970, 10), (985, 40), (1000, 40)), TIMES) == Known(985.0, 1000.0)
+    assert grown_at_s(series((970, 40), (985, 40), (1000, 40)), TIMES) == Known(0.0, 1000.0)
+    assert grown_at_s(series((970, 40), (985, 40), (1000, 6)), TIMES) == Known(1000.0, 1000.0), "after a reset it counts what came since"
+
+
+def test_a_counter_of_which_little_is_known_does_not_say_that_it_rests():
+    assert grown_at_s(series((1000, 10)), TIMES).reason == "NoData"
+    assert grown_at_s(series((940, 10), (955, 10)), TIMES).reason == "Stale"
+    assert grown_at_s(series((985, "NaN"), (1000, 6)), TIMES).reason == "NotANumber"
 
 
 def test_one_sample_is_no_rate():
