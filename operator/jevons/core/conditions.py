@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from jevons.core import facts as facts_
 from jevons.core.budget import Pace
-from jevons.core.facts import Facts
+from jevons.core.facts import Facts, VariantFacts
 from jevons.core.funding import Funded, alerting
 from jevons.core.observed import Known
 from jevons.core.plan import Plan
@@ -106,10 +106,9 @@ def ready(facts: Facts, plan: Plan) -> Condition:
         counts = ", ".join(f"{variant.seen.ready} of {variant.spec.name}" for variant in serving)
         return said("Ready", "True", "Serving", f"ready: {counts}")
     parked = [variant for variant in facts.variants if variant.parked]
-    if parked:
-        wait_s = max(0.0, (parked[0].memory.parked_until_s or 0.0) - facts.now)
-        message = f"{parked[0].spec.name} did not become ready in {parked[0].memory.failed_starts} starts; next try in {wait_s:.0f} s"
-        return said("Ready", "False", "StartFailed", message)
+    frozen = _stuck(facts)
+    if frozen or parked:
+        return said("Ready", "False", "ReplicaStuck", frozen) if frozen else _parked(parked[0], facts.now)
     fixed = next((variant for variant in facts.variants if variant.fixed), None)
     if fixed is not None and not any(variant.usable for variant in facts.variants):
         return said("Ready", "False", fixed.fixed, f"{fixed.spec.name} cannot be scaled: {fixed.fixed}")
@@ -118,11 +117,26 @@ def ready(facts: Facts, plan: Plan) -> Condition:
         item = starting[0]
         since = item.facts.memory.start_at_s
         waited = f", {facts.now - since:.0f} s so far" if since is not None else ""
-        message = f"{item.facts.spec.name} is starting, about {item.facts.spec.startup_s:.0f} s{waited}; {facts.held} requests wait"
+        message = f"{item.facts.spec.name} is starting, about {item.facts.startup_s:.0f} s{waited}; {facts.held} requests wait"
         return said("Ready", "False", "Waking", message)
     if any(item.reason == "BudgetCap" for item in plan.variants):
         return said("Ready", "False", "BudgetCap", "the budget allows no replica")
     return said("Ready", "True", "Asleep", f"asleep; a request wakes {plan.wake}")
+
+
+def _parked(variant: VariantFacts, now: float) -> Condition:
+    wait_s = max(0.0, (variant.memory.parked_until_s or 0.0) - now)
+    message = f"{variant.spec.name} did not become ready in {variant.memory.failed_starts} starts; next try in {wait_s:.0f} s"
+    return said("Ready", "False", "StartFailed", message)
+
+
+def _stuck(facts: Facts) -> str:
+    """Which ready pods have work and do none of it, as a sentence; empty = none."""
+    for variant in facts.variants:
+        if variant.seen.stuck:
+            total, names = variant.seen.ready + len(variant.seen.stuck), ", ".join([pod.name for pod in variant.seen.stuck[:3]])
+            return f"{len(variant.seen.stuck)} of {total} ready pods of {variant.spec.name} have requests, a quiet GPU and no tokens: {names}"
+    return ""
 
 
 def metrics_available(facts: Facts, snapshot: Snapshot) -> Condition:
@@ -154,6 +168,9 @@ def objectives_met(facts: Facts, plan: Plan) -> Condition:
             return said("ObjectivesMet", "False", "ObjectivesUnreachable", message)
     if facts.metrics_down:
         return said("ObjectivesMet", "Unknown", "MetricsUnavailable", "no readings to judge by")
+    frozen = _stuck(facts)
+    if frozen:
+        return said("ObjectivesMet", "False", "ReplicaStuck", frozen)
     short = [item for item in plan.variants if item.need > item.facts.seen.ready and (item.facts.current or item.replicas)]
     if short:
         item = short[0]
@@ -203,9 +220,9 @@ def infeasible(funded: Funded, pace: Pace) -> bool:
 
 def capacity_available(facts: Facts, snapshot: Snapshot) -> Condition:
     """Whether the accelerators that are wanted can be had."""
-    stuck = [variant for variant in facts.variants if variant.seen.unschedulable]
-    if stuck:
-        variant = stuck[0]
+    homeless = [variant for variant in facts.variants if variant.seen.unschedulable]
+    if homeless:
+        variant = homeless[0]
         wanted = f"{variant.spec.accelerator_count} x {variant.spec.accelerator_class}"
         message = f"{variant.seen.unschedulable} pods of {variant.spec.name} find no node with {wanted} free"
         return said("CapacityAvailable", "False", "Unschedulable", message)

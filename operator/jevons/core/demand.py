@@ -11,10 +11,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from jevons.core import capacity, forecast, idle
+from jevons.core import capacity, forecast, idle, startup, stuck
+from jevons.core.health import WELL, Health, Stalled, Starting
 from jevons.core.memory import DeploymentMemory, Trend
 from jevons.core.observed import Known, Observed, Unknown
-from jevons.core.snapshot import ClassDemand, DeploymentState, Pod, Snapshot, VariantState
+from jevons.core.snapshot import ClassDemand, DeploymentState, Pod, PodSignals, Snapshot, VariantState
 from jevons.core.spec import DEFAULT_CLASS, Deployment, Objectives, Variant
 from jevons.core.value import value
 
@@ -72,8 +73,14 @@ class Seen:
     pods: int = 0
     """All but those on their way out."""
     unschedulable: int = 0
-    stuck: int = 0
+    unprovisioned: int = 0
     """Unschedulable for longer than a start takes: no node is coming."""
+    stuck: tuple[Pod, ...] = ()
+    """Ready, with work that makes no progress (`stuck.py`), the longest first: no capacity, and what they hold is no work being done."""
+    stalled: tuple[Stalled, ...] = ()
+    starting: tuple[Starting, ...] = ()
+    started_s: tuple[float, ...] = ()
+    """How long the starts took that ended since the last pass."""
     queueing: int = 0
     """Ready, with at least QUEUE requests waiting."""
     failed: int = 0
@@ -100,9 +107,13 @@ class Seen:
     oldest_sample_s: float | None = None
 
 
-def pods_of(variant: Variant, state: VariantState | None, now: float, max_age_s: float) -> Seen:
-    """Sum up a variant's pods; `variant.startup_s` says when a pod that is not ready is overdue."""
+def pods_of(
+    variant: Variant, state: VariantState | None, now: float, max_age_s: float, *, health: Health = WELL, startup_s: float | None = None
+) -> Seen:
+    """Sum up a variant's pods; `startup_s` (None = the spec's) says when one that is not ready is overdue, `health` what they showed before."""
     seen, measured = Seen(), variant.profile is not None
+    if startup_s is None:
+        startup_s = variant.startup_s
     for pod in state.pods if state is not None else ():
         if pod.terminating:
             continue
@@ -110,14 +121,23 @@ def pods_of(variant: Variant, state: VariantState | None, now: float, max_age_s:
         if pod.failed:
             seen.failed += 1
         elif pod.ready_at_s is not None:
-            _ready_pod(seen, pod, now, max_age_s, measured=measured)
+            if health.starting and (taken_s := startup.taken_s(health.starting, pod.uid, pod.ready_at_s, now)) is not None:
+                seen.started_s += (taken_s,)
+            _ready_pod(seen, pod, now, max_age_s, measured=measured, stalled=health.stalled)
+            continue
         elif pod.unschedulable:
             seen.unschedulable += 1
-            seen.stuck += now - pod.created_at_s >= max(NODE_S, variant.startup_s)
+            seen.unprovisioned += now - pod.created_at_s >= max(NODE_S, startup_s)
         else:
-            chance = _chance(now - pod.created_at_s, variant.startup_s)
+            chance = _chance(now - pod.created_at_s, startup_s)
             seen.expected += chance
             seen.overdue += chance <= 0.0
+        timed = startup.watched(health.starting, pod.uid, pod.created_at_s, now)
+        if timed is not None and len(seen.starting) < startup.WATCHED:
+            seen.starting += (timed,)
+    if len(seen.stuck) > 1:
+        since_s = {uid: at_s for uid, at_s, _ in seen.stalled}
+        seen.stuck = tuple(sorted(seen.stuck, key=lambda pod: (since_s[pod.uid], pod.name)))
     return seen
 
 
@@ -127,12 +147,18 @@ def _chance(age_s: float, startup_s: float) -> float:
     return min(1.0, max(0.0, (none_s - age_s) / (none_s - whole_s)))
 
 
-def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: bool) -> None:
+def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: bool, stalled: tuple[Stalled, ...]) -> None:
     signals = pod.signals
-    seen.ready += 1
-    seen.newest_ready_s = max(seen.newest_ready_s, pod.ready_at_s or 0.0)
     running, waiting = reading(signals.running, now, max_age_s), reading(signals.waiting, now, max_age_s)
     util = reading(signals.gpu_util, now, max_age_s)
+    if stuck.stalled(running=running, waiting=waiting, util=util, silent=util is not None and _silent(signals, now, max_age_s)):
+        row = stuck.sighted(stalled, pod.uid, now)
+        seen.stalled += (row,)
+        if now - row[1] >= stuck.STUCK_S:
+            seen.stuck += (pod,)
+            return
+    seen.ready += 1
+    seen.newest_ready_s = max(seen.newest_ready_s, pod.ready_at_s or 0.0)
     if running is not None and waiting is not None:
         seen.queued += 1
         seen.running += running
@@ -161,6 +187,12 @@ def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: 
         seen.quiet, seen.gpu = False, "GPUBusy"
     if isinstance(signals.running, Known):
         seen.oldest_sample_s = signals.running.at_s if seen.oldest_sample_s is None else min(seen.oldest_sample_s, signals.running.at_s)
+
+
+def _silent(signals: PodSignals, now: float, max_age_s: float) -> bool:
+    """Every token counter that the engine has was read, and stood still."""
+    counters = (signals.generation_tokens_per_s, signals.prompt_tokens_per_s)
+    return all(_hidden(counter) or reading(counter, now, max_age_s) == 0.0 for counter in counters)
 
 
 def _hidden(observed: Observed[float]) -> bool:

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from jevons.core import capacity, idle, speed
+from jevons.core import capacity, idle, speed, startup, stuck
 from jevons.core.demand import ClassLoad, Seen, class_loads, class_names, pods_of, stale_after_s
+from jevons.core.health import Health
 from jevons.core.memory import DeploymentMemory, Trend, VariantMemory
 from jevons.core.money import ZERO, accelerator_usd_per_h
 from jevons.core.observed import Unknown
@@ -45,6 +46,10 @@ class VariantFacts:
     fixed: str
     """Why its replicas must not be touched (CamelCase); empty = they may."""
     parked: bool
+    startup_s: float
+    """Within which most of its starts are ready: learned, or the spec's (`startup.py`)."""
+    replaceable: bool = False
+    """The first of its stuck pods may be replaced now."""
     capacities: dict[str, capacity.Capacity] = field(default_factory=dict)
     """Of one replica, by request class."""
 
@@ -89,9 +94,11 @@ class Facts:
 def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, prices: Mapping[str, Decimal | None], now: float) -> Facts:
     """The facts of one deployment at `now`; `memory` is what the last pass left, `prices` the classes' on-demand USD/h now."""
     spec, max_age_s = state.spec, stale_after_s(snapshot)
-    horizon_s = max((variant.startup_s for variant in spec.variants), default=0.0)
+    known = memory.variants
+    horizon_s = max([startup.expected_s(known.get(variant.name, UNTRIED).health, variant.startup_s) for variant in spec.variants], default=0.0)
     loads, trends, unknown_demand = class_loads(state, memory, now, max_age_s, horizon_s)
     metrics_down = _metrics_down(snapshot, now, max_age_s)
+    untold = metrics_down or _no_down(snapshot, state, now)
     held = sum([item.count for item in state.held if item.count > 0]) if state.held else 0
     last = _latest(state.last_arrival_at_s, memory.last_arrival_at_s)
     gaps = memory.gaps
@@ -99,7 +106,7 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
         gaps = idle.with_gap(gaps, last - memory.last_arrival_at_s)
     variants = tuple(
         [
-            _variant(snapshot, state, memory, variant, price=prices.get(variant.accelerator_class), now=now, max_age_s=max_age_s)
+            _variant(snapshot, state, memory, variant, price=prices.get(variant.accelerator_class), now=now, max_age_s=max_age_s, sure=not untold)
             for variant in spec.variants
         ]
     )
@@ -114,7 +121,7 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
         memory=memory,
         unknown_demand=unknown_demand,
         metrics_down=metrics_down,
-        no_down=metrics_down or _no_down(snapshot, state, now) or (f"Demand{unknown_demand}" if unknown_demand else ""),
+        no_down=untold or (f"Demand{unknown_demand}" if unknown_demand else ""),
         fallback=_fallback(snapshot, spec, metrics_down, now),
         held=held,
         last_arrival_at_s=last,
@@ -174,13 +181,25 @@ def _fixed(snapshot: Snapshot, state: DeploymentState, variant: Variant, target:
 
 
 def _variant(
-    snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, variant: Variant, *, price: Decimal | None, now: float, max_age_s: float
+    snapshot: Snapshot,
+    state: DeploymentState,
+    memory: DeploymentMemory,
+    variant: Variant,
+    *,
+    price: Decimal | None,
+    now: float,
+    max_age_s: float,
+    sure: bool,
 ) -> VariantFacts:
+    """One variant; `sure`: what is read of pods may be acted on."""
     seen_state = state.variants.get(variant.name)
     target = seen_state.target if seen_state is not None else MISSING
-    seen = pods_of(variant, seen_state, now, max_age_s)
+    old = memory.variants.get(variant.name, UNTRIED)
+    startup_s = startup.expected_s(old.health, variant.startup_s)
+    seen = pods_of(variant, seen_state, now, max_age_s, health=old.health, startup_s=startup_s)
     held = sum(item.count for item in state.held if item.variant == variant.name and item.count > 0) if state.held else 0
-    learned = _learned(memory.variants.get(variant.name, UNTRIED), variant, seen, current=target.replicas or 0, held=held, now=now)
+    learned = _learned(old, variant, seen, startup_s, current=target.replicas or 0, held=held, now=now)
+    fixed = _fixed(snapshot, state, variant, target, now)
     return VariantFacts(
         spec=variant,
         target=target,
@@ -191,8 +210,10 @@ def _variant(
         held=held,
         usd_per_h=float(price) * variant.accelerator_count if price is not None else None,
         hourly=_hourly(snapshot, variant, seen_state, price, now),
-        fixed=_fixed(snapshot, state, variant, target, now),
+        fixed=fixed,
         parked=learned.parked_until_s is not None and now < learned.parked_until_s,
+        startup_s=startup.expected_s(learned.health, variant.startup_s),
+        replaceable=bool(seen.stuck) and sure and not fixed and stuck.due(learned.health, now, starting=seen.expected > 0.0),
     )
 
 
@@ -214,8 +235,8 @@ def _hourly(snapshot: Snapshot, variant: Variant, state: VariantState | None, pr
     return total + price * variant.accelerator_count * plain if price is not None else None
 
 
-def _learned(old: VariantMemory, variant: Variant, seen: Seen, *, current: int, held: int, now: float) -> VariantMemory:
-    """Memory of one variant after this pass's readings: work, concurrency, and how its starts go."""
+def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float, *, current: int, held: int, now: float) -> VariantMemory:
+    """Memory of one variant after this pass's readings: work, concurrency, how its starts go and what its pods show."""
     batch = old.batch
     if variant.profile is None and seen.best_pod is not None:
         batch = capacity.learned_batch(batch, *seen.best_pod)
@@ -225,24 +246,28 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, *, current: int, 
     elif seen.worked_at_s > (work_at_s or 0.0):
         work_at_s = min(now, seen.worked_at_s)
     start_at_s, failed, parked_until_s = old.start_at_s, old.failed_starts, old.parked_until_s
-    if seen.ready > 0:
+    if seen.ready > 0 or seen.stuck:
         start_at_s, failed, parked_until_s = None, 0, None
     elif current <= 0:
         start_at_s = None
     elif start_at_s is None or (seen.unschedulable and seen.unschedulable == seen.pods):
         start_at_s = now
-    elif _start_failed(variant, seen, now - start_at_s):
+    elif _start_failed(seen, startup_s, now - start_at_s):
         start_at_s, failed = now, failed + 1
         if failed >= FAILED_STARTS:
             parked_until_s = now + min(PARK_MAX_S, PARK_S * math.ldexp(1.0, min(10, failed - FAILED_STARTS)))
-    same = work_at_s == old.work_at_s and start_at_s == old.start_at_s and batch == old.batch
+    health = old.health
+    if seen.starting or seen.stalled or health.starting or health.stalled:
+        starts_s = (*health.starts_s, *seen.started_s)[-startup.KEEP :] if seen.started_s else health.starts_s
+        health = Health(seen.starting, starts_s, seen.stalled, health.replaced_at_s, health.replacements)
+    same = work_at_s == old.work_at_s and start_at_s == old.start_at_s and batch == old.batch and health == old.health
     if same and failed == old.failed_starts and parked_until_s == old.parked_until_s:
         return old
-    return VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s, old.slowness, old.slow_at_s, old.gaps)
+    return VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s, old.slowness, old.slow_at_s, old.gaps, health)
 
 
-def _start_failed(variant: Variant, seen: Seen, age_s: float) -> bool:
+def _start_failed(seen: Seen, startup_s: float, age_s: float) -> bool:
     """Crashing for a whole startup time, or not ready after three of them."""
     if seen.failed and seen.failed == seen.pods:
-        return age_s >= max(10.0, variant.startup_s)
-    return age_s >= 3.0 * variant.startup_s + 60.0
+        return age_s >= max(10.0, startup_s)
+    return age_s >= 3.0 * startup_s + 60.0

@@ -174,7 +174,7 @@ def _line(owner: str, funded: Funded, item: VariantPlan) -> Line:
         usd_per_h=item.facts.usd_per_h or 0.0,
         priority=max((PRIORITIES[request_class.priority] for request_class in classes), default=1),
         cheapest=item.facts.spec.name == funded.plan.wake,
-        startup_s=item.facts.spec.startup_s,
+        startup_s=item.facts.startup_s,
         fixed=bool(item.facts.fixed) or item.facts.usd_per_h is None,
     )
 
@@ -184,7 +184,7 @@ def _mark_unaffordable(funded: Funded, pace: Pace) -> None:
     for item in funded.plan.variants:
         if item.replicas or item.facts.usd_per_h is None:
             continue
-        if not pace.starts(item.facts.usd_per_h, item.facts.spec.startup_s):
+        if not pace.starts(item.facts.usd_per_h, item.facts.startup_s):
             funded.unaffordable.add(item.facts.spec.name)
     nothing = not any(item.replicas for item in funded.plan.variants)
     refused = all(item.facts.spec.name in funded.unaffordable or not item.facts.usable for item in funded.plan.variants)

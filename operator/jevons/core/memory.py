@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from jevons.core import health
+from jevons.core.health import WELL, Health
 from jevons.core.spec import Key
 from jevons.core.value import value
 
@@ -93,6 +95,8 @@ class VariantMemory:
     slow_at_s: float | None = None
     gaps: tuple[tuple[float, ...], ...] = ()
     """By level from 2 on: decayed counts of gaps between its times of need, in the bins of idle.py (`levels.py`)."""
+    health: Health = WELL
+    """What its pods have shown: starts, stalls (`health.py`)."""
 
 
 @value
@@ -142,6 +146,7 @@ class Memory:
                     "slowness": variant.slowness,
                     "slowAt": variant.slow_at_s,
                     "gaps": variant.gaps,
+                    "health": health.listed(variant.health),
                 }
                 for name, variant in memory.variants.items()
             },
@@ -188,6 +193,8 @@ class Memory:
             or mine.parked_until_s != theirs.parked_until_s
             or mine.batch != theirs.batch
             or mine.gaps != theirs.gaps
+            or mine.health.starts_s != theirs.health.starts_s
+            or mine.health.replaced_at_s != theirs.health.replaced_at_s
             or abs(mine.slowness - theirs.slowness) > 0.05
             or abs((mine.work_at_s or 0.0) - (theirs.work_at_s or 0.0)) > 60.0
             for mine, theirs in ((new.variants[name], old.variants[name]) for name in new.variants)
@@ -208,7 +215,7 @@ def _deployment(text: str) -> DeploymentMemory | None:
             wanted_at_s=float(raw["wantedAt"]),
             attained=Attained(*[float(number) for number in raw["attained"]]) if raw.get("attained") is not None else None,
         )
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, LookupError, AttributeError):
         return None
 
 
@@ -246,6 +253,7 @@ def _variant(raw: dict[str, Any]) -> VariantMemory:
         slowness=float(raw.get("slowness", 0.0)),
         slow_at_s=_maybe(raw.get("slowAt")),
         gaps=tuple(tuple(float(count) for count in row) for row in raw.get("gaps", ())),
+        health=health.restored(raw.get("health", ())),
     )
 
 

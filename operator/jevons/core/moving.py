@@ -38,7 +38,7 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
         low, reason = _down(facts, plan, item, held, low)
     else:
         reason = "Steady"
-    item.needs = levels.remembered(item.needs, item.need, facts.now, variant.spec.startup_s, current)
+    item.needs = levels.remembered(item.needs, item.need, facts.now, variant.startup_s, current)
     if low > variant.spec.max_replicas:
         low, reason = variant.spec.max_replicas, "Maximum"
         plan.binding.append(f"spec.variants[{variant.spec.name}].replicas.max")
@@ -75,7 +75,7 @@ def _down(facts: Facts, plan: Plan, item: VariantPlan, held: int, low: int) -> t
     if not seen.quiet and item.work <= 0.0 and not seen.utils:
         return current, seen.gpu
     late_s = _loss_s(facts, item) * (item.capacity_per_s or 1.0)
-    startup_s = variant.spec.startup_s
+    startup_s = variant.startup_s
     level = levels.kept(variant.memory.needs, item.gaps, low=low, current=current, startup_s=startup_s, late_s=late_s, now=facts.now)
     return (low, "Demand") if level <= low else (level, "Stabilising")
 
@@ -101,7 +101,7 @@ def _keep_s(facts: Facts, item: VariantPlan) -> float:
     """How long the variant stays without a request [s]: what the spec says, else what its history says."""
     if facts.spec.scaling.idle_after_s is not None:
         return facts.spec.scaling.idle_after_s
-    return idle.keep_for_s(item.facts.spec.startup_s, _loss_s(facts, item), facts.gaps)
+    return idle.keep_for_s(item.facts.startup_s, _loss_s(facts, item), facts.gaps)
 
 
 def _silent_for(facts: Facts, keep_s: float) -> bool:

@@ -46,6 +46,11 @@ class VariantPlan:
     gaps: Gaps = ()
     idle_in_s: float | None = None
 
+    @property
+    def replaces(self) -> str:
+        """Name of the stuck pod that another one replaces in this pass; empty = none. A fleet that shrinks lets stuck pods go first anyway."""
+        return self.facts.seen.stuck[0].name if self.facts.replaceable and self.replicas >= self.facts.current else ""
+
 
 @dataclass(slots=True)
 class Plan:

@@ -123,7 +123,7 @@ def make(ground: Ground, step: int) -> Plan:
         held = ground.held.get(item.facts.spec.name, 0)
         _size(facts, item, held, promises, ground.growth)
     for item in plans:
-        if item.facts.seen.stuck:
+        if item.facts.seen.unprovisioned:
             _stand_in(plan, item)
     for item in plans:
         moving.move(facts, plan, item, ground.held.get(item.facts.spec.name, 0))
@@ -240,17 +240,20 @@ def _size(facts: Facts, item: VariantPlan, held: int, promises: Promises, growth
     if seen.utils:
         need = max(need, sizing.replicas_for_utilisation(seen.utils, len(seen.utils)) if max(seen.utils) > idle.QUIET_UTIL else min(need, 1))
     if need and seen.ready:
-        need += min(MAX_COMPENSATION, seen.failed + seen.overdue)
+        # a stuck pod that is replaced in this very pass makes room for its successor itself
+        need += min(MAX_COMPENSATION, seen.failed + seen.overdue + len(seen.stuck) - variant.replaceable)
     item.need = need
 
 
 def _stand_in(plan: Plan, short: VariantPlan) -> None:
     """No node comes for what a variant still needs: the cheapest other one that is not worse (or else the best there is) gets replicas for that part.
 
-    Requests need no new plan for it: pickers go around a variant that is full or asleep. The stuck pods stay ordered, in case a node comes after all.
+    Requests need no new plan for it: pickers go around a variant that is full or asleep. Those pods stay ordered, in case a node comes after all.
     """
     seen = short.facts.seen
-    others = [item for item in plan.variants if item is not short and item.facts.usable and not item.facts.seen.stuck and not item.facts.fixed]
+    others = [
+        item for item in plan.variants if item is not short and item.facts.usable and not item.facts.seen.unprovisioned and not item.facts.fixed
+    ]
     missing = short.need - seen.ready - seen.expected
     if missing <= 0.0 or not others:
         return
@@ -261,7 +264,7 @@ def _stand_in(plan: Plan, short: VariantPlan) -> None:
     size = max((one.requests_per_s / serves[name].requests_per_s for name, one in served.items() if name in serves), default=1.0)
     other.need += max(1, math.ceil(missing * size - 1e-9))
     other.stands_in = True
-    plan.binding.append(f"no node for {seen.stuck} pods of {short.facts.spec.name}; {other.facts.spec.name} stands in")
+    plan.binding.append(f"no node for {seen.unprovisioned} pods of {short.facts.spec.name}; {other.facts.spec.name} stands in")
 
 
 def _catching_up(item: VariantPlan, present: float, late_cost_usd: Decimal | None) -> float:
@@ -274,11 +277,11 @@ def _catching_up(item: VariantPlan, present: float, late_cost_usd: Decimal | Non
     variant, seen = item.facts, item.facts.seen
     per_s = item.fluid_per_s
     queued_s = (present - seen.ready * item.concurrency) / per_s
-    queued_s -= max(0.0, seen.ready + seen.expected - item.work) * min(BELIEVED_S, variant.spec.startup_s)
+    queued_s -= max(0.0, seen.ready + seen.expected - item.work) * min(BELIEVED_S, variant.startup_s)
     if queued_s <= 0.0:
         return 0.0
     loss_s = sizing.late_loss_s(late_cost_usd, variant.usd_per_h, per_s)
-    return min(queued_s / SOONEST_S, math.sqrt(loss_s * per_s * item.work * queued_s / max(SOONEST_S, variant.spec.startup_s)))
+    return min(queued_s / SOONEST_S, math.sqrt(loss_s * per_s * item.work * queued_s / max(SOONEST_S, variant.startup_s)))
 
 
 def _needed(item: VariantPlan, promises: Promises, late_cost_usd: Decimal | None) -> float:

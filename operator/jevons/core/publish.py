@@ -8,7 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
-from jevons.core import attainment, capacity, conditions, speed
+from jevons.core import attainment, capacity, conditions, speed, stuck
 from jevons.core.explain import explanation
 from jevons.core.facts import UNTRIED
 from jevons.core.funding import Funded
@@ -39,9 +39,10 @@ QUIET = {"Steady", "Paused", "Recommend", "IdleSoon", "Demand"}
 SIZED = {"Steady", "Demand", "Minimum", "Maximum"}
 """Reasons that the size itself explains."""
 SENTENCES: dict[str, Callable[[VariantPlan, str], str]] = {
-    "Wake": lambda item, name: f"waking {name} for {item.facts.held} waiting requests, about {item.facts.spec.startup_s:.0f} s",
+    "Wake": lambda item, name: f"waking {name} for {item.facts.held} waiting requests, about {item.facts.startup_s:.0f} s",
     "Idle": lambda _, name: f"{name} had no work and a quiet GPU for longer than keeping it is worth",
     "IdleSoon": lambda item, name: f"{name} is idle; it sleeps in {max(0.0, item.idle_in_s or 0.0):.0f} s",
+    "ReplicaStuck": lambda item, name: f"{name}: {_standstill(item)}; another pod takes its place",
     "StartFailed": lambda item, name: f"{name} did not become ready in {item.facts.memory.failed_starts} starts and is parked",
     "BudgetCap": lambda item, name: f"the budget carries {item.replicas} of the {item.need} replicas that {name} needs",
 }
@@ -75,7 +76,7 @@ def digest(uid: str, targets: tuple[ReplicaTarget, ...], routes: RoutingPlan, fo
     """Twelve hex digits that are equal for equal decisions: replicas, routes and conditions, without the figures in messages."""
     return _digest(
         (uid, routes.best, routes.wake, routes.rung.value, routes.blocked_until_s),
-        tuple([(item.variant, item.desired, item.recommended, item.reason) for item in targets]),
+        tuple([(item.variant, item.desired, item.recommended, item.reason, item.replace) for item in targets]),
         tuple([(item.name, item.state, item.usd_per_1k_tokens) for item in routes.variants]),
         tuple([(item.name, item.min_score, item.degraded_share) for item in routes.classes]),
         tuple([(item.status, item.reason) for item in found]),
@@ -104,9 +105,19 @@ def target(item: VariantPlan) -> ReplicaTarget:
         concurrency=item.concurrency,
         waiting=variant.seen.waiting,
     )
+    names = tuple([pod.name for pod in variant.seen.stuck])
     if variant.fixed:
-        return ReplicaTarget(variant.spec.name, current, None, variant.fixed, variant.target.message or size, item.recommended)
-    return ReplicaTarget(variant.spec.name, current, item.replicas, item.reason, message(item, size), item.recommended)
+        return ReplicaTarget(variant.spec.name, current, None, variant.fixed, variant.target.message or size, item.recommended, names)
+    if item.replaces and item.replicas == variant.current:
+        item.reason = "ReplicaStuck"
+    return ReplicaTarget(variant.spec.name, current, item.replicas, item.reason, message(item, size), item.recommended, names, item.replaces)
+
+
+def _standstill(item: VariantPlan) -> str:
+    """The stuck pod that is replaced, as a sentence."""
+    seen = item.facts.seen
+    at_s, since_s = next((now, since) for uid, since, now in seen.stalled if uid == seen.stuck[0].uid)
+    return f"{seen.stuck[0].name} has had requests, a quiet GPU and no tokens for {at_s - since_s:.0f} s"
 
 
 def message(item: VariantPlan, size: str) -> str:
@@ -141,7 +152,7 @@ def routing_plan(funded: Funded) -> RoutingPlan:
     routes = []
     for item in plan.variants:
         variant, spec = item.facts, item.facts.spec
-        routes.append(_route(spec.name, state(item, funded), variant.selector, spec.port, variant.profile, variant.usd_per_h, spec.startup_s))
+        routes.append(_route(spec.name, state(item, funded), variant.selector, spec.port, variant.profile, variant.usd_per_h, variant.startup_s))
     return RoutingPlan(
         best=plan.best,
         wake=plan.wake,
@@ -201,7 +212,7 @@ def cost(funded: Funded) -> CostView:
 
 
 def events(funded: Funded, targets: tuple[ReplicaTarget, ...]) -> tuple[EventNote, ...]:
-    """One event per move, and one when a start has just failed for good."""
+    """One event per move, one when a start has just failed for good, and one per stuck pod that is replaced."""
     notes = []
     for item, done in zip(funded.plan.variants, targets, strict=True):
         if done.desired is not None and done.desired != (done.current or 0):
@@ -209,6 +220,8 @@ def events(funded: Funded, targets: tuple[ReplicaTarget, ...]) -> tuple[EventNot
             notes.append(EventNote(kind, done.reason, f"{done.variant}: {done.current or 0} -> {done.desired}; {done.message}"))
         elif item.facts.parked and item.facts.memory.parked_until_s != _before(funded, done.variant).parked_until_s:
             notes.append(EventNote("Warning", "StartFailed", done.message))
+        if done.replace:
+            notes.append(EventNote("Warning", "ReplicaStuck", f"{done.variant}: {_standstill(item)}; another pod takes its place"))
     return tuple(notes)
 
 
@@ -223,12 +236,13 @@ def remembered(funded: Funded) -> DeploymentMemory:
     for item in funded.plan.variants:
         old = item.facts.memory
         slowness = _slowness(funded, item) if item.parts else None
-        same = item.needs == old.needs and item.gaps == old.gaps and slowness is None
+        same = item.needs == old.needs and item.gaps == old.gaps and slowness is None and not item.replaces
         if not same:
             slow = old.slowness if slowness is None else slowness
             slow_at_s = old.slow_at_s if slowness is None else facts.now
+            health = stuck.replaced(old.health, facts.now) if item.replaces else old.health
             old = VariantMemory(
-                item.needs, old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s, slow, slow_at_s, item.gaps
+                item.needs, old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s, slow, slow_at_s, item.gaps, health
             )
         variants[item.facts.spec.name] = old
     old_memory = facts.memory

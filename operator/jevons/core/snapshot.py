@@ -204,10 +204,14 @@ class ReplicaTarget:
     current: int | None
     desired: int | None
     reason: str
-    """CamelCase: Steady, Demand, Wake, Idle, Fallback, BudgetCap, MetricsUnavailable, ForeignScaling, Paused, Recommend..."""
+    """CamelCase: Steady, Demand, Wake, Idle, ReplicaStuck, Fallback, BudgetCap, MetricsUnavailable, ForeignScaling, Paused, Recommend..."""
     message: str = ""
     recommended: int | None = None
     """What would be desired if it were ours to move (Recommend mode, a foreign pause)."""
+    stuck: tuple[str, ...] = ()
+    """Names of ready pods that have work and do none of it: they go first when it shrinks."""
+    replace: str = ""
+    """Name of the stuck pod that shall be replaced now; empty = none."""
 
 
 @dataclass(frozen=True, slots=True)

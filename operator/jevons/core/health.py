@@ -1,0 +1,51 @@
+"""What a variant's pods have shown of themselves, and must not be forgotten between two passes: starts, stalls, spot replicas taken away.
+
+`startup.py`, `stuck.py` and `reclaim.py` ask the questions; this is the evidence that they share, as one small value per variant (a few KB at most,
+whatever the fleet), updated once per pass from what `demand.pods_of` came across.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from jevons.core.value import value
+
+Starting: TypeAlias = tuple[str, float, float]
+"""A pod seen from its creation on that was not ready yet: uid, when it was created, when it was last seen so."""
+Stalled: TypeAlias = tuple[str, float, float]
+"""A pod with work that makes no progress: uid, since when, when it was last seen so."""
+
+
+@value
+class Health:
+    """Evidence about one variant's pods. Times are seconds since the epoch."""
+
+    starting: tuple[Starting, ...] = ()
+    starts_s: tuple[float, ...] = ()
+    """Seconds from created to ready of the last starts, oldest first."""
+    stalled: tuple[Stalled, ...] = ()
+    replaced_at_s: float | None = None
+    """When a stuck pod was last replaced."""
+    replacements: int = 0
+    """How many were, without a long time in between."""
+
+
+WELL = Health()
+
+
+def listed(health: Health) -> list[object]:
+    """As a row for JSON."""
+    return [health.starting, health.starts_s, health.stalled, health.replaced_at_s, health.replacements]
+
+
+def restored(row: Sequence[Any]) -> Health:
+    """From `listed`. Raises ValueError, TypeError or IndexError for anything else."""
+    if not row:
+        return WELL
+    replaced_at_s = None if row[3] is None else float(row[3])
+    return Health(_pods(row[0]), tuple(float(seconds) for seconds in row[1]), _pods(row[2]), replaced_at_s, int(row[4]))
+
+
+def _pods(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, float, float], ...]:
+    return tuple((str(uid), float(since_s), float(seen_s)) for uid, since_s, seen_s in rows)
