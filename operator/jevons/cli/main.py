@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sandbox": ("jevons.cli.sandbox", "embedded cluster with simulated engines: up, demo, tools"),
     "crds": ("jevons.cli.crds", "write the custom resource definitions"),
     "explain": ("jevons.cli.explain", "why a deployment has what it has"),
+    "replay": ("jevons.cli.replay", "decide recorded passes again, and say whether the same comes out"),
     "simulate": ("jevons.cli.simulate", "what a manifest would cost and do on a trace, without a cluster"),
     "bench": ("jevons.cli.bench", "what Jevons saves against every peer, on traces of your own"),
     "train": ("jevons.cli.train", "fit the request classifier"),

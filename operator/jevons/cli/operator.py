@@ -61,7 +61,10 @@ def command(  # noqa: PLR0917  typer makes options of them
         typer.Option(envvar=f"{_ENV}DEMAND_USER", help="user that may report demand; default: ServiceAccount jevons-gateway of --namespace; repeat"),
     ] = None,
     controller_name: Annotated[str, typer.Option(envvar=f"{_ENV}CONTROLLER_NAME", help="which InferenceDeployments are ours")] = "jevons",
-    data_dir: Annotated[Path | None, typer.Option(envvar=f"{_ENV}DATA_DIR", help="folder for the audit log")] = None,
+    data_dir: Annotated[Path | None, typer.Option(envvar=f"{_ENV}DATA_DIR", help="folder for the audit log and the recorded passes")] = None,
+    record_mib: Annotated[
+        int, typer.Option(envvar=f"{_ENV}RECORD_MIB", help="MiB of passes kept in --data-dir for `jevons replay`; 0 = none", min=0)
+    ] = 256,
     log_level: Annotated[str, typer.Option(envvar=f"{_ENV}LOG_LEVEL", help="debug, info, warning or error")] = "info",
 ) -> None:
     """Run one operator until SIGTERM; prints one line of JSON when it serves."""
@@ -98,6 +101,7 @@ def command(  # noqa: PLR0917  typer makes options of them
         demand_users=tuple(demand_user or ()),
         controller_name=controller_name,
         data_dir=data_dir,
+        record_mib=record_mib,
         prometheus_token_file=prometheus_token_file,
         prometheus_ca_file=prometheus_ca_file,
     )

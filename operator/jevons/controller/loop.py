@@ -23,6 +23,7 @@ from jevons.controller.audit import Audit, document
 from jevons.controller.health import Heartbeat
 from jevons.controller.metrics import LastPass, OperatorMetrics
 from jevons.controller.outage import Outage
+from jevons.controller.recorder import Recorder
 from jevons.core.decide import decide
 from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import Decision, RouterCurve, Snapshot
@@ -108,6 +109,7 @@ class Loop:
         bell: Bell,
         metrics: OperatorMetrics,
         audit: Audit,
+        recorder: Recorder,
         heartbeat: Heartbeat,
         timing: Timing,
         router: RouterCurve | None = None,
@@ -115,7 +117,7 @@ class Loop:
     ) -> None:
         self._viewer, self._actuator, self._source, self._demand = viewer, actuator, source, demand
         self._checkpoints, self._bell, self._metrics, self._audit = checkpoints, bell, metrics, audit
-        self._heartbeat, self._timing, self._router = heartbeat, timing, router
+        self._heartbeat, self._timing, self._router, self._recorder = heartbeat, timing, router, recorder
         self._clock = clock or SystemClock()
         self._started_at_s = self._clock.now()
         self._memory, self._ledger = saved.memory, saved.ledger
@@ -185,6 +187,7 @@ class Loop:
             log.warning("acting did not end in time", deadline_s=ACT_DEADLINE_S)
         self._metrics.decision_errors.inc(sum(outcome.failures.values()))
         self._audit.record(decision)
+        self._recorder.offer(now_s, snapshot, decision)
         return outcome
 
     def _observe(self, now_s: float) -> tuple[Snapshot, View]:

@@ -37,6 +37,7 @@ from jevons.controller.handlers import Watcher
 from jevons.controller.health import Heartbeat, health_app, metrics_app, serve
 from jevons.controller.loop import Bell, Loop, Timing, explained
 from jevons.controller.metrics import LastPass, OperatorMetrics
+from jevons.controller.recorder import Recorder
 from jevons.core.snapshot import SCORE_BINS, RouterCurve
 from jevons.signals.prometheus import Prometheus
 from jevons.signals.reader import PrometheusReader
@@ -68,6 +69,8 @@ class Options:
     demand_users: tuple[str, ...] = ()
     controller_name: str = "jevons"
     data_dir: Path | None = None
+    record_mib: int = 256
+    """Bound of the recorded passes in `data_dir`; 0 records none."""
     prometheus_token_file: str | None = None
     prometheus_ca_file: str | None = None
 
@@ -83,6 +86,8 @@ class Operator:
         self._lease = Lease(api, namespace=options.namespace, identity=options.identity)
         self._viewer = Viewer(self._lister.world, controller_name=options.controller_name)
         self._audit = Audit(options.data_dir)
+        passes = options.data_dir / "passes" if options.data_dir is not None else None
+        self._recorder = Recorder(passes, limit_bytes=options.record_mib * 1024 * 1024)
         prometheus = Prometheus(options.prometheus_url, token_file=options.prometheus_token_file, ca_file=options.prometheus_ca_file)
         self._reader = PrometheusReader(prometheus, scrape_interval_s=options.scrape_interval_s)
         authenticate = None if options.insecure_demand else TokenReviewer(api).user
@@ -128,6 +133,7 @@ class Operator:
             await _end(running[::-1])  # sessions first: checkpoints are stored while the Lease is still held; then it is given back
             await self._demand.stop()
             self._reader.close()
+            await asyncio.to_thread(self._recorder.close)
             await health_runner.cleanup()
             await metrics_runner.cleanup()
 
@@ -206,6 +212,7 @@ class Operator:
             bell=self._bell,
             metrics=self._metrics,
             audit=self._audit,
+            recorder=self._recorder,
             heartbeat=self._heartbeat,
             timing=Timing(period_s=self._options.period_s, scrape_interval_s=self._options.scrape_interval_s),
             router=self._router,

@@ -34,6 +34,7 @@ from jevons.controller.audit import Audit
 from jevons.controller.health import Heartbeat
 from jevons.controller.loop import Bell, Loop, Timing
 from jevons.controller.metrics import OperatorMetrics
+from jevons.controller.recorder import Recorder
 from jevons.core.observed import Known
 from jevons.core.snapshot import Held
 from jevons.core.spec import Key
@@ -121,6 +122,7 @@ class Operators:
         kubeconfig: str | None = None,
         api: Api | None = None,
         targets: tuple[str, ...] = ("apps/v1/Deployment", "apps/v1/StatefulSet"),
+        recorder: Recorder | None = None,
     ) -> Leader:
         """A leader that has read its checkpoints; `die_after` k: its (k+1)-th write is not sent and the operator is gone."""
         api = api or await self.api(kubeconfig=kubeconfig)
@@ -158,6 +160,7 @@ class Operators:
             bell=Bell(),
             metrics=metrics,
             audit=Audit(None),
+            recorder=recorder or Recorder(None, limit_bytes=0),
             heartbeat=Heartbeat(),
             timing=Timing(period_s=1.0, scrape_interval_s=1.0),
         )

@@ -14,6 +14,7 @@ from jevons.controller.audit import Audit
 from jevons.controller.health import Heartbeat
 from jevons.controller.loop import Bell, Loop, Timing
 from jevons.controller.metrics import OperatorMetrics
+from jevons.controller.recorder import Recorder
 from jevons.core.ledger import Ledger
 from jevons.core.memory import Memory
 from jevons.core.observed import Known
@@ -54,6 +55,7 @@ async def test_a_slow_decision_does_not_stop_the_event_loop(monkeypatch):
         bell=Bell(),
         metrics=OperatorMetrics(),
         audit=Audit(None),
+        recorder=Recorder(None, limit_bytes=0),
         heartbeat=Heartbeat(),
         timing=Timing(),
     )
