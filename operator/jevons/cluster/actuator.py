@@ -15,6 +15,7 @@ import structlog
 
 from jevons.cluster import status, workloads
 from jevons.cluster.connect import Api, ApiError, Kind
+from jevons.cluster.evictions import evict
 from jevons.cluster.headline import turns
 from jevons.cluster.lease import NotLeadingError
 from jevons.cluster.origins import Origins
@@ -40,6 +41,8 @@ class Outcome:
     """What one round of acting did. `failures` counts objects that could not be brought where the decision wants them, by reason."""
 
     scaled: int = 0
+    evicted: int = 0
+    """Stuck pods that another one replaces."""
     statuses: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     deposed: bool = False
@@ -123,6 +126,9 @@ class Actuator:
                 await tried(self._child(record, state, variant, template, work.now_s))
             for target in sorted(decided.replicas, key=lambda target: -((target.desired or 0) - (target.current or 0))):
                 work.outcome.scaled += await tried(self._scale(record, state, target))
+            for target in decided.replicas:
+                if target.replace:
+                    work.outcome.evicted += await tried(self._replace(state, target))
             await tried(workloads.prune(self._api, self._world, work.orphans.get(record.meta.uid, ())))
         wanted = status.deployment_status(record, state, decided, work.now_s)
         await self._status(INFERENCE_DEPLOYMENTS, self._world.deployments, record, wanted, work.outcome)
@@ -158,7 +164,8 @@ class Actuator:
             return False
         if 0 < target.desired < current and kind == workloads.CHILDREN:
             pods = state.variants[target.variant].pods
-            await choose_victims(self._api, pods, self._world.pods, record.meta.namespace, leaving=current - target.desired)
+            leaving = current - target.desired
+            await choose_victims(self._api, pods, self._world.pods, record.meta.namespace, leaving=leaving, stuck=target.stuck)
         ref = state.spec.variant(target.variant).target
         if ref is not None:
             await self._origins.before_write(state.spec, ref, workload)
@@ -167,6 +174,13 @@ class Actuator:
             name = f"{record.meta.namespace}/{record.meta.name}"
             log.info("scaled", deployment=name, variant=target.variant, was=current, now=target.desired, reason=target.reason)
         return written
+
+    async def _replace(self, state: DeploymentState, target: ReplicaTarget) -> bool:
+        """Evict the pod that the decision names, if it still is the one it was taken on."""
+        pod = next((pod for pod in state.variants[target.variant].pods if pod.name == target.replace and not pod.terminating), None)
+        if pod is None or self._workload(state, target.variant) is None or state.variants[target.variant].target.untouchable:
+            return False
+        return await evict(self._api, state.spec.key.namespace, pod.name, pod.uid)
 
     def _workload(self, state: DeploymentState, variant: str) -> tuple[Kind, Collection[WorkloadRecord], WorkloadRecord] | None:
         spec = state.spec.variant(variant)

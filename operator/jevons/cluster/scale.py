@@ -59,17 +59,22 @@ def _remember(collection: Collection[WorkloadRecord], workload: WorkloadRecord, 
         collection.put(replace(known, meta=newest, replicas=replicas, writer=SCALER))
 
 
-def _busyness(pod: Pod) -> tuple[bool, float]:
-    """Sort key: pods that do not serve first, then by requests in the engine; unknown counts as busy, because nobody may lose work to a guess."""
+def _busyness(pod: Pod, stuck: Sequence[str]) -> tuple[bool, bool, float]:
+    """Sort key: pods that do not serve first, then stuck ones, then by requests in the engine; unknown is busy: nobody loses work to a guess."""
     signals = pod.signals
     known = [reading.value for reading in (signals.running, signals.waiting) if isinstance(reading, Known)]
-    return pod.ready, sum(known) if len(known) == 2 else float("inf")
+    return pod.ready, pod.name not in stuck, sum(known) if len(known) == 2 else float("inf")
 
 
-async def choose_victims(api: Api, pods: Sequence[Pod], records: Collection[PodRecord], namespace: str, *, leaving: int) -> None:
-    """Mark the `leaving` least busy pods by deletion cost and unmark the others; only differences are written. Raises ApiError."""
+async def choose_victims(
+    api: Api, pods: Sequence[Pod], records: Collection[PodRecord], namespace: str, *, leaving: int, stuck: Sequence[str] = ()
+) -> None:
+    """Mark the `leaving` least useful pods by deletion cost and unmark the others; only differences are written. Raises ApiError.
+
+    stuck: names of those that have work and do none of it. A ReplicaSet takes pods that are not ready before it looks at any mark.
+    """
     staying = [pod for pod in pods if not pod.terminating]
-    victims = {pod.uid for pod in sorted(staying, key=_busyness)[:leaving]}
+    victims = {pod.uid for pod in sorted(staying, key=lambda pod: _busyness(pod, stuck))[:leaving]}
     for pod in staying:
         record = records.get(namespace, pod.name)
         if record is None or record.meta.uid != pod.uid:
