@@ -10,14 +10,16 @@
 | `client,window,rate_rps,...` with `client,t_start_s,in_p50,...` | arrivals and sizes per client, as distributions (ServeGen) | `ClientModel` |
 | `model_id,minute,count` | calls of many models (Azure Functions) | `Zoo` |
 
-Files end in .csv or .csv.gz. A file with other columns is passed over; one with the right columns and wrong values is an error that names it.
+Files end in .csv or .csv.gz. A file with other columns is passed over; one with the right columns and wrong values is an error that names it, and
+`survey` goes on with the others.
 """
 
 from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +34,11 @@ LOG = frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"})
 RATES = frozenset({"client", "window", "rate_rps", "cv"})
 LENGTHS = frozenset({"client", "t_start_s", "in_p50", "out_p50"})
 ZOO = frozenset({"model_id", "minute", "count"})
+UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError)
+"""What a file raises that is cut short, packed otherwise than its name says, or no text."""
+MOST_TOKENS = 1 << 30
+CHUNK = 200_000
+"""Rows of a log that are turned into numbers at a time: a week of a large service has tens of millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +96,32 @@ def discover(folder: Path) -> dict[str, Trace]:
     A log is named after its file, without a common beginning of the logs in its folder (`AzureLLMInferenceTrace_conv.csv` -> `conv`); a client model
     after what its files' names share (`m-mid`).
     """
-    headers = {path: header for path in sorted(folder.rglob("*.csv*")) if (header := _header(path))}
-    found: dict[str, Trace] = {}
+    found, broken, _ = _read(folder)
+    if broken:
+        raise ValueError(broken[0])
+    return found
+
+
+def survey(folder: Path) -> tuple[dict[str, Trace], tuple[str, ...]]:
+    """As `discover`; but what cannot be read is named in a sentence each, and the others are there. Raises ValueError when nothing is."""
+    found, broken, passed_over = _read(folder)
+    return found, (*broken, *passed_over)
+
+
+def _read(folder: Path) -> tuple[dict[str, Trace], list[str], list[str]]:
+    """The traces; sentences about traces that cannot be read, and about files of which nobody knows what they are."""
+    headers, passed_over = _headers(folder)
+    found, broken = dict[str, Trace](), list[str]()
+
+    def take(name: str, read: Callable[[], Trace]) -> None:
+        try:
+            found[_free(name, found)] = read()
+        except ValueError as error:
+            broken.append(str(error))
+
     logs = [path for path, header in headers.items() if header >= LOG]
     for path, name in zip(logs, _names(logs), strict=True):
-        found[_free(name, found)] = Log(name, read_log(path))
+        take(name, lambda name=name, path=path: Log(name, read_log(path)))  # type: ignore[misc]
     lengths = [path for path, header in headers.items() if header >= LENGTHS]
     for path, header in headers.items():
         if header >= RATES:
@@ -101,13 +129,13 @@ def discover(folder: Path) -> dict[str, Trace]:
             mate = max(mates, key=lambda other: len(_shared([path.name, other.name])), default=None)
             name = _shared([_stem(path), _stem(mate)]) if mate is not None else _stem(path)
             name = name.strip("_- .").removesuffix("client").strip("_- .") or _stem(path)
-            found[_free(name, found)] = _model(name, path, mate)
+            take(name, lambda name=name, path=path, mate=mate: _model(name, path, mate))  # type: ignore[misc]
         elif header >= ZOO:
-            name = _stem(path)
-            found[_free(name, found)] = _zoo(name, path)
+            take(_stem(path), lambda path=path: _zoo(_stem(path), path))  # type: ignore[misc]
     if not found:
-        raise ValueError(f"{folder}: no trace in it; expected CSV files with the columns {', '.join(sorted(LOG))} or {', '.join(sorted(RATES))}")
-    return found
+        none = f"{folder}: no trace in it; expected CSV files with the columns {', '.join(sorted(LOG))} or {', '.join(sorted(RATES))}"
+        raise ValueError("; ".join((*broken, *passed_over)) or none)
+    return found, broken, passed_over
 
 
 def read_log(path: Path) -> Requests:
@@ -115,47 +143,74 @@ def read_log(path: Path) -> Requests:
 
     Raises ValueError naming file and line for a row that is none.
     """
-    with opened(path) as file:
-        rows = csv.DictReader(file)
-        stamps: list[str] = []
-        sizes: list[tuple[int, int]] = []
-        for number, row in enumerate(rows, start=2):
-            try:
-                sizes.append((int(row["ContextTokens"]), int(row["GeneratedTokens"])))
-                stamps.append(_utc(row["TIMESTAMP"]))
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise ValueError(f"{path}:{number}: not a row of TIMESTAMP,ContextTokens,GeneratedTokens: {row!r}") from error
-    if not stamps:
-        raise ValueError(f"{path}: no rows")
-    try:
-        at = np.array(stamps, "datetime64[ns]").astype(np.int64)
-    except ValueError as error:
-        raise ValueError(f"{path}: a TIMESTAMP is none: {error}") from error
-    given, wanted = np.array(sizes, np.int64).T
+    at, given, wanted = (np.concatenate(parts) for parts in zip(*_chunks(path), strict=True))
     good = (given > 0) & (wanted > 0)
     if not good.any():
-        raise ValueError(f"{path}: no row with input and output tokens")
+        raise ValueError(f"{path}: no row with input and output tokens; take it out of the folder, or give it some")
     order = np.argsort(at[good], kind="stable")
     at_s = (at[good][order] - at[good].min()) / 1e9
     return columns(at_s, given[good][order], wanted[good][order])
 
 
+def _chunks(path: Path) -> Sequence[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Nanoseconds, input and output tokens, some rows at a time."""
+    made = []
+    try:
+        with opened(path) as file:
+            rows = csv.reader(file, skipinitialspace=True)
+            names = [name.strip() for name in next(rows)]
+            stamp, given, wanted = (names.index(name) for name in ("TIMESTAMP", "ContextTokens", "GeneratedTokens"))
+            while some := list(itertools.islice(rows, CHUNK)):
+                filled = [row for row in some if row]
+                try:
+                    stamps = np.array([_utc(row[stamp]) for row in filled], "datetime64[ns]")
+                    tokens = np.array([(int(row[given]), int(row[wanted])) for row in filled], np.int64).reshape(-1, 2)
+                    if np.isnat(stamps).any() or (abs(tokens) >= MOST_TOKENS).any():
+                        raise ValueError  # noqa: TRY301  # said below
+                except (IndexError, ValueError, OverflowError):
+                    raise ValueError(_bad_row(path, some, (stamp, given, wanted), first=rows.line_num - len(some) + 1)) from None
+                made.append((stamps.astype(np.int64), tokens[:, 0], tokens[:, 1]))
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: cannot be read to its end ({error}); fetch or pack it again") from error
+    if not any(len(part[0]) for part in made):
+        raise ValueError(f"{path}: no rows below its header; take it out of the folder, or fill it")
+    return made
+
+
+def _bad_row(path: Path, rows: Sequence[Sequence[str]], columns_at: tuple[int, int, int], *, first: int) -> str:
+    """Which of the rows is none, in a sentence."""
+    stamp, given, wanted = columns_at
+
+    def good(row: Sequence[str]) -> bool:
+        try:
+            return not (np.isnat(np.datetime64(_utc(row[stamp]), "ns")) or max(abs(int(row[given])), abs(int(row[wanted]))) >= MOST_TOKENS)
+        except (IndexError, ValueError, OverflowError):
+            return False
+
+    number, row = next(((number, row) for number, row in enumerate(rows, start=first) if row and not good(row)), (first, rows[0]))
+    return f"{path}:{number}: not a row of TIMESTAMP,ContextTokens,GeneratedTokens: {','.join(row)!r}; mend or delete the line"
+
+
 def _model(name: str, rates: Path, lengths: Path | None) -> ClientModel:
     if lengths is None:
-        raise ValueError(f"{rates}: rates per client without a file of token lengths ({', '.join(sorted(LENGTHS))}) beside it")
-    with opened(rates) as one, opened(lengths) as other:
-        try:
-            return read_client_model(name, csv.DictReader(one), csv.DictReader(other))
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{rates}, {lengths}: {error}") from error
+        raise ValueError(f"{rates}: rates per client without a file of token lengths ({', '.join(sorted(LENGTHS))}) beside it; put that there too")
+    try:
+        with opened(rates) as one, opened(lengths) as other:
+            return read_client_model(name, csv.DictReader(one, skipinitialspace=True), csv.DictReader(other, skipinitialspace=True))
+    except UNREADABLE as error:
+        raise ValueError(f"{rates}, {lengths}: cannot be read to their end ({error}); fetch or pack them again") from error
+    except ValueError as error:
+        raise ValueError(f"{rates}, {lengths}: {error}") from error
 
 
 def _zoo(name: str, path: Path) -> Zoo:
-    with opened(path) as file:
-        try:
-            rows = [(row["model_id"], int(row["minute"]), int(row["count"])) for row in csv.DictReader(file)]
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: not rows of model_id,minute,count: {error}") from error
+    try:
+        with opened(path) as file:
+            rows = [(row["model_id"], int(row["minute"]), int(row["count"])) for row in csv.DictReader(file, skipinitialspace=True)]
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: cannot be read to its end ({error}); fetch or pack it again") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not rows of model_id,minute,count: {error}; mend or delete the line") from error
     models = tuple(dict.fromkeys(row[0] for row in rows))
     index = {model: number for number, model in enumerate(models)}
     counts = np.zeros((len(models), max((row[1] for row in rows), default=0) + 1), np.int32)
@@ -169,15 +224,21 @@ def _utc(stamp: str) -> str:
     return stamp.removesuffix("Z").removesuffix("+00:00").strip()
 
 
-def _header(path: Path) -> frozenset[str]:
-    """The names in a CSV's first line; none for what is no text."""
-    if not path.name.endswith((".csv", ".csv.gz")):
-        return frozenset()
-    try:
-        with opened(path) as file:
-            return frozenset(next(csv.reader(file), ()))
-    except (OSError, UnicodeDecodeError, EOFError, csv.Error):
-        return frozenset()
+def _headers(folder: Path) -> tuple[dict[Path, frozenset[str]], list[str]]:
+    """The names in the first line of every CSV, and a sentence for each that has none."""
+    headers, complaints = dict[Path, frozenset[str]](), list[str]()
+    for path in sorted(folder.rglob("*.csv*")):
+        if not path.name.endswith((".csv", ".csv.gz")) or path.is_dir():
+            continue
+        try:
+            with opened(path) as file:
+                headers[path] = frozenset(name.strip() for name in next(csv.reader(file, skipinitialspace=True), ()))
+        except UNREADABLE as error:
+            complaints.append(f"{path}: cannot be read ({error}); fetch or pack it again, or take it out of the folder")
+            continue
+        if not headers[path]:
+            complaints.append(f"{path}: empty; fill it or take it out of the folder")
+    return headers, complaints
 
 
 def _stem(path: Path) -> str:

@@ -28,6 +28,8 @@ from jevons.simulator.scenario import Floats, Requests
 
 WINDOW_S = 600.0
 LENGTHS_S = 21600.0
+LAST_WINDOW = 60_000
+"""A year of windows: a number above that is none."""
 QUANTILES = np.array([0.0, 0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 1.0])
 _NAMES = ("p1", "p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99", "p100")
 
@@ -136,33 +138,46 @@ class ClientModel:
 
 
 def read_client_model(name: str, rates: Iterable[Mapping[str, str]], lengths: Iterable[Mapping[str, str]]) -> ClientModel:
-    """From the rows of the two files. Raises ValueError or KeyError for what is no such row, and when no client has lengths."""
-    rows = [
-        (row["client"], int(row["window"]), float(row["rate_rps"]), row.get("family", ""), float(row.get("shape") or 1.0), float(row["cv"] or 1.0))
-        for row in rates
-    ]
-    if not rows or min(row[1] for row in rows) < 0:
-        raise ValueError("no rates, or a window below 0")
+    """From the rows of the two files. Raises ValueError for what is no such row, and when there is no rate or no length at all."""
+    rows = [_rate(number, row) for number, row in enumerate(rates, start=2)]
+    if not rows:
+        raise ValueError("no rates below the header; take the files out of the folder, or fill them")
     clients = tuple(dict.fromkeys(row[0] for row in rows))
     index = {client: number for number, client in enumerate(clients)}
     cells = (len(clients), max(row[1] for row in rows) + 1)
     rate, weibull, shape = np.zeros(cells), np.zeros(cells, np.bool_), np.ones(cells)
-    for client, window, rps, family, fitted, cv in rows:
+    for client, window, rps, is_weibull, fitted in rows:
         at = index[client], window
-        rate[at] = rps if np.isfinite(rps) else 0.0
-        weibull[at] = family.upper().startswith("W")
-        shape[at] = fitted if family else 1.0 / max(cv, 0.05) ** 2
-    if not (np.isfinite(shape) & (shape > 0)).all() or (rate < 0).any():
-        raise ValueError("a rate below 0, or a shape that is not above 0")
+        rate[at], weibull[at], shape[at] = rps, is_weibull, fitted
+    if not rate.any():
+        raise ValueError("no client has a rate above 0; take the files out of the folder")
     quantiles: dict[int, dict[int, tuple[Floats, Floats]]] = {}
-    for row in lengths:
-        if row["client"] in index:
-            given, wanted = (np.array([float(row[f"{side}_{point}"]) for point in _NAMES]) for side in ("in", "out"))
-            if np.isfinite(given).all() and np.isfinite(wanted).all():
-                quantiles.setdefault(index[row["client"]], {})[int(float(row["t_start_s"]) // LENGTHS_S)] = (given, wanted)
+    for number, row in enumerate(lengths, start=2):
+        try:
+            if row["client"] in index:
+                given, wanted = (np.array([float(row[f"{side}_{point}"]) for point in _NAMES]) for side in ("in", "out"))
+                if np.isfinite(given).all() and np.isfinite(wanted).all():
+                    quantiles.setdefault(index[row["client"]], {})[int(float(row["t_start_s"]) // LENGTHS_S)] = (given, wanted)
+        except KeyError as error:
+            raise ValueError(f"no column {error.args[0]} among the lengths; it is needed") from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"line {number} of the lengths: {error}; mend or delete it") from error
     if not quantiles:
-        raise ValueError("no client has token lengths")
+        raise ValueError("no client that has a rate has token lengths; add some")
     return ClientModel(name, clients, rate, weibull, shape, quantiles)
+
+
+def _rate(number: int, row: Mapping[str, str]) -> tuple[str, int, float, bool, float]:
+    """Client, window, rate [1/s], whether its gaps are Weibull, and their shape. A rate that is not finite is none."""
+    try:
+        window, rps, cv = int(row["window"]), float(row["rate_rps"]), float(row["cv"] or 1.0)
+        family, fitted = (row.get("family") or "").upper(), float(row.get("shape") or 1.0)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"line {number} of the rates: {error}; mend or delete it") from error
+    shape = fitted if family else 1.0 / max(cv if math.isfinite(cv) else 1.0, 0.05) ** 2
+    if not 0 <= window < LAST_WINDOW or rps < 0 or not (math.isfinite(shape) and shape > 0):
+        raise ValueError(f"line {number} of the rates: window {window}, rate {rps:g}, shape {shape:g}: below 0 or out of reach; mend or delete it")
+    return row["client"], window, rps if math.isfinite(rps) else 0.0, family.startswith("W"), shape
 
 
 def _renewal(weibull: bool, shape: float, ahead: float, length: float, chance: np.random.Generator) -> tuple[Floats, float]:

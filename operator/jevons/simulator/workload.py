@@ -28,8 +28,8 @@ class Arrival:
 
 @contextmanager
 def opened(path: Path) -> Iterator[TextIO]:
-    """A text file, unzipped when its name ends in .gz."""
-    with gzip.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".gz" else path.open(encoding="utf-8", newline="") as file:
+    """A text file, unzipped when its name ends in .gz; a byte order mark at its beginning is not part of it."""
+    with gzip.open(path, "rt", encoding="utf-8-sig", newline="") if path.suffix == ".gz" else path.open(encoding="utf-8-sig", newline="") as file:
         yield file
 
 

@@ -9,7 +9,7 @@ from jevons.simulator.protocol import policies, pool, tuning
 from jevons.simulator.protocol.cell import Cell, Machine, scenario
 from jevons.simulator.protocol.policies import Ours, described
 from jevons.simulator.protocol.sizing import attained, chosen, sized, smallest
-from jevons.simulator.protocol.splits import Split, Window, blocks, part, requests_of, starts
+from jevons.simulator.protocol.splits import Span, Split, Window, blocks, longest, requests_of, room_s, span, starts
 from jevons.simulator.scenario import Physics
 from jevons.simulator.traces import Log, Zoo, columns
 from jevons.simulator.traces_clients import ClientModel
@@ -38,23 +38,23 @@ def a_cell(trace="log", **changes):
 
 def test_three_days_are_for_tuning_and_four_for_the_test():
     week = 7 * 86400.0
-    assert part(week, Split.FIT) == (0.0, 3 * 86400.0)
-    assert part(week, Split.TEST) == (3 * 86400.0, week)
+    assert Span.of(0.0, week).part(Split.FIT) == (0.0, 3 * 86400.0)
+    assert Span.of(0.0, week).part(Split.TEST) == (3 * 86400.0, week)
 
 
 def test_a_seeds_window_lies_in_its_part_and_seeds_are_spread_over_it():
-    begins = [starts(7 * 86400.0, Window(Split.TEST, seed, 7200.0), whole_s=9000.0)[0] for seed in range(10)]
+    begins = [starts(Span.of(0.0, 7 * 86400.0), Window(Split.TEST, seed, 7200.0), whole_s=9000.0)[0] for seed in range(10)]
     assert min(begins) >= 3 * 86400.0
     assert max(begins) <= 7 * 86400.0 - 9000.0
     assert len(set(begins)) == 10
     assert max(np.diff(sorted(begins))) < 86400.0
-    with pytest.raises(ValueError, match="shorter"):
-        starts(86400.0, Window(Split.FIT, 0, 86400.0), whole_s=86400.0)
+    with pytest.raises(ValueError, match="longer"):
+        starts(Span.of(0.0, 86400.0), Window(Split.FIT, 0, 86400.0), whole_s=86400.0)
 
 
 def test_windows_with_gaps_in_the_recording_are_passed_over():
     model = a_model()
-    first = starts(model.duration_s, Window(Split.TEST, 0, 1200.0), whole_s=1200.0)[0]
+    first = starts(span(a_model()), Window(Split.TEST, 0, 1200.0), whole_s=1200.0)[0]
     model.rate[:, int(first // 600)] = 0.0
     found = requests_of(model, (0, 1), Window(Split.TEST, 0, 1200.0), burn_in_s=0.0)
     assert len(found) == pytest.approx(2400, rel=0.1)
@@ -74,7 +74,7 @@ def test_a_short_log_lends_alternate_blocks():
 def test_a_long_log_is_cut_in_time():
     log = a_log(rate=0.5, length_s=86400.0)
     found = requests_of(log, (), Window(Split.TEST, 0, 3600.0), burn_in_s=0.0)
-    begin = starts(log.duration_s, Window(Split.TEST, 0, 3600.0), whole_s=3600.0)[0]
+    begin = starts(span(log), Window(Split.TEST, 0, 3600.0), whole_s=3600.0)[0]
     assert found.at_s[0] == pytest.approx(log.requests.at_s[log.requests.at_s >= begin][0] - begin)
 
 
@@ -186,3 +186,42 @@ def test_a_pool_answers_in_the_order_of_the_jobs():
 def test_a_failing_job_ends_the_pool():
     with pytest.raises(ValueError, match="math domain"), pool.local(2) as run:
         run(math.sqrt, [-1.0, 4.0], lambda: None)
+
+
+def test_the_border_moves_with_what_was_recorded():
+    late, gap = a_model(), a_model()
+    late.rate[:, : 4 * DAY] = 0.0
+    gap.rate[:, DAY // 2 : 5 * DAY] = 0.0
+    assert span(late).part(Split.FIT) == (4 * 86400.0, 4 * 86400.0 + round(3 * DAY * 3 / 7) * 600.0)
+    begin, end = span(gap).part(Split.TEST)
+    assert 5 * 86400.0 <= begin < end == 7 * 86400.0
+    assert room_s(gap, Split.TEST) == end - begin
+    assert span(a_model()) == Span.of(0.0, 7 * 86400.0)
+    assert longest(np.array([True, False, True, True])) == 2
+
+
+def test_a_window_is_no_longer_than_its_part_has_room_for():
+    cell = a_cell(test_s=4000.0)
+    assert cell.window(Split.TEST, 1, 7200.0).length_s == 4000.0 - cell.burn_in_s
+    assert cell.window(Split.FIT, 1, 7200.0).length_s == 7200.0
+
+
+def test_tuning_takes_no_more_runs_than_allowed():
+    assert tuning.first_round(200, at_least=8) == 150
+    for runs in (9, 28, 200):
+        first = tuning.first_round(runs, at_least=8)
+        assert first + tuning.survivors(first, at_least=8) <= runs
+
+
+def test_a_log_that_is_too_short_or_too_heavy_says_so():
+    with pytest.raises(ValueError, match="at least 100"):
+        sized(a_log(length_s=20.0), MACHINES, name="log", fleet=4, startup_s=60.0, objectives=Objectives())
+    with pytest.raises(ValueError, match="--ttft"):
+        sized(a_log(), MACHINES, name="log", fleet=4, startup_s=60.0, objectives=Objectives(ttft_s=0.01))
+
+
+def test_a_log_that_needs_more_than_the_fleet_asked_for_is_measured():
+    cell = sized(a_log(rate=12.0, length_s=900.0), MACHINES[1:], name="log", fleet=1, startup_s=60.0, objectives=Objectives())
+    assert cell.needed > 3
+    assert cell.max_replicas >= 2 * cell.needed
+    assert "needs" in cell.note

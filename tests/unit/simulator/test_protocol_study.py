@@ -90,6 +90,8 @@ def test_tuning_never_sees_the_test_part(data):
         (["--trace", "nowhere"], "no LLM trace named nowhere"),
         (["--tier", "best"], "not one of default, other-traces, this-trace"),
         (["--policy", "magic"], "not one of jevons, hpa"),
+        (["--ttft", "-1"], "not a number above 0"),
+        (["--json", "/proc/none/x.json"], "cannot be written"),
     ],
 )
 def test_a_wrong_word_is_named_with_what_there_is(data, tmp_path, words, complaint):
@@ -124,3 +126,16 @@ def test_a_quick_run_gives_the_same_whatever_the_number_of_processes(data, tmp_p
         assert len(list((tmp_path / jobs).glob("*.svg"))) == 2
     assert documents[0] == documents[1]
     assert {row["trace"] for row in documents[0]["rows"]} == {"day", "night"}
+
+
+def test_a_part_of_a_name_is_enough_and_a_broken_file_is_left_out_aloud(data, tmp_path):
+    (data / "Trace_dusk.csv").write_text("TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,1,2\n")
+    out = tmp_path / "x.json"
+    words = ["--trace", "DAY", "--quick", "--seeds", "1", "--fleet", "2", "--tier", "default", "--policy", "static", "--no-reference", "--jobs", "1"]
+    result = CliRunner().invoke(app, ["autoscale", "--data", str(data), "--json", str(out), *words], env={"COLUMNS": "300"})
+    assert result.exit_code == 0, result.output
+    assert "Trace_dusk.csv:2" in result.output
+    document = json.loads(out.read_text())
+    assert {row["policy"] for row in document["rows"]} == {"jevons", "static"}
+    assert {row["peer_tier"] for row in document["rows"]} == {"default"}
+    assert any("Trace_dusk.csv:2" in note for note in document["notes"])

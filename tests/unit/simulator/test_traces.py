@@ -3,7 +3,7 @@ import gzip
 import numpy as np
 import pytest
 
-from jevons.simulator.traces import Log, Zoo, columns, discover, read_log
+from jevons.simulator.traces import Log, Zoo, columns, discover, read_log, survey
 from jevons.simulator.traces_clients import ClientModel, read_client_model
 from jevons.simulator.traces_synthetic import Shape, level, synthetic
 
@@ -154,3 +154,27 @@ def test_a_shape_in_requests():
     assert len(requests) == pytest.approx(3600, rel=0.06)
     assert (np.floor(requests.at_s / 300) % 2 == 0).all()
     assert requests.input_tokens.mean() == pytest.approx(1155, rel=0.15)
+
+
+def test_what_cannot_be_read_is_told_in_a_sentence_and_the_others_are_there(tmp_path):
+    head = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
+    (tmp_path / "good.csv").write_text("\ufeff" + head.replace(",", ", ") + "2024-05-10 00:00:01+00:00,7,5\r\n", encoding="utf-8")
+    (tmp_path / "bad.csv").write_text(head + "2024-05-10 00:00:01,7,5\n\n2024-05-10 00:00:02,7\n")
+    (tmp_path / "none.csv").write_text(head)
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "noise.csv").write_bytes(bytes(range(128, 255)))
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress((head + "2024-05-10 00:00:01,7,5\n" * 9999).encode())[:-20])
+
+    found, complaints = survey(tmp_path)
+
+    assert list(found) == ["good"]
+    wanted = ("bad.csv:4", "none.csv", "empty.csv", "noise.csv", "cut.csv.gz")
+    assert all(sum(name in complaint for complaint in complaints) == 1 for name in wanted)
+    assert len(complaints) == len(wanted)
+
+
+def test_a_rate_that_is_none_names_its_line(tmp_path):
+    (tmp_path / "a_client_rates.csv").write_text(as_csv([rate_row("7", 0, 2.0), rate_row("7", 1, -1.0)]))
+    (tmp_path / "a_client_lengths.csv").write_text(as_csv([length_row("7", 0, 100, 10)]))
+    with pytest.raises(ValueError, match="line 3 of the rates"):
+        discover(tmp_path)

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from jevons.core.spec import Objectives, Profile
-from jevons.simulator.protocol.splits import Window, requests_of
+from jevons.simulator.protocol.splits import Split, Window, requests_of
 from jevons.simulator.scenario import Physics, Requests, Scenario, SimVariant, Startup
 from jevons.simulator.traces import Trace
 from jevons.simulator.traces_synthetic import Synthetic
@@ -54,7 +54,7 @@ class Cell:
     """A comparison. `needed`: the smallest static fleet that meets 95 % on the sizing window.
 
     clients: of a client model, by index. peak_rps: of a shape. note: what was done to get the size. slowdown: the simulator's replicas take so
-    many times as long as their profile says; nobody is told.
+    many times as long as their profile says; nobody is told. fit_s, test_s: what the two parts have room for, burn-in included.
     """
 
     trace: str
@@ -67,6 +67,13 @@ class Cell:
     peak_rps: float = 0.0
     slowdown: float = 1.0
     note: str = ""
+    fit_s: float = math.inf
+    test_s: float = math.inf
+
+    def window(self, split: Split, seed: int, length_s: float) -> Window:
+        """A seed's window: as long as asked for, or as there is room for."""
+        room_s = self.fit_s if split is Split.FIT else self.test_s
+        return Window(split, seed, min(length_s, room_s - self.burn_in_s))
 
     @property
     def max_replicas(self) -> int:

@@ -17,7 +17,7 @@ from jevons.simulator.protocol.front import TARGETS
 from jevons.simulator.protocol.reference import Bound, c_lo, lp, scored_misses
 from jevons.simulator.protocol.splits import Window
 from jevons.simulator.scenario import Scenario
-from jevons.simulator.traces import Trace, discover
+from jevons.simulator.traces import Trace, survey
 from jevons.simulator.traces_synthetic import Synthetic, shapes
 from jevons.simulator.world import simulate
 
@@ -73,9 +73,18 @@ def work(job: Job | BoundJob) -> tuple[Figures, ...] | Bounds:
 
 
 @lru_cache(maxsize=1)
+def _survey(folder: Path) -> tuple[dict[str, Trace], tuple[str, ...]]:
+    return survey(folder)
+
+
 def traces_of(folder: Path) -> dict[str, Trace | Synthetic]:
     """The folder's traces, read once per process, and the shapes that need no folder; a trace of a shape's name goes before it."""
-    return shapes() | discover(folder)
+    return shapes() | _survey(folder)[0]
+
+
+def complaints_of(folder: Path) -> tuple[str, ...]:
+    """A sentence for every file of the folder that could not be read."""
+    return tuple(f"left out: {one}" for one in _survey(folder)[1])
 
 
 @lru_cache(maxsize=6)

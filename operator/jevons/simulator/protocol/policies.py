@@ -20,6 +20,8 @@ from jevons.simulator.scenario import Controller, Scenario
 JEVONS = "jevons"
 FORESIGHT = "foresight"
 COMPETITORS = ("hpa", "keda", "kpa", "aibrix-apa", "wva", "dynamo", "kubeai", "static")
+REFERENCES = (FORESIGHT, "c-lo", "lp")
+EVERYBODY = (JEVONS, *COMPETITORS, "aibrix-kpa", *REFERENCES)
 STATIC = (0.3, 0.45, 0.6, 0.75, 0.9, 1.0, 1.15, 1.35, 1.6, 2.0, 2.5)
 PERCENTILES = (50.0, 70.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.7)
 

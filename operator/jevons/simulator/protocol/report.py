@@ -5,8 +5,9 @@ Two kinds of rows, told apart by `attainment_target`:
 * 0.90, 0.95, 0.99: the cost at that attainment by interpolation over all seeds; `ci_low` and `ci_high` are the 95 % interval of `usd_per_1k_offered`.
   A target that is not reached has null there and `"setting": "unreached"`.
 
-A row has the columns that the benchmark's design names and no others; `details` has, row by row, what else there is to know of it. Ratios are ours
-over theirs, below 1 we are cheaper; null stands for what JSON has no number for, `unreached` says by whom.
+A row has the columns that the benchmark's design names and no others (`peer_tier` is "default" for who has no tiers: Jevons, and reference points);
+`details` has, row by row, what else there is to know of it. Ratios are ours over theirs, below 1 we are cheaper; null stands for what JSON has no
+number for, `unreached` says by whom.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def _base(cell: Cell, policy: str, tier: Tier | None) -> dict[str, Any]:
         "fleet": cell.fleet,
         "startup_s": cell.startup_s,
         "policy": policy,
-        "peer_tier": None if tier is None else tier.value,
+        "peer_tier": (tier or Tier.DEFAULT).value,
         "split": Split.TEST.value,
         "attainment_target": None,
         "seed": None,

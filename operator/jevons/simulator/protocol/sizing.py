@@ -20,7 +20,7 @@ import numpy as np
 from jevons.core.spec import Objectives
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.protocol.cell import JITTER, Cell, Machine
-from jevons.simulator.protocol.splits import Split, Window, part, requests_of
+from jevons.simulator.protocol.splits import BLOCK_S, LEAST, Split, Window, requests_of, room_s, span
 from jevons.simulator.scenario import Floats, Physics, Requests
 from jevons.simulator.traces import Log, Trace, Zoo
 from jevons.simulator.traces_clients import WINDOW_S, ClientModel
@@ -41,6 +41,8 @@ WINDOWS = 3
 """Of a client model, whose load differs by the hour: the median of so many windows of half the length is what it needs."""
 CLIENT_SHARE = 0.4
 """No single client may fill more than this share of the fleet, as long as there are others."""
+MOST = 640
+"""Replicas beyond which nobody looks for a fleet."""
 SPREAD = 1.65
 """Standard deviations of the work in one TTFT that a fleet needs beside the mean."""
 
@@ -88,25 +90,42 @@ def able(machine: Machine, input_tokens: float, objectives: Objectives) -> bool:
 
 
 def sized(trace: Trace | Synthetic, machines: Sequence[Machine], *, name: str, fleet: int, startup_s: float, objectives: Objectives) -> Cell:
-    """The cell of a trace, called `name`, that needs about `fleet` replicas. Raises ValueError when no machine can serve the trace."""
+    """The cell of a trace, called `name`, that needs about `fleet` replicas. Raises ValueError, in a sentence, where that cannot be."""
     if isinstance(trace, Zoo):
         raise ValueError(f"{name}: calls without tokens; this benchmark needs a log of LLM requests or a client model")  # noqa: TRY004  # bad data
     if isinstance(trace, Synthetic):
         cell = _by_rate(trace, machines, fleet=fleet, objectives=objectives)
     elif isinstance(trace, ClientModel):
         cell = _by_clients(trace, machines, fleet=fleet, objectives=objectives)
+    elif len(trace.requests) < LEAST or trace.duration_s < 2 * BLOCK_S:
+        minutes = trace.duration_s / 60
+        raise ValueError(
+            f"{name}: {len(trace.requests)} requests in {minutes:g} min; at least {LEAST} in {BLOCK_S / 30:g} min are needed; take a longer log"
+        )
     else:
         cell = _by_machine(trace, machines, fleet=fleet, objectives=objectives)
-    return replace(cell, trace=name, startup_s=startup_s)
+    return replace(cell, trace=name, startup_s=startup_s, fit_s=room_s(trace, Split.FIT), test_s=room_s(trace, Split.TEST))
+
+
+def window_of(trace: Trace | Synthetic, clients: Sequence[int], seed: int, length_s: float, *, peak_rps: float = 0.0) -> Requests:
+    """Requests of the part for tuning, as long as there is room for."""
+    return requests_of(trace, clients, Window(Split.FIT, seed, min(length_s, room_s(trace, Split.FIT))), burn_in_s=0.0, peak_rps=peak_rps)
+
+
+def _unfit(name: str, objectives: Objectives) -> ValueError:
+    return ValueError(
+        f"{name}: no machine of the profile table keeps TTFT {objectives.ttft_s:g} s and ITL {1000 * objectives.itl_s:g} ms for prompts this long; "
+        "allow more by --ttft and --itl"
+    )
 
 
 def _by_machine(trace: Log, machines: Sequence[Machine], *, fleet: int, objectives: Objectives) -> Cell:
-    window = requests_of(trace, (), Window(Split.FIT, 0, SIZING_S), burn_in_s=0.0)
+    window = window_of(trace, (), 0, SIZING_S)
     given, wanted = float(window.input_tokens.mean()), float(window.output_tokens.mean())
     fit = [machine for machine in machines if able(machine, float(np.percentile(window.input_tokens, 98)), objectives)]
     fit.sort(key=lambda machine: machine.seconds(given, wanted, objectives.itl_s))
     if not fit:
-        raise ValueError(f"{trace.name}: no machine of the table keeps TTFT {objectives.ttft_s:g} s and ITL {objectives.itl_s:g} s")
+        raise _unfit(trace.name, objectives)
     sizes: dict[Machine, int] = {}
     most = 3 * fleet
 
@@ -123,6 +142,12 @@ def _by_machine(trace: Log, machines: Sequence[Machine], *, fleet: int, objectiv
     tried = fit[max(0, low - 2) : low + 2]
     best = min(tried, key=lambda machine: (abs(math.log(size(machine) / fleet)), machine.usd_per_h))
     count, note = size(best), "machine chosen for the fleet"
+    if count > most:
+        best = fit[0]
+        found = needed(window, Physics(best.profile, jitter=JITTER), objectives, guess=2 * most, most=MOST)
+        if found is None:
+            raise ValueError(f"{trace.name}: {MOST} replicas of {best.name} do not keep 95 % inside; allow more by --ttft and --itl, or cut the log")
+        count, note = found, f"needs {found} of the fastest fit machine"
     if count * CLOSE < fleet:
         slots = max(FEWEST_SEQS, _slots(window, best, objectives, fleet))
         best = replace(best, profile=replace(best.profile, max_num_seqs=slots))
@@ -148,15 +173,19 @@ def _by_clients(trace: ClientModel, machines: Sequence[Machine], *, fleet: int, 
     given, wanted = (float(share @ tokens[:, side]) for side in range(2))
     fit = [machine for machine in machines if able(machine, 3.0 * given, objectives) and machine.profile.prefill_p1_s <= BRISK_S]
     if not fit:
-        raise ValueError(f"{trace.name}: no machine of the table keeps TTFT {objectives.ttft_s:g} s and ITL {objectives.itl_s:g} s")
+        raise _unfit(trace.name, objectives)
     machine = max(fit, key=lambda one: one.seconds(given, wanted, objectives.itl_s))
     mean, variance = demands(trace, machine, objectives)
     order = np.random.default_rng([zlib.crc32(trace.name.encode()), fleet]).permutation(len(trace.clients)).tolist()
     aim, best = 0.8 * fleet, Cell(trace.name, fleet, 0.0, machine, objectives, 0)
     for _ in range(5):
         clients = chosen(mean, variance, order, aim)
-        windows = [requests_of(trace, clients, Window(Split.FIT, seed, SIZING_S / 2), burn_in_s=0.0) for seed in range(WINDOWS)]
-        found = [needed(window, Physics(machine.profile, jitter=JITTER), objectives, guess=fleet, most=3 * fleet) or 3 * fleet for window in windows]
+        try:
+            windows = [window_of(trace, clients, seed, SIZING_S / 2) for seed in range(WINDOWS)]
+        except ValueError:  # too few requests: everybody, then, whatever fleet that needs
+            clients = tuple(range(len(trace.clients)))
+            windows = [window_of(trace, clients, seed, SIZING_S / 2) for seed in range(WINDOWS)]
+        found = [needed(window, Physics(machine.profile, jitter=JITTER), objectives, guess=fleet, most=MOST) or MOST for window in windows]
         count = sorted(found)[len(found) // 2]
         if not best.clients or abs(math.log(count / fleet)) < abs(math.log(best.needed / fleet)):
             best = replace(best, needed=count, clients=clients, note=f"{len(clients)} of {len(trace.clients)} clients at their own rate")
@@ -170,13 +199,13 @@ def _by_rate(trace: Synthetic, machines: Sequence[Machine], *, fleet: int, objec
     """The slowest brisk machine, and a peak rate that fills the fleet."""
     fit = [machine for machine in machines if able(machine, 4000.0, objectives) and machine.profile.prefill_p1_s <= BRISK_S]
     if not fit:
-        raise ValueError(f"{trace.name}: no machine of the table keeps TTFT {objectives.ttft_s:g} s and ITL {objectives.itl_s:g} s")
+        raise _unfit(trace.name, objectives)
     machine = max(fit, key=lambda one: one.seconds(1155.0, 211.0, objectives.itl_s))
     rate = 0.75 * fleet / machine.seconds(1155.0, 211.0, objectives.itl_s)
     best = Cell(trace.name, fleet, 0.0, machine, objectives, 0)
     for _ in range(4):
-        window = requests_of(trace, (), Window(Split.FIT, 0, SIZING_S), burn_in_s=0.0, peak_rps=rate)
-        count = needed(window, Physics(machine.profile, jitter=JITTER), objectives, guess=fleet, most=3 * fleet) or 3 * fleet
+        window = window_of(trace, (), 0, SIZING_S, peak_rps=rate)
+        count = needed(window, Physics(machine.profile, jitter=JITTER), objectives, guess=fleet, most=MOST) or MOST
         if not best.needed or abs(math.log(count / fleet)) < abs(math.log(best.needed / fleet)):
             best = replace(best, needed=count, peak_rps=rate, note=f"peak rate {rate:.3g}/s")
         if count == fleet:
@@ -190,7 +219,7 @@ def demands(trace: ClientModel, machine: Machine, objectives: Objectives) -> tup
 
     A renewal process with variation cv brings rate x T +- sqrt(rate x T) cv requests in a stretch T.
     """
-    begin, end = part(trace.duration_s, Split.FIT)
+    begin, end = span(trace).part(Split.FIT)
     windows = np.arange(int(begin // WINDOW_S), int(end // WINDOW_S))
     windows = windows[trace.recorded[windows]]
     seconds = np.array([machine.seconds(float(given), float(wanted), objectives.itl_s) for given, wanted in trace.mean_tokens()])[:, None]

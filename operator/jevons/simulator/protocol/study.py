@@ -32,8 +32,10 @@ Progress = Callable[[str, int], Callable[[], None]]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much is run. grid: settings per peer in the first round (at most 200); finalists: per peer, of the second round's; knob: their factors.
+    """How much is run.
 
+    grid: runs per peer and trace to tune on it, over both rounds; finalists: settings per peer that go on to the test; knob: their factors there.
+    seeds: windows of the test, of `test_s` each, or of what a trace has room for.
     every: of the knob's points for defaults and ours, each so-many-th.
     """
 
@@ -47,7 +49,7 @@ class Effort:
     plans: tuple[foresight.Plan, ...] = foresight.SETTINGS
 
 
-QUICK = Effort(seeds=3, test_s=3000.0, fit_s=1500.0, grid=20, finalists=3, knob=(1.0,), every=2, plans=foresight.FEW)
+QUICK = Effort(seeds=3, test_s=3000.0, fit_s=1500.0, grid=28, finalists=3, knob=(1.0,), every=2, plans=foresight.FEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,25 +126,38 @@ class Study:
 
     def _tested(self, wanted: Sequence[tuple[Cell, str, Tier | None, tuple[Any, ...]]], pool: Runner, progress: Progress) -> list[Entry]:
         """Everybody on the same test windows; a setting that two tiers share runs once."""
-        windows = [Window(Split.TEST, seed, self.effort.test_s) for seed in range(self.effort.seeds)]
         together: dict[tuple[Cell, str], tuple[Any, ...]] = {}
         for cell, policy, _, settings in wanted:
             together[cell, policy] = tuple(dict.fromkeys((*together.get((cell, policy), ()), *settings)))
-        ran = self._figures([(cell, policy, settings, windows) for (cell, policy), settings in together.items()], "test", pool, progress)
+        work = [(cell, policy, settings, self.windows(cell)) for (cell, policy), settings in together.items()]
+        ran = self._figures(work, "test", pool, progress)
         return [
-            Entry(cell, policy, tier, settings, tuple(tuple(ran[cell, policy, setting, window] for window in windows) for setting in settings))
+            Entry(
+                cell,
+                policy,
+                tier,
+                settings,
+                tuple(tuple(ran[cell, policy, setting, window] for window in self.windows(cell)) for setting in settings),
+            )
             for cell, policy, tier, settings in wanted
         ]
+
+    def windows(self, cell: Cell) -> list[Window]:
+        """Of the test, by seed."""
+        return [cell.window(Split.TEST, seed, self.effort.test_s) for seed in range(self.effort.seeds)]
 
     def _tuned(self, pool: Runner, progress: Progress) -> Mapping[tuple[Cell, str, Tier], tuple[Any, ...]]:
         """Settings per cell, peer and tuned tier; two rounds."""
         peers = [policy for policy in self.competitors if policy != "static"]
         cells = list(dict.fromkeys((*self.cells, *self.others))) if Tier.OTHER_TRACES in self.tiers else list(self.cells)
-        first, second = (Window(Split.FIT, seed, self.effort.fit_s) for seed in (100, 101))
-        grids = {policy: thinned(policies.grid(policy), self.effort.grid) for policy in peers}
-        ran = self._figures([(cell, policy, grids[policy], [first]) for cell in cells for policy in peers], "tuning", pool, progress)
+        first = {cell: cell.window(Split.FIT, 100, self.effort.fit_s) for cell in cells}
+        most = tuning.first_round(self.effort.grid, at_least=2 * self.effort.finalists)
+        grids = {policy: thinned(policies.grid(policy), most) for policy in peers}
+        ran = self._figures([(cell, policy, grids[policy], [first[cell]]) for cell in cells for policy in peers], "tuning", pool, progress)
         tables = {
-            (cell, policy): tuning.scores([[ran[cell, policy, setting, first]] for setting in grids[policy]]) for cell in cells for policy in peers
+            (cell, policy): tuning.scores([[ran[cell, policy, setting, first[cell]]] for setting in grids[policy]])
+            for cell in cells
+            for policy in peers
         }
         answer: dict[tuple[Cell, str, Tier], tuple[Any, ...]] = {}
         for cell in self.cells:
@@ -156,11 +171,11 @@ class Study:
                     chosen = tuning.keep(tuning.elsewhere(apart), self.effort.finalists)
                     answer[cell, policy, Tier.OTHER_TRACES] = policies.near(policy, [grids[policy][at] for at in chosen], self.effort.knob)
         if Tier.THIS_TRACE in self.tiers:
-            answer.update(self._second_round(grids, tables, second, pool, progress))
+            answer.update(self._second_round(grids, tables, pool, progress))
         return answer
 
     def _second_round(
-        self, grids: Mapping[str, tuple[Any, ...]], tables: Mapping[tuple[Cell, str], Any], window: Window, pool: Runner, progress: Progress
+        self, grids: Mapping[str, tuple[Any, ...]], tables: Mapping[tuple[Cell, str], Any], pool: Runner, progress: Progress
     ) -> dict[tuple[Cell, str, Tier], tuple[Any, ...]]:
         """This trace's best of the first round on a longer window of it; both rounds count."""
         kept = {}
@@ -168,12 +183,12 @@ class Study:
             for policy, settings in grids.items():
                 table = tables[cell, policy]
                 kept[cell, policy] = tuning.keep(table, tuning.survivors(len(settings), at_least=2 * self.effort.finalists))
-        longer = Window(window.split, window.seed, 2 * window.length_s)
-        wanted = [(cell, policy, tuple(grids[policy][at] for at in chosen), [longer]) for (cell, policy), chosen in kept.items()]
+        longer = {cell: cell.window(Split.FIT, 101, 2 * self.effort.fit_s) for cell in self.cells}
+        wanted = [(cell, policy, tuple(grids[policy][at] for at in chosen), [longer[cell]]) for (cell, policy), chosen in kept.items()]
         ran = self._figures(wanted, "tuning again", pool, progress)
         answer = {}
         for cell, policy, settings, _ in wanted:
-            table = tuning.scores([[ran[cell, policy, setting, longer]] for setting in settings]) + tables[cell, policy][:, kept[cell, policy]]
+            table = tuning.scores([[ran[cell, policy, setting, longer[cell]]] for setting in settings]) + tables[cell, policy][:, kept[cell, policy]]
             best = [settings[at] for at in tuning.keep(table, self.effort.finalists)]
             answer[cell, policy, Tier.THIS_TRACE] = policies.near(policy, best, self.effort.knob)
         return answer
@@ -200,10 +215,10 @@ class Study:
         }
 
     def _floors(self, pool: Runner, progress: Progress) -> list[Floor]:
-        windows = [Window(Split.TEST, seed, self.effort.test_s) for seed in range(self.effort.seeds)]
-        jobs = [BoundJob(self.data, cell, window) for cell in self.cells for window in windows]
+        jobs = [BoundJob(self.data, cell, window) for cell in self.cells for window in self.windows(cell)]
         results = pool(work, jobs, progress("lower bounds", len(jobs)))
-        return [Floor(cell, tuple(results[at * len(windows) : (at + 1) * len(windows)])) for at, cell in enumerate(self.cells)]
+        seeds = self.effort.seeds
+        return [Floor(cell, tuple(results[at * seeds : (at + 1) * seeds])) for at, cell in enumerate(self.cells)]
 
 
 EACH = 10

@@ -49,6 +49,11 @@ def survivors(count: int, *, at_least: int) -> int:
     return min(count, max(at_least, round(count * KEPT_SHARE)))
 
 
+def first_round(runs: int, *, at_least: int) -> int:
+    """The most settings of a first round so that it and what `survivors` keeps of it are within `runs`. Example: 200 runs -> 150, and 50 again."""
+    return max(count for count in range(1, runs + 1) if count == 1 or count + survivors(count, at_least=at_least) <= runs)
+
+
 def elsewhere(tables: Sequence[Floats]) -> Floats:
     """Scores by all other traces together: the mean of theirs."""
     return np.asarray(np.mean(tables, axis=0), np.float64)

@@ -1,0 +1,91 @@
+"""What `jevons bench autoscale` shows while it works and when it is done: bars or lines of progress, a table per comparison, pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jevons.simulator.protocol.study import Found, Progress
+
+LEGEND = (
+    "$ = USD per 1,000 offered requests at that attainment, - = unreached; ours/it below 1: jevons is cheaper, [95 % interval]; "
+    "plain: worst 10-minute windows do not bind"
+)
+WIDTH = 150
+SAY_S = 20.0
+"""Where the output is no terminal, at most one line of progress in this time."""
+
+
+def console() -> Any:
+    """Of the terminal; room for a wide table where there is none."""
+    from rich.console import Console
+
+    made = Console()
+    if not made.is_terminal:
+        made.width = max(made.width, WIDTH)
+    return made
+
+
+@contextmanager
+def progress(console: Any) -> Iterator[Progress]:
+    """Bars that say what runs now, on a terminal; elsewhere lines, with how long it has taken and what is left by that measure."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    bars = Progress(
+        TextColumn("{task.description:14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), console=console
+    )
+
+    def stage(what: str, total: int) -> Callable[[], None]:
+        if not console.is_terminal:
+            return _lines(console, what, total)
+        task = bars.add_task(what, total=total)
+        return lambda: bars.advance(task)
+
+    bars.disable = not console.is_terminal
+    with bars:
+        yield stage
+
+
+def _lines(console: Any, what: str, total: int) -> Callable[[], None]:
+    console.print(f"{what}: {total} jobs", markup=False)
+    began = said = time.monotonic()
+    done = 0
+
+    def count() -> None:
+        nonlocal done, said
+        done += 1
+        now = time.monotonic()
+        if now - said >= SAY_S and done < total:
+            left = (now - began) / done * (total - done)
+            console.print(f"{what}: {done} of {total}, {now - began:.0f} s, about {left:.0f} s left", markup=False)
+            said = now
+
+    return count
+
+
+def show(console: Any, found: Found, made: Sequence[Any]) -> None:
+    """A table per cell."""
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from jevons.simulator.protocol.tables import headings, lines, title
+
+    for cell in dict.fromkeys(entry.cell for entry in found.entries):
+        console.print(title(cell), markup=False)
+        table = Table(box=SIMPLE, caption=LEGEND, caption_justify="left")
+        for at, heading in enumerate(headings()):
+            table.add_column(heading, justify="left" if at < 2 else "right", no_wrap=True)
+        for line in lines(cell, found, made):
+            table.add_row(*line)
+        console.print(table)
+
+
+def draw(found: Found, folder: Path) -> list[Path]:
+    """The pictures of every cell."""
+    from jevons.simulator.protocol.plots import draw as draw_one
+
+    return [file for cell in dict.fromkeys(entry.cell for entry in found.entries) for file in draw_one(cell, found, folder)]
