@@ -25,6 +25,7 @@ from rich.table import Table
 from jevons.cli.bench_machine import need_extra
 
 if TYPE_CHECKING:
+    from jevons.core.snapshot import RouterCurve
     from jevons.core.spec import AcceleratorClass, Deployment
     from jevons.simulator.scenario import Requests
     from jevons.simulator.whatif import Answer
@@ -148,12 +149,18 @@ def _scores(prompts: Path | None) -> list[float]:
 
 
 def _compared(written: Deployment, accelerators: dict[str, AcceleratorClass], requests: Requests, seed: int) -> list[Answer]:
-    from jevons.classifier.model import Classifier
-    from jevons.core.snapshot import RouterCurve
     from jevons.simulator.whatif import compare
 
+    return compare(written, accelerators, requests, curve=curve_of_the_router(), seed=seed)
+
+
+def curve_of_the_router() -> RouterCurve:
+    """The calibration that ships with the classifier's weights."""
+    from jevons.classifier.model import Classifier
+    from jevons.core.snapshot import RouterCurve
+
     curve = Classifier.load_default().curve
-    return compare(written, accelerators, requests, curve=RouterCurve(tuple(curve.p_small), tuple(curve.p_large)), seed=seed)
+    return RouterCurve(tuple(curve.p_small), tuple(curve.p_large))
 
 
 def _show(answers: list[Answer]) -> None:

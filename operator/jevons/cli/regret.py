@@ -1,0 +1,168 @@
+"""`jevons regret`: what would perfect knowledge of the traffic have saved, and which part of the controller lost it?
+
+    jevons regret -f examples/assistant.yaml -f examples/accelerators.yaml --trace examples/data/azure_conv_sample.csv
+    jevons regret --recording passes --deployment prod/assistant            yesterday, from what the operator recorded
+
+Everything is replayed in the simulator; nothing is applied. `simulator/regret.py` says how the bill is taken apart.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.table import Table
+
+from jevons.cli.bench_machine import cores, need_extra
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jevons.simulator.recorded import Recorded
+    from jevons.simulator.regret import Asked, Loss, Regret
+
+MEANING = {
+    "over-delivery": "more answers were kept than promised: capacity and headroom beyond the promise",
+    "forecast": "the rate one startup time ahead is known",
+    "capacity": "a replica's speed is known; the margin that follows the answers stands still",
+    "keeping": "a replica stays exactly when it is needed again before another could start",
+    "routing": "of each request it is known whether the cheaper variant answers it right",
+    "all parts": "all of these at once",
+    "starts in no time": "not the controller's: replicas start within a second",
+    "no replicas.min": "not the controller's: every minimum is 0",
+    "no budget": "not the controller's: nothing is held back for money",
+}
+
+
+def command(  # noqa: PLR0917 - typer: one parameter per option
+    files: Annotated[list[Path] | None, typer.Option("--file", "-f", help="manifests: the InferenceDeployment and its AcceleratorClasses")] = None,
+    trace: Annotated[Path | None, typer.Option(help="CSV of TIMESTAMP,ContextTokens,GeneratedTokens, may be .gz")] = None,
+    recording: Annotated[Path | None, typer.Option(help="recorded passes instead: the operator's --data-dir, or a file", exists=True)] = None,
+    deployment: Annotated[str, typer.Option(help="which one, where there are several: a name, of a recording namespace/name")] = "",
+    hours: Annotated[float, typer.Option(help="of a recording: so many until its end", min=0.01)] = 24.0,
+    load: Annotated[int, typer.Option(help="of a trace: this many copies of the traffic at once", min=1)] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="fewer points of each front and fewer schedules: a third of the time")] = False,
+    jobs: Annotated[int | None, typer.Option(help="processes; default one per core", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures there")] = None,
+) -> None:
+    """Say what perfect knowledge of the traffic would have saved, and which part of the controller lost it."""
+    need_extra()
+    if (recording is None) == (trace is None) or (trace is not None and not files) or (recording is not None and files):
+        raise typer.BadParameter("give -f MANIFEST and --trace FILE, or --recording PATH")
+    from jevons.cli.bench_show import console as console_of
+    from jevons.cli.bench_show import progress
+    from jevons.simulator.protocol.pool import local
+    from jevons.simulator.regret import regret
+
+    was: Recorded | None = None
+    console = console_of()
+    try:
+        if recording is not None:
+            was = _recorded(recording, deployment, hours, seed)
+            asked = was.asked
+        else:
+            asked = _asked(files or [], trace or Path(), deployment, load, seed)
+        with progress(console) as bars, local(jobs or cores()) as pool:
+            found = regret(asked, pool, bars, quick=quick)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SystemExit(f"regret: {error}") from None
+    if was is not None:
+        _show_recorded(console, was, found)
+    _show(console, asked, found)
+    if json_file is not None:
+        json_file.write_text(json.dumps(_as_json(asked, found, was), indent=2) + "\n")
+
+
+def _asked(files: list[Path], trace: Path, deployment: str, load: int, seed: int) -> Asked:
+    from jevons.cli.simulate import curve_of_the_router, read_manifests, read_trace
+    from jevons.simulator.regret import Asked
+
+    written, accelerators = read_manifests(files, deployment)
+    requests = read_trace(trace, written, multiplier=1.0, load=load, prompts=None, seed=seed)
+    return Asked(written, accelerators, requests, curve_of_the_router(), seed)
+
+
+def _recorded(recording: Path, deployment: str, hours: float, seed: int) -> Recorded:
+    from jevons.cli.recordings import passes
+    from jevons.core.spec import Key
+    from jevons.simulator.recorded import keys, recorded
+
+    found = list(passes(recording))
+    found = [one for one in found if one.at_s >= found[-1].at_s - hours * 3600.0]
+    known = keys(found)
+    if not deployment and len(known) != 1:
+        raise ValueError(f"{recording}: {len(known)} deployments; name one with --deployment: {', '.join(map(str, known))}")
+    key = Key(*deployment.split("/", 1)) if "/" in deployment else next((one for one in known if not deployment or one.name == deployment), None)
+    if key not in known or key is None:
+        raise ValueError(f"--deployment: {deployment!r} is not in {recording}; there: {', '.join(map(str, known))}")
+    return recorded(found, key, seed=seed)
+
+
+def _show_recorded(console: Console, was: Recorded, found: Regret) -> None:
+    begin, end = (datetime.fromtimestamp(at_s, UTC).isoformat(timespec="minutes") for at_s in (was.from_s, was.until_s))
+    console.print(
+        f"recorded {begin} to {end}: the ledger says {was.spent_usd:,.2f} USD; its arrivals played again cost {found.written.usd:,.2f} USD. "
+        f"Arrivals are placed at random between passes, lengths drawn around their means"
+        + (f"; {was.unknown_s / 60:.0f} min without passes are left out" if was.unknown_s else ""),
+        markup=False,
+    )
+
+
+def _show(console: Console, asked: Asked, found: Regret) -> None:
+    console.print(
+        f"{asked.written.key.name}: {len(asked.requests):,} requests in {found.hours:.2f} h; {found.promised:.0%} promised, "
+        f"{found.written.attained:.1%} kept for {found.written.usd:,.2f} USD. All figures at {found.target:.1%} kept.",
+        markup=False,
+        highlight=False,
+    )
+    table = Table(box=None, pad_edge=False)
+    for title, side in (("", "left"), ("USD", "right"), ("saved", "right"), ("of the bill", "right"), ("what is known", "left")):
+        table.add_column(title, justify=side)  # type: ignore[arg-type]
+    table.add_row("as written", f"{found.written.usd:,.2f}", "", "", "")
+    for loss in found.losses:
+        table.add_row(loss.name, _usd(loss.usd), _usd(loss.saved_usd), _share(loss, found), MEANING[loss.name])
+    avoidable = found.avoidable_usd
+    share = "" if avoidable is None else f"{avoidable / found.written.usd:.1%}"
+    table.add_row(
+        "foresight", _usd(found.foresight_usd), _usd(avoidable), share, "the whole future: the cheapest schedule found that keeps the target"
+    )
+    console.print(table, highlight=False)
+    console.print(
+        "Modelled. `saved` of a part is against the controller at the same attainment (its own promise swept), of over-delivery and foresight "
+        "against as written; parts overlap, so their sum is not the whole. Negative: the rule is better off without knowing this alone.",
+        markup=False,
+        highlight=False,
+    )
+
+
+def _usd(usd: float | None) -> str:
+    return "unreached" if usd is None else f"{usd:,.2f}"
+
+
+def _share(loss: Loss, found: Regret) -> str:
+    return "" if loss.saved_usd is None else f"{loss.saved_usd / found.written.usd:.1%}"
+
+
+def _as_json(asked: Asked, found: Regret, was: Recorded | None) -> dict[str, Any]:
+    made = {
+        "deployment": str(asked.written.key),
+        "requests": len(asked.requests),
+        "hours": found.hours,
+        "promised": found.promised,
+        "kept": found.written.attained,
+        "target": found.target,
+        "usd": found.written.usd,
+        "usd_at_target": found.front_usd,
+        "foresight_usd": found.foresight_usd,
+        "avoidable_usd": found.avoidable_usd,
+        "losses": [{**asdict(loss), "meaning": MEANING[loss.name]} for loss in found.losses],
+    }
+    if was is not None:
+        made["recorded"] = {"from_s": was.from_s, "until_s": was.until_s, "ledger_usd": str(was.spent_usd), "unknown_s": was.unknown_s}
+    return made
