@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -39,6 +40,10 @@ def autoscale(  # noqa: PLR0917  # options of a command
     slowdown: Annotated[float, typer.Option(help="replicas take so many times as long as their profile says; no competitor is told")] = 1.0,
     chunk: Annotated[int, typer.Option(help="prefill chunk of the engine, tokens", min=16)] = 2048,
     prior: Annotated[float, typer.Option(help="Jevons is told a profile so many times as slow as the profile says")] = 1.0,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="labelled prompts for jevons-routed, as for `jevons train`; default: those of the package", exists=True, dir_okay=False),
+    ] = None,
     reference: Annotated[bool, typer.Option(help="lower bounds and foresight")] = True,
 ) -> None:
     """Compare Jevons with every peer at equal attainment.
@@ -49,7 +54,7 @@ def autoscale(  # noqa: PLR0917  # options of a command
     need_extra()
     began = time.monotonic()
     from jevons.core.spec import Objectives
-    from jevons.simulator.protocol.policies import REFERENCES, Tier
+    from jevons.simulator.protocol.policies import ARMS, REFERENCES, Tier
     from jevons.simulator.protocol.pool import local
     from jevons.simulator.protocol.report import document, ratios
     from jevons.simulator.protocol.study import QUICK, Effort, Study
@@ -68,19 +73,21 @@ def autoscale(  # noqa: PLR0917  # options of a command
         elsewhere = [shape.value for shape in Shape if shape.value not in names]
         notes = (*notes, f"no other trace in {data}: the tier other-traces is tuned on the shapes {', '.join(elsewhere)}")
     console = console_of()
-    with progress(console) as bars, local(jobs or cores()) as pool:
+    with progress(console) as bars, local(jobs or cores()) as pool, TemporaryDirectory() as folder:
         objectives = Objectives(ttft_s=ttft, itl_s=itl)
         wanted = [(name, size) for name in (*names, *elsewhere) for size in dict.fromkeys(fleets)]
         asks = [Ask(data, name, machines, size, startups, objectives, slowdown, effort) for name, size in wanted]
         sized = pool(cells_of, asks, bars("sizing", len(asks)))
         notes = (*notes, *(f"left out: {one}" for one in dict.fromkeys(one for one in sized if isinstance(one, str))))
-        cells = [cell for some in sized if not isinstance(some, str) for cell in some]
+        outcomes = _outcomes(labels, Path(folder)) if labels is not None else None
+        cells = [replace(cell, outcomes=outcomes) for some in sized if not isinstance(some, str) for cell in some]
         study = Study(
             data=data,
             cells=[cell for cell in cells if cell.trace in names],
             others=[cell for cell in cells if cell.trace not in names],
             effort=effort,
-            competitors=[name for name in rivals if name not in REFERENCES],
+            competitors=[name for name in rivals if name not in (*REFERENCES, *ARMS)],
+            arms=not policy or bool(set(rivals) & set(ARMS)),
             tiers=tiers,
             reference=reference or bool(set(rivals) & set(REFERENCES)),
             prior_scale=prior,
@@ -110,6 +117,16 @@ def _check_output(file: Path) -> None:
             file.unlink()
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be written: {error.strerror}; name another file", param_hint="--json") from error
+
+
+def _outcomes(file: Path, folder: Path) -> Path:
+    """Labels as the simulator reads them. Raises BadParameter for a file that has none."""
+    from jevons.cli.bench_labels import written
+
+    try:
+        return written(file, folder)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--labels") from error
 
 
 def _check_numbers(**given: Iterable[float]) -> None:

@@ -15,6 +15,7 @@ LEGEND = (
     "$ = USD per 1,000 offered requests at that attainment, - = unreached; ours/it below 1: jevons is cheaper, [95 % interval]; "
     "plain: worst 10-minute windows do not bind"
 )
+ROUTING_LEGEND = "$ = USD per 1,000 right answers in time; quality: right answers over the large model's, at 95 %"
 WIDTH = 150
 SAY_S = 20.0
 """Where the output is no terminal, at most one line of progress in this time."""
@@ -72,16 +73,23 @@ def show(console: Any, found: Found, made: Sequence[Any]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
-    from jevons.simulator.protocol.tables import headings, lines, title
+    from jevons.simulator.protocol.report import routings
+    from jevons.simulator.protocol.tables import headings, lines, routing_headings, routing_lines, routing_title, title
 
-    for cell in dict.fromkeys(entry.cell for entry in found.entries):
-        console.print(title(cell), markup=False)
-        table = Table(box=SIMPLE, caption=LEGEND, caption_justify="left")
-        for at, heading in enumerate(headings()):
-            table.add_column(heading, justify="left" if at < 2 else "right", no_wrap=True)
-        for line in lines(cell, found, made):
-            table.add_row(*line)
+    def print_table(above: str, legend: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        console.print(above, markup=False)
+        table = Table(box=SIMPLE, caption=legend, caption_justify="left")
+        for at, heading in enumerate(names):
+            table.add_column(heading, justify="left" if at < 1 else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
         console.print(table)
+
+    routed = routings(found)
+    for cell in dict.fromkeys(entry.cell for entry in found.entries):
+        print_table(title(cell), LEGEND, headings(), list(lines(cell, found, made)))
+        if some := list(routing_lines(cell, routed)):
+            print_table(routing_title(cell), ROUTING_LEGEND, routing_headings(), some)
 
 
 def draw(found: Found, folder: Path) -> list[Path]:

@@ -71,7 +71,7 @@ def test_the_worst_class_counts_too():
 def test_blocks_add_up_and_money_follows_replicas():
     at_s = np.linspace(0, 3600, 73)
     found = figures(*a_run(at_s, at_s + 1, at_s + 2, timeline=((0, 1, 0, 0, 0, 0, 0), (1800, 2, 1, 5, 0, 0, 0), (3600, 0, 0, 0, 0, 0, 0))))
-    assert found.blocks.shape == (4, 3)
+    assert found.blocks.shape == (4, 4)
     assert found.blocks[:, 0].tolist() == [18, 18, 18, 19]
     assert found.blocks[:, 2].tolist() == pytest.approx([0.75, 0.75, 2.25, 2.25])
     assert found.blocks[:, 1].sum() == found.met

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ def points(attainment, cost, *, units=4, offered=1000.0, worst=1.0):
         usd=np.broadcast_to(cost[:, None] * offered / 1000, shape),
         worst=np.full((len(attainment), units // 2), worst),
         seed=np.repeat(np.arange(units // 2), 2).astype(float),
+        correct=np.broadcast_to(attainment[:, None] * offered, shape),
     )
 
 
@@ -77,7 +79,7 @@ def test_what_is_hard_for_all_cancels_in_a_paired_ratio():
     hard = chance.random(20) * 9 + 1
 
     def one(price):
-        return Points(np.full(20, 100.0), np.full((1, 20), 96.0), price * hard[None, :], np.ones((1, 20)), np.arange(20.0))
+        return Points(np.full(20, 100.0), np.full((1, 20), 96.0), price * hard[None, :], np.ones((1, 20)), np.arange(20.0), np.full((1, 20), 96.0))
 
     ratio = ratio_interval(one(1.0), one(2.0), 0.95)
     cost = cost_interval(one(1.0), 0.95)
@@ -107,3 +109,10 @@ def test_systems_on_different_windows_are_not_compared():
 def test_resamples_are_the_same_for_all_and_draw_as_many_units_as_there_are():
     assert np.array_equal(resamples(7), resamples(7))
     assert (resamples(7).sum(axis=1) == 7).all()
+
+
+def test_a_right_answer_costs_more_than_a_request_by_those_that_are_wrong():
+    asked = points([0.9, 1.0], [4.0, 8.0])
+    wrong = replace(asked, correct=asked.met / 2)
+    per_offered, per_right = (float(wrong.costs(whole(len(asked.offered)), 1.0, per_correct=flag)[0]) for flag in (False, True))
+    assert per_right == pytest.approx(2 * per_offered)

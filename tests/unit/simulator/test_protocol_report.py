@@ -22,7 +22,7 @@ KEDA = PEERS["keda"].defaults
 
 
 def a_figure(attainment, usd_per_1k, *, worst=None):
-    blocks = np.array([[500.0, 500 * attainment, usd_per_1k / 2]] * 2)
+    blocks = np.array([[500.0, 500 * attainment, usd_per_1k / 2, 500 * attainment]] * 2)
     reached = (attainment, attainment, attainment if worst is None else worst, attainment)
     return Figures(1000, round(1000 * attainment), 3, *reached, 0.5, usd_per_1k, 1.0, 0.1, 0.2, 1.0, 2.0, 7, 4.0, blocks)
 

@@ -89,7 +89,7 @@ def test_tuning_never_sees_the_test_part(data):
     [
         (["--trace", "nowhere"], "no LLM trace named nowhere"),
         (["--tier", "best"], "not one of default, other-traces, this-trace"),
-        (["--policy", "magic"], "not one of jevons, hpa"),
+        (["--policy", "magic"], "not one of jevons, jevons-routed"),
         (["--ttft", "-1"], "not a number above 0"),
         (["--json", "/proc/none/x.json"], "cannot be written"),
     ],

@@ -23,13 +23,17 @@ MORE = 95.0
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """The settings of one system over the same units. offered [units], met and usd [settings, units], worst [settings, seeds], seed [units]."""
+    """The settings of one system over the same units.
+
+    offered, seed: [units]; met, usd, correct: [settings, units]; worst: [settings, seeds].
+    """
 
     offered: Floats
     met: Floats
     usd: Floats
     worst: Floats
     seed: Floats
+    correct: Floats
 
     @classmethod
     def of(cls, runs: Sequence[Sequence[Figures]]) -> Points:
@@ -43,6 +47,7 @@ class Points:
             usd=tables[:, :, 2],
             worst=np.array([[one.worst for one in seeds] for seeds in runs]),
             seed=np.repeat(np.arange(len(runs[0])), [len(one.blocks) for one in runs[0]]).astype(np.float64),
+            correct=tables[:, :, 3],
         )
 
     def at(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
@@ -53,9 +58,11 @@ class Points:
         worst = by_seed @ np.nan_to_num(self.worst, nan=1.0).T / by_seed.sum(axis=1, keepdims=True)
         return weights @ self.met.T / offered, worst, 1000.0 * (weights @ self.usd.T) / offered
 
-    def costs(self, weights: Floats, target: float, *, worst_window: bool = True) -> Floats:
-        """Cost at `target` per resample; NaN = unreached. worst_window: whether worst windows bind."""
+    def costs(self, weights: Floats, target: float, *, worst_window: bool = True, per_correct: bool = False) -> Floats:
+        """Cost at `target` per resample; NaN = unreached. worst_window: whether worst windows bind. per_correct: of 1,000 right answers in time."""
         attainment, worst, cost = self.at(weights)
+        if per_correct:
+            cost = 1000.0 * (weights @ self.usd.T) / np.maximum(weights @ self.correct.T, 1e-12)
         return cost_at(effective(attainment, worst) if worst_window else attainment, cost, target)
 
 
@@ -87,14 +94,14 @@ def interval(value: float, drawn: Floats) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def cost_interval(points: Points, target: float, *, worst_window: bool = True, count: int = RESAMPLES) -> Interval:
-    """USD per 1,000 offered at `target`."""
+def cost_interval(points: Points, target: float, *, count: int = RESAMPLES, **how: bool) -> Interval:
+    """USD per 1,000 offered at `target`. how: see `Points.costs`."""
     units = len(points.offered)
-    drawn = points.costs(resamples(units, count=count), target, worst_window=worst_window)
-    return interval(float(points.costs(whole(units), target, worst_window=worst_window)[0]), np.where(np.isnan(drawn), np.inf, drawn))
+    drawn = points.costs(resamples(units, count=count), target, **how)
+    return interval(float(points.costs(whole(units), target, **how)[0]), np.where(np.isnan(drawn), np.inf, drawn))
 
 
-def ratio_interval(ours: Points, theirs: Points, target: float, *, worst_window: bool = True, count: int = RESAMPLES) -> Interval:
+def ratio_interval(ours: Points, theirs: Points, target: float, *, count: int = RESAMPLES, **how: bool) -> Interval:
     """Our cost over theirs at `target`, paired: below 1 we are cheaper. 0 = only we reach it, infinite = only they do, NaN = nobody.
 
     Raises ValueError when the two did not run on the same units.
@@ -104,7 +111,7 @@ def ratio_interval(ours: Points, theirs: Points, target: float, *, worst_window:
     units = len(ours.offered)
     values = []
     for weights in (whole(units), resamples(units, count=count)):
-        one, other = (points.costs(weights, target, worst_window=worst_window) for points in (ours, theirs))
+        one, other = (points.costs(weights, target, **how) for points in (ours, theirs))
         with np.errstate(invalid="ignore"):
             ratio = np.where(np.isnan(one), np.inf, one) / np.where(np.isnan(other), np.inf, other)
         values.append(ratio)

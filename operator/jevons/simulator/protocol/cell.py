@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.protocol.splits import Split, Window, requests_of
@@ -50,11 +51,21 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """A large and a small model that could serve a trace together. needed: replicas of the large one that serve it alone."""
+
+    large: Machine
+    small: Machine
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """A comparison. `needed`: the smallest static fleet that meets 95 % on the sizing window.
 
     clients: of a client model, by index. peak_rps: of a shape. note: what was done to get the size. slowdown: the simulator's replicas take so
     many times as long as their profile says; nobody is told. fit_s, test_s: what the two parts have room for, burn-in included.
+    pair: for arms that route; outcomes: their labelled prompts, None = those of the package.
     """
 
     trace: str
@@ -69,6 +80,8 @@ class Cell:
     note: str = ""
     fit_s: float = math.inf
     test_s: float = math.inf
+    pair: Pair | None = None
+    outcomes: Path | None = None
 
     def window(self, split: Split, seed: int, length_s: float) -> Window:
         """A seed's window: as long as asked for, or as there is room for."""

@@ -26,7 +26,7 @@ FEWEST = 20
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one run. Attainments are shares of `offered` 0..1; blocks: [k, 3] = offered, met, usd.
+    """Of one run. Attainments are shares of `offered` 0..1; blocks: [k, 4] = offered, met, usd, met and right.
 
     ttft_*_s: of requests that got a first token. shed: never finished. strict: as met, with the gaps' own number below the fraction bar.
     """
@@ -48,6 +48,13 @@ class Figures:
     scale_events: int
     mean_replicas: float
     blocks: Floats
+    quality: float = 1.0
+    """Right answers over those that the largest model gives to the same requests; 1 where nothing is routed."""
+
+    @property
+    def correct(self) -> int:
+        """Answers in time that are right; all of those in time where nothing is routed."""
+        return round(float(self.blocks[:, 3].sum()))
 
     @property
     def usd_per_1k_offered(self) -> float:
@@ -65,8 +72,8 @@ class Figures:
         return min(self.worst_window, self.worst_class)
 
 
-def figures(scenario: Scenario, outcome: Outcome, *, classes: Ints | None = None) -> Figures:
-    """classes: per request the index of its class; None = all are of one."""
+def figures(scenario: Scenario, outcome: Outcome, *, classes: Ints | None = None, right: NDArray[np.bool_] | None = None) -> Figures:
+    """classes: per request the index of its class; None = all are of one. right: [requests, variants], the first variant the largest; None = all."""
     requests, objectives = scenario.requests, scenario.objectives
     counted = requests.at_s >= scenario.burn_in_s
     good = met(requests, outcome, objectives)
@@ -74,6 +81,8 @@ def figures(scenario: Scenario, outcome: Outcome, *, classes: Ints | None = None
     first, end = outcome.first_token_s[counted], outcome.end_s[counted]
     offered, hits = len(at_s), int(hit.sum())
     attainment = hits / offered if offered else math.nan
+    sound = np.ones(len(good), np.bool_) if right is None else right[np.arange(len(good)), outcome.variant] & (outcome.variant >= 0)
+    answering = counted & (outcome.variant >= 0)
     window = ((at_s - scenario.burn_in_s) // WINDOW_S).astype(np.int64)
     kind = np.zeros(offered, np.int64) if classes is None else np.asarray(classes)[counted].astype(np.int64)
     answered = np.isfinite(first)
@@ -97,7 +106,8 @@ def figures(scenario: Scenario, outcome: Outcome, *, classes: Ints | None = None
         ttft_p99_s=float(ttft[2]),
         scale_events=outcome.scale_events,
         mean_replicas=_mean_replicas(scenario, outcome),
-        blocks=blocks(scenario, outcome, good),
+        blocks=blocks(scenario, outcome, good, good & sound),
+        quality=1.0 if right is None or not right[answering, 0].any() else float(sound[answering].sum() / right[answering, 0].sum()),
     )
 
 
@@ -110,8 +120,11 @@ def worst_of(group: NDArray[np.int64], hit: NDArray[np.bool_], *, fallback: floa
     return float((hits[enough] / total[enough]).min()) if enough.any() else fallback
 
 
-def blocks(scenario: Scenario, outcome: Outcome, good: NDArray[np.bool_]) -> Floats:
-    """[k, 3]: offered, met and usd of equal blocks of about half an hour, from the burn-in to the last arrival; the last one pays for the tail."""
+def blocks(scenario: Scenario, outcome: Outcome, good: NDArray[np.bool_], correct: NDArray[np.bool_]) -> Floats:
+    """[k, 4]: offered, met, usd, and met and right, of equal blocks of about half an hour from the burn-in to the last arrival.
+
+    The last one pays for the tail.
+    """
     at_s, begin = scenario.requests.at_s, scenario.burn_in_s
     length = max(float(at_s[-1]) - begin, 1.0)
     count = max(FEWEST_BLOCKS, round(length / BLOCK_S))
@@ -129,7 +142,8 @@ def blocks(scenario: Scenario, outcome: Outcome, good: NDArray[np.bool_]) -> Flo
         marks[-1] = paid[-1]
         if marks[-1] > marks[0]:
             share = np.diff(marks) / (marks[-1] - marks[0])
-    return np.stack([offered.astype(np.float64), hits, share * outcome.usd], axis=1)
+    sound = np.bincount(block[counted], weights=correct[counted], minlength=count)
+    return np.stack([offered.astype(np.float64), hits, share * outcome.usd, sound], axis=1)
 
 
 def _strict(scenario: Scenario, outcome: Outcome, objectives: Objectives, counted: NDArray[np.bool_]) -> int:

@@ -5,7 +5,7 @@ Nothing is shared but the folder of traces, so results do not depend on which pr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from jevons.simulator.protocol.cell import Cell, scenario
 from jevons.simulator.protocol.figures import Figures, figures
 from jevons.simulator.protocol.front import TARGETS
 from jevons.simulator.protocol.reference import Bound, c_lo, lp, scored_misses
+from jevons.simulator.protocol.router import alone, routed_world
 from jevons.simulator.protocol.splits import Window
 from jevons.simulator.scenario import Scenario
 from jevons.simulator.traces import Trace, survey
@@ -52,12 +53,23 @@ class Bounds:
 
 def run(job: Job) -> tuple[Figures, ...]:
     """Figures per setting."""
+    if job.policy in policies.ARMS:
+        return tuple(_arm(job, setting) for setting in job.settings)
     world = world_of(job.data, job.cell, job.window)
     if job.policy == policies.FORESIGHT:
         made = foresight.controllers(world, job.settings)
     else:
         made = [policies.controller(world, job.policy, setting) for setting in job.settings]
     return tuple(figures(world, simulate(world, one)) for one in made)
+
+
+def _arm(job: Job, setting: policies.Routed) -> Figures:
+    """Of an arm that answers some requests wrong."""
+    made = routed_world(world_of(job.data, job.cell, job.window), job.cell, setting.router)
+    if job.policy == policies.LARGE:
+        made = replace(made, scenario=alone(made.scenario))
+    outcome = simulate(made.scenario, policies.arm(made, job.policy, setting))
+    return figures(made.scenario, outcome, right=made.right)
 
 
 def bound(job: BoundJob) -> Bounds:

@@ -11,7 +11,7 @@ from typing import Any
 from jevons.simulator.protocol.bootstrap import whole
 from jevons.simulator.protocol.cell import Cell
 from jevons.simulator.protocol.front import TARGETS, effective, pareto
-from jevons.simulator.protocol.policies import JEVONS, Tier
+from jevons.simulator.protocol.policies import ARMS, JEVONS, Tier
 from jevons.simulator.protocol.report import tier_name
 from jevons.simulator.protocol.study import Entry, Floor, Found
 from jevons.simulator.protocol.tables import title
@@ -27,7 +27,7 @@ def draw(cell: Cell, found: Found, folder: Path) -> list[Path]:
     figure = Figure(figsize=(9, 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    entries = [entry for entry in found.entries if entry.cell == cell]
+    entries = [entry for entry in found.entries if entry.cell == cell and entry.policy not in ARMS]
     names = list(dict.fromkeys(entry.policy for entry in entries))
     for entry in entries:
         _line(axes, entry, "black" if entry.policy == JEVONS else f"C{names.index(entry.policy)}")

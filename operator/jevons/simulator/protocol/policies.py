@@ -15,14 +15,20 @@ from typing import Any
 from jevons.simulator import competitors
 from jevons.simulator.policies import PEERS
 from jevons.simulator.policies.grid import Axis, Grid
+from jevons.simulator.protocol.router import CLASSIFIER, RoutedWorld
 from jevons.simulator.scenario import Controller, Scenario
 
 JEVONS = "jevons"
+ROUTED, LARGE = "jevons-routed", "always-large"
+"""Ours before a large and a small model, and ours with the large one alone: what routing is worth."""
 FORESIGHT = "foresight"
 COMPETITORS = ("hpa", "keda", "kpa", "aibrix-apa", "wva", "dynamo", "kubeai", "static")
 REFERENCES = (FORESIGHT, "c-lo", "lp")
-EVERYBODY = (JEVONS, *COMPETITORS, "aibrix-kpa", *REFERENCES)
+ARMS = (ROUTED, LARGE)
+EVERYBODY = (JEVONS, *ARMS, *COMPETITORS, "aibrix-kpa", *REFERENCES)
 STATIC = (0.3, 0.45, 0.6, 0.75, 0.9, 1.0, 1.15, 1.35, 1.6, 2.0, 2.5)
+MIN_QUALITY = 0.95
+"""What the arm that routes promises of the large model's quality."""
 PERCENTILES = (50.0, 70.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.7)
 
 
@@ -42,6 +48,19 @@ class Ours:
     prior_scale: float | None = 1.0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Routed(Ours):
+    """A setting of an arm that routes: by which router's scores (see `router`). The large model alone has none."""
+
+    router: str = CLASSIFIER
+
+
+def arm(world: RoutedWorld, policy: str, setting: Routed) -> Controller:
+    """A fresh competitor for a world of two models, or the large one alone."""
+    curve = world.curve if policy == ROUTED else None
+    return competitors.jevons(world.scenario, percentile=setting.percentile, prior_scale=setting.prior_scale, curve=curve, min_quality=MIN_QUALITY)
+
+
 def controller(scenario: Scenario, policy: str, setting: Any) -> Controller:
     """A fresh competitor. Raises KeyError for a policy nobody knows."""
     if policy == JEVONS:
@@ -54,6 +73,8 @@ def front(policy: str, base: Any = None, *, needed: int = 8, every: int = 1) -> 
 
     needed: about how many replicas the trace needs; the sizes of a static fleet are spread around it.
     """
+    if policy in ARMS:
+        return tuple(Routed(one.percentile) for one in front(JEVONS, every=every))
     if policy == JEVONS:
         return tuple(Ours(percentile) for percentile in PERCENTILES[(len(PERCENTILES) - 1) % every :: every])
     if policy == "static":
@@ -92,7 +113,7 @@ def described(policy: str, setting: Any) -> str:
     """What differs from the defaults, in words. Example: `target=8 minimum=2`."""
     if not dataclasses.is_dataclass(setting):
         return str(setting)
-    base = PEERS[policy].defaults if policy in PEERS else Ours(-1.0) if policy == JEVONS else None
+    base = PEERS[policy].defaults if policy in PEERS else Routed(-1.0) if policy in ARMS else Ours(-1.0) if policy == JEVONS else None
     changed = [field.name for field in dataclasses.fields(setting) if base is None or getattr(setting, field.name) != getattr(base, field.name)]
     return " ".join(f"{name}={_short(getattr(setting, name))}" for name in changed) or "defaults"
 

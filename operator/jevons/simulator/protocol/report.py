@@ -23,7 +23,8 @@ from jevons.simulator.protocol.bootstrap import Interval, cost_interval, ratio_i
 from jevons.simulator.protocol.cell import Cell
 from jevons.simulator.protocol.figures import Figures
 from jevons.simulator.protocol.front import TARGETS, effective, neighbours
-from jevons.simulator.protocol.policies import FORESIGHT, JEVONS, Tier, described
+from jevons.simulator.protocol.policies import ARMS, FORESIGHT, JEVONS, LARGE, ROUTED, Tier, described
+from jevons.simulator.protocol.router import CLASSIFIER
 from jevons.simulator.protocol.splits import Split
 from jevons.simulator.protocol.study import Entry, Floor, Found
 
@@ -54,7 +55,7 @@ def ratios(found: Found) -> list[Ratio]:
     made = []
     for entry in found.entries:
         ours = found.of(entry.cell, JEVONS, None)
-        if entry.policy == JEVONS or ours is None:
+        if entry.policy in (JEVONS, *ARMS) or ours is None:
             continue
         for target in TARGETS:
             for worst_window in (True, False):
@@ -62,6 +63,42 @@ def ratios(found: Found) -> list[Ratio]:
                 theirs = cost_interval(entry.points, target, worst_window=worst_window)
                 made.append(Ratio(entry.cell, entry.policy, entry.tier, target, worst_window, interval, theirs))
     return made
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """An arm that routes beside the large model alone, at a target: both in USD per 1,000 right answers in time.
+
+    quality: over all its runs at the setting that just reaches the target; NaN where none does.
+    """
+
+    cell: Cell
+    router: str
+    target: float
+    ours: Interval
+    large: Interval
+    ratio: Interval
+    quality: float
+
+
+def routings(found: Found) -> list[Routing]:
+    """What every router is worth."""
+    made = []
+    for entry in found.entries:
+        large = found.of(entry.cell, LARGE, None)
+        if entry.policy != ROUTED or large is None:
+            continue
+        for target in TARGETS:
+            ours, theirs = (cost_interval(one.points, target, per_correct=True) for one in (entry, large))
+            ratio = ratio_interval(entry.points, large.points, target, per_correct=True)
+            made.append(Routing(entry.cell, entry.router, target, ours, theirs, ratio, _quality(entry, target)))
+    return made
+
+
+def _quality(entry: Entry, target: float) -> float:
+    attainment, worst, cost = (column[0] for column in entry.points.at(whole(len(entry.points.offered))))
+    between = neighbours(effective(attainment, worst), cost, target)
+    return math.nan if between is None else float(np.mean([one.quality for one in entry.runs[between[1]]]))
 
 
 def rows(found: Found) -> list[dict[str, Any]]:
@@ -90,7 +127,8 @@ def _row(entry: Entry, setting: str, seed: int | None, runs: Sequence[Figures]) 
             "usd": usd,
             "usd_per_1k_offered": _ratio(1000.0 * usd, offered),
             "usd_per_slo_answer": _ratio(usd, hits),
-            "usd_per_correct_slo_answer": _ratio(usd, hits),
+            "usd_per_correct_slo_answer": _ratio(usd, sum(one.correct for one in runs)),
+            "quality": float(np.mean([one.quality for one in runs])),
             "gpu_hours": sum(one.gpu_hours for one in runs),
             "starting_gpu_hours": sum(one.starting_gpu_hours for one in runs),
             "scale_events": sum(one.scale_events for one in runs),
@@ -111,8 +149,9 @@ def _matched(entry: Entry, target: float) -> dict[str, Any]:
     between = neighbours(reached, cost, target)
     interval = cost_interval(entry.points, target)
     if between is None:
-        blank = _row(entry, "unreached", None, entry.runs[int(np.argmax(reached))])
-        return dict.fromkeys(blank) | _base(entry.cell, entry.policy, entry.tier) | {"setting": "unreached", "attainment_target": target}
+        blank = _row(entry, "", None, entry.runs[int(np.argmax(reached))])
+        setting = f"unreached (router={entry.router})" if entry.router not in ("", CLASSIFIER) else "unreached"
+        return dict.fromkeys(blank) | _base(entry.cell, entry.policy, entry.tier) | {"setting": setting, "attainment_target": target}
     low, high = between
     share = (target - reached[low]) / (reached[high] - reached[low]) if high != low else 1.0
     names = [described(entry.policy, entry.settings[at]) for at in between]
@@ -153,7 +192,6 @@ def _base(cell: Cell, policy: str, tier: Tier | None) -> dict[str, Any]:
         "split": Split.TEST.value,
         "attainment_target": None,
         "seed": None,
-        "quality": 1.0,
         "ci_low": None,
         "ci_high": None,
     }
@@ -185,6 +223,22 @@ def document(found: Found, made: Iterable[Ratio], notes: dict[str, Any]) -> dict
             }
             for one in made
         ],
+        "routing": [
+            {
+                "trace": one.cell.trace,
+                "fleet": one.cell.fleet,
+                "startup_s": one.cell.startup_s,
+                "router": one.router,
+                "attainment_target": one.target,
+                "usd_per_1k_correct_slo_answers": _number(one.ours.value),
+                "always_large_usd_per_1k_correct_slo_answers": _number(one.large.value),
+                "ratio": _number(one.ratio.value),
+                "ci_low": _number(one.ratio.low),
+                "ci_high": _number(one.ratio.high),
+                "quality": _number(one.quality),
+            }
+            for one in routings(found)
+        ],
     }
 
 
@@ -212,6 +266,8 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "itl_s": cell.objectives.itl_s,
         "slowdown": cell.slowdown,
         "clients": len(cell.clients) or None,
+        "large": cell.pair.large.name if cell.pair else None,
+        "small": cell.pair.small.name if cell.pair else None,
         "note": cell.note,
     }
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from jevons.core.spec import Objectives
 from jevons.simulator.fleet import Fleet
-from jevons.simulator.protocol.cell import JITTER, Cell, Machine
+from jevons.simulator.protocol.cell import JITTER, Cell, Machine, Pair
 from jevons.simulator.protocol.splits import BLOCK_S, LEAST, Split, Window, requests_of, room_s, span
 from jevons.simulator.scenario import Floats, Physics, Requests
 from jevons.simulator.traces import Log, Trace, Zoo
@@ -43,6 +43,7 @@ CLIENT_SHARE = 0.4
 """No single client may fill more than this share of the fleet, as long as there are others."""
 MOST = 640
 """Replicas beyond which nobody looks for a fleet."""
+LARGE_MODEL, SMALL_MODEL = "llama-3.1-70b/", "llama-3.1-8b/"
 SPREAD = 1.65
 """Standard deviations of the work in one TTFT that a fleet needs beside the mean."""
 
@@ -104,7 +105,29 @@ def sized(trace: Trace | Synthetic, machines: Sequence[Machine], *, name: str, f
         )
     else:
         cell = _by_machine(trace, machines, fleet=fleet, objectives=objectives)
-    return replace(cell, trace=name, startup_s=startup_s, fit_s=room_s(trace, Split.FIT), test_s=room_s(trace, Split.TEST))
+    cell = replace(cell, trace=name, startup_s=startup_s, fit_s=room_s(trace, Split.FIT), test_s=room_s(trace, Split.TEST))
+    return replace(cell, pair=paired(trace, cell, machines))
+
+
+def paired(trace: Trace | Synthetic, cell: Cell, machines: Sequence[Machine]) -> Pair | None:
+    """The large and the small model that labels exist for, each on the machine where a request costs least; None where one of them fits nowhere.
+
+    Where the cell's own machine runs the large model, that is the large one.
+    """
+    window = window_of(trace, cell.clients, 0, SIZING_S / 2, peak_rps=cell.peak_rps)
+    given, wanted, long = float(window.input_tokens.mean()), float(window.output_tokens.mean()), float(np.percentile(window.input_tokens, 98))
+
+    def cheapest(model: str) -> Machine | None:
+        fit = [one for one in machines if one.name.startswith(model) and able(one, long, cell.objectives)]
+        return min(fit, key=lambda one: one.usd_per_h * one.seconds(given, wanted, cell.objectives.itl_s), default=None)
+
+    large, small = cheapest(LARGE_MODEL), cheapest(SMALL_MODEL)
+    if cell.machine.name.startswith(LARGE_MODEL):
+        return Pair(cell.machine, small, cell.needed) if small is not None else None
+    if large is None or small is None:
+        return None
+    count = needed(window, Physics(large.profile, jitter=JITTER), cell.objectives, guess=cell.fleet, most=MOST)
+    return Pair(large, small, count) if count is not None else None
 
 
 def window_of(trace: Trace | Synthetic, clients: Sequence[int], seed: int, length_s: float, *, peak_rps: float = 0.0) -> Requests:

@@ -10,7 +10,7 @@ tunes may always keep what there was; that its best points are found on the test
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from jevons.simulator.protocol.bootstrap import Points
 from jevons.simulator.protocol.cell import Cell
 from jevons.simulator.protocol.figures import Figures
 from jevons.simulator.protocol.jobs import BoundJob, Bounds, Job, work
-from jevons.simulator.protocol.policies import FORESIGHT, JEVONS, Tier
+from jevons.simulator.protocol.policies import FORESIGHT, JEVONS, LARGE, ROUTED, Tier
 from jevons.simulator.protocol.pool import Runner
+from jevons.simulator.protocol.router import CLASSIFIER, ORACLE, ROUTERS, SHUFFLED
 from jevons.simulator.protocol.splits import Split, Window
 
 Progress = Callable[[str, int], Callable[[], None]]
@@ -46,10 +47,13 @@ class Effort:
     finalists: int = 4
     knob: tuple[float, ...] = (0.8, 1.0, 1.25)
     every: int = 1
+    routers: tuple[str, ...] = ROUTERS
     plans: tuple[foresight.Plan, ...] = foresight.SETTINGS
 
 
-QUICK = Effort(seeds=3, test_s=3000.0, fit_s=1500.0, grid=28, finalists=3, knob=(1.0,), every=2, plans=foresight.FEW)
+QUICK = Effort(
+    seeds=3, test_s=3000.0, fit_s=1500.0, grid=28, finalists=3, knob=(1.0,), every=2, routers=(CLASSIFIER, SHUFFLED, ORACLE), plans=foresight.FEW
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,11 @@ class Entry:
     tier: Tier | None
     settings: tuple[Any, ...]
     runs: tuple[tuple[Figures, ...], ...]
+
+    @property
+    def router(self) -> str:
+        """Of an arm that routes; empty for everybody else."""
+        return self.settings[0].router if self.policy == ROUTED else ""
 
     @property
     def points(self) -> Points:
@@ -99,6 +108,8 @@ class Study:
     tiers: Sequence[Tier] = tuple(Tier)
     others: Sequence[Cell] = ()
     reference: bool = True
+    arms: bool = True
+    """Whether the arms that route run too, where a cell has a pair of models for it."""
     prior_scale: float | None = 1.0
 
     def run(self, pool: Runner, progress: Progress) -> Found:
@@ -111,6 +122,7 @@ class Study:
             )
             if self.reference:
                 wanted.append((cell, FORESIGHT, None, self.effort.plans))
+            wanted.extend(self._arms(cell))
             for policy in self.competitors:
                 for tier in self.tiers:
                     if tier is Tier.DEFAULT:
@@ -123,6 +135,15 @@ class Study:
         found = Found(floors=self._floors(pool, progress) if self.reference else [])
         found.entries.extend(self._tested(wanted, pool, progress))
         return found
+
+    def _arms(self, cell: Cell) -> Iterator[tuple[Cell, str, None, tuple[Any, ...]]]:
+        """What routing is worth: the large model alone, and an entry per router."""
+        if cell.pair is None or not self.arms:
+            return
+        settings = [replace(one, prior_scale=self.prior_scale) for one in policies.front(ROUTED, every=self.effort.every)]
+        yield cell, LARGE, None, tuple(settings)
+        for router in self.effort.routers:
+            yield cell, ROUTED, None, tuple(replace(one, router=router) for one in settings)
 
     def _tested(self, wanted: Sequence[tuple[Cell, str, Tier | None, tuple[Any, ...]]], pool: Runner, progress: Progress) -> list[Entry]:
         """Everybody on the same test windows; a setting that two tiers share runs once."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from jevons.simulator.protocol.bootstrap import Interval, cost_interval
 from jevons.simulator.protocol.cell import Cell
 from jevons.simulator.protocol.front import TARGETS
-from jevons.simulator.protocol.policies import JEVONS
+from jevons.simulator.protocol.policies import JEVONS, LARGE, MIN_QUALITY, ROUTED
 from jevons.simulator.protocol.reference import Bound
-from jevons.simulator.protocol.report import Ratio, tier_name
+from jevons.simulator.protocol.report import Ratio, Routing, tier_name
 from jevons.simulator.protocol.study import Found
 
 UNREACHED = "-"
@@ -57,6 +57,28 @@ def lines(cell: Cell, found: Found, made: Sequence[Ratio]) -> Iterator[list[str]
                     *(f"{one:.2f}" if not math.isnan(one) else "" for one in over),
                     "",
                 ]
+
+
+def routing_headings() -> list[str]:
+    """Of the columns of the second table."""
+    return ["router", *(f"$ {target:.0%}" for target in TARGETS), *(f"routed/large {target:.0%}" for target in TARGETS), "quality"]
+
+
+def routing_title(cell: Cell) -> str:
+    """What the second table is of."""
+    if cell.pair is None:
+        return ""
+    return f"{cell.trace}: {ROUTED} ({cell.pair.large.name} and {cell.pair.small.name}) beside {LARGE}, at {MIN_QUALITY:.0%} of its quality"
+
+
+def routing_lines(cell: Cell, made: Sequence[Routing]) -> Iterator[list[str]]:
+    """One for the large model alone, one per router. $: per 1,000 right answers in time; quality: at 95 %, relative to the large model's."""
+    of = {(one.router, one.target): one for one in made if one.cell == cell}
+    for at, router in enumerate(dict.fromkeys(router for router, _ in of)):
+        mine = [of[router, target] for target in TARGETS]
+        if not at:
+            yield [LARGE, *(dollars(one.large) for one in mine), *[""] * len(TARGETS), "1"]
+        yield [router, *(dollars(one.ours) for one in mine), *(times(one.ratio) for one in mine), f"{of[router, 0.95].quality:.3f}"]
 
 
 def _cost(bounds: Sequence[Bound]) -> float:
