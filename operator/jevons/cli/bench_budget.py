@@ -35,6 +35,7 @@ def budget(  # noqa: PLR0917  # options of a command
     seeds: Annotated[int, typer.Option(help="months", min=1)] = 3,
     tightness: Annotated[list[float] | None, typer.Option(help="amount over the month's cost without a budget (may be repeated)", min=0.05)] = None,
     period: Annotated[str, typer.Option(help="Day, Week or Month: the budget's period, its steps in the middle")] = "Month",
+    past_days: Annotated[int, typer.Option(help="days before the period that Jevons has seen, at the first demand and price", min=0, max=60)] = 0,
     jobs: Annotated[int | None, typer.Option(help="processes [default: one per core]", min=1)] = None,
 ) -> None:
     """Compare Jevons under a budget (Cap) with linear pacing, no pacing, and the best constant shadow price in hindsight."""
@@ -54,14 +55,14 @@ def budget(  # noqa: PLR0917  # options of a command
         source = budget_study.season(data)[1]
     except ValueError as error:
         raise typer.BadParameter(f"--data {data}: {error}") from error
-    work = [budget_study.BudgetJob(data, seed, levels, Period(period)) for seed in range(seeds)]
+    work = [budget_study.BudgetJob(data, seed, levels, Period(period), past_days) for seed in range(seeds)]
     with local(min(jobs or cores(), len(work))) as pool:
         rows = [row for found in pool(budget_study.work, work, lambda: None) for row in found]
     summed = budget_study.summaries(rows)
-    _print(console, summed, f"{period}, {seeds} seeds, season: {source}")
+    _print(console, summed, f"{period} after {past_days} days, {seeds} seeds, season: {source}")
     document: dict[str, Any] = {
         "benchmark": "B3",
-        "assumptions": [f"season: {source}", *ASSUMPTIONS],
+        "assumptions": [f"season: {source}", f"{past_days} days seen before the period", *ASSUMPTIONS],
         "targets": {"missed": budget_study.MAX_MISSED, "overspent": budget_study.MAX_OVERSPENT, "over_constant": budget_study.MIN_USEFUL},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "rows": [{**asdict(row), "met": row.met} for row in rows],

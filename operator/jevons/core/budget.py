@@ -2,9 +2,10 @@
 
 Each pass solves anew from what is spent, what remains of the period and what it is expected to cost: nothing is integrated, so a price or rate step
 is felt at once and a restart changes nothing. The expected cost is not the present rate times the time left (that would throttle every noon): the
-present rate fades into the long-run mean of what the plan wanted. The pressure (the budget's shadow price, scaled to 0..1) is solved so that spent +
-expected cost at that pressure equals the amount. What it cannot save, Cap takes: replicas are let go, the dearest first, until what is left of the
-amount carries them; in the end the last one goes, in time for its drain to be paid. The rungs and their order are api.md's.
+present rate fades into what the hours of the week to come usually cost (`season.py`), at the level of late. The pressure (the budget's shadow price,
+scaled to 0..1) is solved so that spent + expected cost at that pressure equals the amount. What it cannot save, Cap takes: replicas are let go, the
+dearest first, until what is left of the amount carries them; in the end the last one goes, in time for its drain to be paid. The rungs are
+api.md's.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ FADE_SHARE, FADE_MAX_S = 1.0 / 8.0, 3600.0
 """The present rate fades into the long-run mean with this share of the period, at most an hour."""
 MEAN_SHARE, MEAN_MAX_S = 0.25, 86_400.0
 """The long-run mean looks back this share of the period, at most a day."""
+LEVEL_S = 21_600.0
+"""And at most this long where the hours of a day are known: a difference from their shape is news."""
 ALERT_SHARE = 0.9
 PRESSURE_STEPS = 4
 RAISE_SHARE, RAISE_S = 0.10, 300.0
@@ -45,6 +48,7 @@ class Standing:
     start_s: float
     end_s: float
     left_s: float
+    time_zone: str = "UTC"
 
     @property
     def available(self) -> float:
@@ -103,7 +107,7 @@ def standing(spec: BudgetSpec, name: str, spent: Decimal, now: float) -> Standin
     if not spec.amount_usd.is_finite() or spec.amount_usd < 0:
         raise ValueError(f"spec.budget.amount: {spec.amount_usd} is not an amount of money")
     start_s, end_s = bounds(spec.period, spec.time_zone, now)
-    return Standing(name, spec.when_exceeded, float(spec.amount_usd), float(spent), start_s, end_s, end_s - now)
+    return Standing(name, spec.when_exceeded, float(spec.amount_usd), float(spent), start_s, end_s, end_s - now, spec.time_zone)
 
 
 def fade_s(period_s: float) -> float:
@@ -111,30 +115,34 @@ def fade_s(period_s: float) -> float:
     return min(FADE_MAX_S, period_s * FADE_SHARE)
 
 
-def mean_tau_s(periods: Iterable[Period]) -> float:
-    """Time constant [s] of the long-run mean, for the shortest of the periods that apply."""
-    return min(MEAN_MAX_S, MEAN_SHARE * min((LENGTHS_S[period] for period in periods), default=math.inf))
+def mean_tau_s(periods: Iterable[Period], *, days: int = 0) -> float:
+    """Time constant [s] of the long-run mean, for the shortest of the periods that apply; days: how many whole ones have taught the season."""
+    return min(LEVEL_S if days else MEAN_MAX_S, MEAN_SHARE * min((LENGTHS_S[period] for period in periods), default=math.inf))
 
 
-def expected_usd(left_s: float, period_s: float, wanted_usd_per_h: float, mean_usd_per_h: float) -> float:
-    """Cost of the rest of a period: the present rate fades into the mean.
+def expected_usd(
+    left_s: float, period_s: float, wanted_usd_per_h: float, level_usd_per_h: float, *, shape: float = 1.0, rest_h: float | None = None
+) -> float:
+    """Cost of the rest of a period: the present rate fades into what the season says of the hours to come.
 
-    Example: 12 h left of a day, 10 USD/h wanted now, 4 USD/h in the mean -> 10 * 1 + 4 * 11 = 54 USD
+    level: what is wanted on the average of a week. shape: what the season says of now, relative to that; rest_h: the time left in mean hours
+    (`season.Shape`), None = no season is known. Example: 12 h left of a day, 10 USD/h wanted now, 4 USD/h in the mean -> 10 * 1 + 4 * 11 = 54 USD
     (test_worked_examples.py::test_a_noon_peak_is_not_the_day).
     """
     tau_s = fade_s(period_s)
-    present_s = tau_s * -math.expm1(-left_s / tau_s)
-    return (wanted_usd_per_h * present_s + mean_usd_per_h * (left_s - present_s)) / 3600.0
+    present_h = tau_s * -math.expm1(-left_s / tau_s) / 3600.0
+    rest_h = left_s / 3600.0 if rest_h is None else rest_h
+    return max(0.0, level_usd_per_h * rest_h + (wanted_usd_per_h - level_usd_per_h * shape) * present_h)
 
 
-def pace(at: Standing, *, wanted_usd_per_h: float, mean_usd_per_h: float, running_usd_per_h: float, saving: float) -> Pace:
+def pace(at: Standing, expected: float, *, wanted_usd_per_h: float, running_usd_per_h: float, saving: float) -> Pace:
     """Solve for the pressure, and weigh the time left.
 
-    wanted: the plan's cost without pressure; mean: its long-run mean; running: what is being paid now; saving (0..1): the part of the cost that full
-    pressure saves. Example: 100 USD, 40 spent, 80 expected, full pressure saves half, no reserve -> pressure 0.5
+    expected: USD that the rest of the period costs without pressure; wanted: the plan's cost without pressure now; running: what is being paid now;
+    saving (0..1): the part of the cost that full pressure saves. Example: 100 USD, 40 spent, 80 expected, full pressure saves half, no reserve ->
+    pressure 0.5
     (test_worked_examples.py::test_pressure_makes_the_forecast_meet_the_amount).
     """
-    expected = expected_usd(at.left_s, at.end_s - at.start_s, wanted_usd_per_h, mean_usd_per_h)
     reserve = wanted_usd_per_h * STOP_S / 3600.0 if at.rung_allowed.level >= Rung.CAP.level else 0.0
     overrun = at.spent + expected + reserve - at.amount
     pressure = 0.0

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from jevons.core import conditions, funding, publish
-from jevons.core.budget import Pace, mean_tau_s
+from jevons.core.budget import Pace
 from jevons.core.facts import gather
 from jevons.core.funding import Funded
 from jevons.core.ledger import Account, Ledger
@@ -30,7 +30,7 @@ from jevons.core.snapshot import (
     Snapshot,
     VariantRoute,
 )
-from jevons.core.spec import Deployment, Key, Period, Rung, SharedBudget
+from jevons.core.spec import BudgetSpec, Deployment, Key, Rung, SharedBudget
 
 NOTHING = DeploymentMemory()
 
@@ -63,10 +63,10 @@ def decide(snapshot: Snapshot, now: float) -> Decision:
 
 def _begun(snapshot: Snapshot, ledger: Ledger, failures: dict[Key, str], now: float) -> dict[Key, Funded]:
     """Facts, the plan without pressure and the own budget's pace, of every deployment that can be decided."""
-    periods: dict[Key, list[Period]] = {}
+    budgets: dict[Key, list[BudgetSpec]] = {}
     for shared in snapshot.shared_budgets:
         for key in shared.members:
-            periods.setdefault(key, []).append(shared.budget.period)
+            budgets.setdefault(key, []).append(shared.budget)
     prices = {name: accelerator_usd_per_h(accelerator, now) for name, accelerator in snapshot.accelerators.items()}
     funded: dict[Key, Funded] = {}
     for key, state in snapshot.deployments.items():
@@ -75,8 +75,8 @@ def _begun(snapshot: Snapshot, ledger: Ledger, failures: dict[Key, str], now: fl
             continue
         try:
             facts = gather(snapshot, state, snapshot.memory.deployments.get(key, NOTHING), prices, now)
-            own = [state.spec.budget.period] if state.spec.budget is not None else []
-            begun = funding.begin(facts, ledger.accounts.get(key, Account(as_of_s=now)), snapshot.router, mean_tau_s([*own, *periods.get(key, [])]))
+            applying = [*([state.spec.budget] if state.spec.budget is not None else []), *budgets.get(key, [])]
+            begun = funding.begin(facts, ledger.accounts.get(key, Account(as_of_s=now)), snapshot.router, applying, snapshot.accelerators)
             funding.own_pace(begun)
             funded[key] = begun
         except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others

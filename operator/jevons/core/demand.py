@@ -151,7 +151,7 @@ def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: 
     signals = pod.signals
     running, waiting = reading(signals.running, now, max_age_s), reading(signals.waiting, now, max_age_s)
     util = reading(signals.gpu_util, now, max_age_s)
-    if stuck.stalled(running=running, waiting=waiting, util=util, silent=util is not None and _silent(signals, now, max_age_s)):
+    if stuck.suspect(running, waiting, util) and _silent(signals, now, max_age_s):
         row = stuck.sighted(stalled, pod.uid, now)
         seen.stalled += (row,)
         if now - row[1] >= stuck.STUCK_S:
@@ -173,12 +173,7 @@ def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: 
     else:
         seen.unseen += 1
     if not seen.working:
-        grown_s = reading(signals.tokens_at_s, now, max_age_s)
-        if grown_s is not None:
-            seen.worked_at_s = max(seen.worked_at_s, grown_s)
-        else:
-            tokens = reading(signals.generation_tokens_per_s, now, max_age_s) or reading(signals.prompt_tokens_per_s, now, max_age_s)
-            seen.working = bool(tokens)
+        _tokens_seen(seen, signals, now, max_age_s)
     if util is None:
         # an engine without any accelerator metrics is trusted by its queue alone; missing data never is
         if not (isinstance(signals.gpu_util, Unknown) and signals.gpu_util.reason == "NotExposed" and running is not None):
@@ -187,6 +182,16 @@ def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: 
         seen.quiet, seen.gpu = False, "GPUBusy"
     if isinstance(signals.running, Known):
         seen.oldest_sample_s = signals.running.at_s if seen.oldest_sample_s is None else min(seen.oldest_sample_s, signals.running.at_s)
+
+
+def _tokens_seen(seen: Seen, signals: PodSignals, now: float, max_age_s: float) -> None:
+    """Work that shows in no queue any more: when tokens last came or went, or that they do."""
+    grown_s = reading(signals.tokens_at_s, now, max_age_s)
+    if grown_s is not None:
+        seen.worked_at_s = max(seen.worked_at_s, grown_s)
+    else:
+        tokens = reading(signals.generation_tokens_per_s, now, max_age_s) or reading(signals.prompt_tokens_per_s, now, max_age_s)
+        seen.working = bool(tokens)
 
 
 def _silent(signals: PodSignals, now: float, max_age_s: float) -> bool:

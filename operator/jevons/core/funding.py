@@ -11,8 +11,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 
-from jevons.core import budget, planner
+from jevons.core import budget, money, planner, season
 from jevons.core.budget import Line, Pace, Standing
 from jevons.core.facts import Facts
 from jevons.core.ledger import Account, Ledger
@@ -20,8 +21,10 @@ from jevons.core.money import ZERO
 from jevons.core.plan import Plan, VariantPlan
 from jevons.core.planner import Ground
 from jevons.core.snapshot import RouterCurve
-from jevons.core.spec import Key, Priority, Rung, SharedBudget
+from jevons.core.spec import AcceleratorClass, BudgetSpec, Key, Priority, Rung, SharedBudget
 
+LEAST_SHAPE = 0.05
+"""What is wanted in an hour that usually costs almost nothing says almost nothing about the level."""
 PRIORITIES = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
 
 
@@ -36,7 +39,11 @@ class Funded:
     full: Plan
     """Without pressure."""
     wanted_usd_per_h: float = 0.0
-    mean_usd_per_h: float = 0.0
+    level_usd_per_h: float = 0.0
+    """What is wanted on the average of a week, at the level of late."""
+    saving: float | None = None
+    """The part of that which full pressure saves, once asked for."""
+    accelerators: Mapping[str, AcceleratorClass] = field(default_factory=dict)
     own: Pace | None = None
     paces: list[Pace] = field(default_factory=list)
     """Its own and the shared ones that it is under."""
@@ -72,16 +79,53 @@ def alerting(pace: Pace) -> bool:
     return at.rung_allowed is not Rung.NONE and (pace.over or at.spent >= budget.ALERT_SHARE * at.amount)
 
 
-def begin(facts: Facts, account: Account, curve: RouterCurve | None, tau_s: float) -> Funded:
-    """The plan without pressure, and the long-run mean of what such plans cost."""
+def begin(
+    facts: Facts, account: Account, curve: RouterCurve | None, budgets: list[BudgetSpec], accelerators: Mapping[str, AcceleratorClass]
+) -> Funded:
+    """The plan without pressure, and the level that such plans cost: their mean of late over what the season says of those hours.
+
+    budgets: those that apply, its own first. A price that has changed since the last pass moves the level with it at once.
+    """
     ground = planner.ground(facts, curve)
     plan = planner.make(ground, 0)
-    memory = facts.memory
-    mean = plan.usd_per_h
+    memory, zone = facts.memory, budgets[0].time_zone if budgets else "UTC"
+    shape = season.shape(memory.season, zone) if budgets else season.FLAT
+    now_shape = max(LEAST_SHAPE, shape.at(facts.now, zone))
+    level = plan.usd_per_h / now_shape
     if memory.wanted_usd_per_h is not None:
+        tau_s = budget.mean_tau_s([each.period for each in budgets], days=shape.days)
         weight = -math.expm1(-max(0.0, facts.now - memory.wanted_at_s) / tau_s)
-        mean = memory.wanted_usd_per_h + weight * (plan.usd_per_h - memory.wanted_usd_per_h)
-    return Funded(facts, account, ground, plan, plan, plan.usd_per_h, mean)
+        stepped = priced(plan, accelerators, memory.wanted_at_s, facts.now)
+        old = memory.wanted_usd_per_h * (stepped[-1][1] if stepped else 1.0)
+        level = old + min(1.0, weight * now_shape) * (level - old)
+    funded = Funded(facts, account, ground, plan, plan, plan.usd_per_h, level)
+    funded.accelerators = accelerators
+    return funded
+
+
+def priced(plan: Plan, accelerators: Mapping[str, AcceleratorClass], start_s: float, end_s: float) -> list[tuple[float, float]]:
+    """When in (start_s, end_s] the plan's replicas change their price, and what they cost then, times what they cost at `start_s`."""
+    lines = [(item.replicas * item.facts.spec.accelerator_count, item.facts.spec.accelerator_class) for item in plan.variants if item.replicas]
+    stepped = {name: money.steps(accelerators.get(name), start_s, end_s) for _, name in lines}
+    if not any(stepped.values()):
+        return []
+    costs = [(count * float(money.accelerator_usd_per_h(accelerators.get(name), start_s) or 0), stepped[name]) for count, name in lines]
+    total = sum(cost for cost, _ in costs)
+    times = sorted({at_s for found in stepped.values() for at_s, _ in found})
+    if total <= 0.0:
+        return []
+    return [
+        (at_s, sum(cost * next((ratio for when, ratio in reversed(found) if when <= at_s), 1.0) for cost, found in costs) / total) for at_s in times
+    ]
+
+
+def expected_usd(funded: Funded, at: Standing) -> float:
+    """What the rest of a period costs one deployment without pressure: its season at its level, prices as far as they are known."""
+    now, shape = funded.facts.now, season.shape(funded.facts.memory.season, at.time_zone)
+    cuts = [(now, 1.0), *priced(funded.full, funded.accelerators, now, at.end_s), (at.end_s, 1.0)]
+    rest_h = sum(ratio * shape.hours_between(start_s, end_s, at.time_zone) for (start_s, ratio), (end_s, _) in pairwise(cuts))
+    present = {"shape": shape.at(now, at.time_zone), "rest_h": rest_h}
+    return budget.expected_usd(at.left_s, at.end_s - at.start_s, funded.wanted_usd_per_h, funded.level_usd_per_h, **present)
 
 
 def own_pace(funded: Funded) -> None:
@@ -119,13 +163,23 @@ def shared_spend(shared: SharedBudget, ledger: Ledger, start_s: float) -> Decima
 
 def _pace(at: Standing, members: list[Funded]) -> Pace:
     wanted = sum(member.wanted_usd_per_h for member in members)
-    mean = sum(member.mean_usd_per_h for member in members)
     running = float(sum((variant.hourly for member in members for variant in member.facts.variants if variant.hourly is not None), ZERO))
-    expected = budget.expected_usd(at.left_s, at.end_s - at.start_s, wanted, mean)
-    saving = 0.0
-    if at.spent + expected > at.amount and wanted > 0.0:
-        saving = sum(max(0.0, member.wanted_usd_per_h - member.at(budget.PRESSURE_STEPS).usd_per_h) for member in members) / wanted
-    return budget.pace(at, wanted_usd_per_h=wanted, mean_usd_per_h=mean, running_usd_per_h=running, saving=saving)
+    each = [expected_usd(member, at) for member in members]
+    expected, saving = sum(each), 0.0
+    if at.spent + expected > at.amount and expected > 0.0:
+        saving = sum(usd * _saving(member) for member, usd in zip(members, each, strict=True)) / expected
+    return budget.pace(at, expected, wanted_usd_per_h=wanted, running_usd_per_h=running, saving=saving)
+
+
+def _saving(member: Funded) -> float:
+    """The part of a member's cost that full pressure saves: by day more than by night, so it is its mean over a day that counts."""
+    if member.saving is None and member.wanted_usd_per_h > 0.0:
+        now = max(0.0, 1.0 - member.at(budget.PRESSURE_STEPS).usd_per_h / member.wanted_usd_per_h)
+        old, elapsed_s = member.facts.memory.saving, max(0.0, member.facts.now - member.facts.memory.wanted_at_s)
+        costly = member.wanted_usd_per_h / member.level_usd_per_h if member.level_usd_per_h > 0.0 else 1.0
+        weight = min(1.0, -math.expm1(-elapsed_s / budget.MEAN_MAX_S) * costly)
+        member.saving = now if old is None else old + weight * (now - old)
+    return member.saving if member.saving is not None else member.facts.memory.saving or 0.0
 
 
 def replan(funded: Funded) -> None:

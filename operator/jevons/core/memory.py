@@ -14,6 +14,7 @@ from typing import Any
 
 from jevons.core import health
 from jevons.core.health import WELL, Health
+from jevons.core.season import KEEP_HOURS, UNSEEN, Season
 from jevons.core.spec import Key
 from jevons.core.value import value
 
@@ -52,6 +53,7 @@ class Learned:
 
 UNLEARNED = Learned()
 BET = tuple(each.name for each in fields(Bet))
+SEASON = tuple(each.name for each in fields(Season))
 LEARNED = tuple(each.name for each in fields(Learned))
 
 
@@ -122,6 +124,10 @@ class DeploymentMemory:
     """What the plan would cost without a budget, averaged over hours."""
     wanted_at_s: float = 0.0
     attained: Attained | None = None
+    season: Season = UNSEEN
+    """What the plan wanted hour by hour, under a budget (`season.py`)."""
+    saving: float | None = None
+    """The part of the cost that full budget pressure saves, on the average of a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +162,8 @@ class Memory:
             "wantedUsdPerHour": memory.wanted_usd_per_h,
             "wantedAt": memory.wanted_at_s,
             "attained": [memory.attained.offered, memory.attained.useful, memory.attained.tight] if memory.attained is not None else None,
+            "season": [getattr(memory.season, name) for name in SEASON],
+            "saving": memory.saving,
         }
         return json.dumps(document, separators=(",", ":"))
 
@@ -178,7 +186,7 @@ class Memory:
         new, old = self.deployments.get(key), before.deployments.get(key)
         if new is None or old is None:
             return new is not old
-        if new.gaps != old.gaps or new.variants.keys() != old.variants.keys():
+        if new.gaps != old.gaps or new.variants.keys() != old.variants.keys() or new.season.hour != old.season.hour:
             return True
         if any(
             abs(trend.dispersion - old.trends[name].dispersion) > 0.25 * trend.dispersion for name, trend in new.trends.items() if name in old.trends
@@ -214,6 +222,8 @@ def _deployment(text: str) -> DeploymentMemory | None:
             wanted_usd_per_h=_maybe(raw["wantedUsdPerHour"]),
             wanted_at_s=float(raw["wantedAt"]),
             attained=Attained(*[float(number) for number in raw["attained"]]) if raw.get("attained") is not None else None,
+            season=_season(*raw["season"]) if raw.get("season") else UNSEEN,
+            saving=_maybe(raw.get("saving")),
         )
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
@@ -240,6 +250,12 @@ def _trend(  # noqa: PLR0917  a row of numbers
     pending = tuple(Bet(*[float(number) for number in bet]) for bet in bets)
     sizes = (float(tokens[0]), float(tokens[1])) if tokens is not None else None
     return Trend(float(level), float(slope), float(at_s), _maybe(rate), float(dispersion), _maybe(base), known, pending, _maybe(since_s), sizes)
+
+
+def _season(hour: object, codes: object, total: float, samples: int, at_s: float) -> Season:
+    if len(bytes.fromhex(str(codes))) > KEEP_HOURS:
+        raise ValueError("a season is longer than it may be")
+    return Season(int(str(hour)), str(codes), float(total), int(samples), float(at_s))
 
 
 def _variant(raw: dict[str, Any]) -> VariantMemory:

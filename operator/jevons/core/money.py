@@ -49,6 +49,16 @@ def accelerator_usd_per_h(accelerator: AcceleratorClass | None, at_s: float, *, 
     return usable(price.on_demand_usd_per_h)
 
 
+def steps(accelerator: AcceleratorClass | None, start_s: float, end_s: float) -> list[tuple[float, float]]:
+    """On-demand prices that begin in (start_s, end_s], as (when, times the price at `start_s`); a price that is none changes nothing."""
+    before = accelerator_usd_per_h(accelerator, start_s)
+    if accelerator is None or before is None:
+        return []
+    times = sorted({price.effective_from_s for price in accelerator.prices if start_s < price.effective_from_s <= end_s})
+    found = [(at_s, accelerator_usd_per_h(accelerator, at_s)) for at_s in times]
+    return [(at_s, float(usd / before)) for at_s, usd in found if usd is not None]
+
+
 def spend(accelerator: AcceleratorClass | None, start_s: float, end_s: float, *, spot: bool = False) -> tuple[Decimal, float]:
     """USD that one accelerator costs in [start_s, end_s), price changes included, and the seconds of it that had no usable price.
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
-from jevons.core import attainment, capacity, conditions, speed, stuck
+from jevons.core import attainment, capacity, conditions, season, speed, stuck
 from jevons.core.explain import explanation
 from jevons.core.facts import UNTRIED
 from jevons.core.funding import Funded
@@ -196,7 +196,7 @@ def cost(funded: Funded) -> CostView:
     known = {name: usd for name, usd in lines.items() if usd is not None}
     forecast = None
     if len(known) == len(lines) and not funded.plan.unpriced:
-        rest = funded.own.expected_usd if funded.own is not None else funded.mean_usd_per_h * (end_s - facts.now) / 3600.0
+        rest = funded.own.expected_usd if funded.own is not None else funded.level_usd_per_h * (end_s - facts.now) / 3600.0
         forecast = (spent + Decimal(f"{rest:.6f}")).quantize(MICRO)
     return CostView(
         hourly_usd=sum(known.values(), ZERO) if len(known) == len(lines) else None,
@@ -247,7 +247,9 @@ def remembered(funded: Funded) -> DeploymentMemory:
         variants[item.facts.spec.name] = old
     old_memory = facts.memory
     attained = _attained(funded)
-    mean = float(f"{funded.mean_usd_per_h:.5g}")
+    mean = float(f"{funded.level_usd_per_h:.5g}")
+    wanted = season.noted(old_memory.season, funded.wanted_usd_per_h, facts.now) if funded.paces else old_memory.season
+    saving = old_memory.saving if funded.saving is None else float(f"{funded.saving:.4g}")
     if (
         variants == old_memory.variants
         and facts.trends is old_memory.trends
@@ -255,9 +257,11 @@ def remembered(funded: Funded) -> DeploymentMemory:
         and facts.last_arrival_at_s == old_memory.last_arrival_at_s
         and attained == old_memory.attained
         and mean == old_memory.wanted_usd_per_h == float(f"{funded.wanted_usd_per_h:.5g}")
+        and wanted is old_memory.season
+        and saving == old_memory.saving
     ):
         return old_memory
-    return DeploymentMemory(variants, facts.trends, facts.gaps, facts.last_arrival_at_s, mean, facts.now, attained)
+    return DeploymentMemory(variants, facts.trends, facts.gaps, facts.last_arrival_at_s, mean, facts.now, attained, wanted, saving)
 
 
 def _attained(funded: Funded) -> Attained | None:

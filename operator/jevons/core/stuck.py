@@ -25,12 +25,9 @@ FORGIVEN_S = 7200.0
 """After so long without a replacement the pause begins anew."""
 
 
-def stalled(*, running: float | None, waiting: float | None, util: float | None, silent: bool) -> bool:
-    """Whether a pod has work and surely makes no progress. None = not read.
-
-    silent: every token counter that the engine has was read and stood still.
-    """
-    return silent and util is not None and util <= QUIET_UTIL and ((running or 0.0) > 0.0 or (waiting or 0.0) > 0.0)
+def suspect(running: float | None, waiting: float | None, util: float | None) -> bool:
+    """Whether a pod surely has work and a quiet GPU: it is stalled if its token counters, all of them read, stand still too. None = not read."""
+    return util is not None and util <= QUIET_UTIL and bool(running or waiting)
 
 
 def sighted(before: tuple[Stalled, ...], uid: str, now: float) -> Stalled:

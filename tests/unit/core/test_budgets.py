@@ -9,7 +9,11 @@ import pytest
 from core_plant import Plant, assistant
 from core_worlds import KEY, NOW, SMALL, demand, deployment, held, pod, spent, state, variant_state, world
 
+from jevons.core import funding
+from jevons.core.budget import Pace, Standing
 from jevons.core.decide import decide
+from jevons.core.funding import Funded
+from jevons.core.plan import Plan
 from jevons.core.spec import BudgetSpec, Key, Period, Priority, RequestClass, Rung, SharedBudget
 
 OTHER = Key("team-a", "other")
@@ -132,3 +136,13 @@ def test_an_hour_of_a_few_dollars_is_paced_from_its_first_minute(amount):
     assert usd >= Decimal(amount) * Decimal("0.6")
     assert served >= (50 if amount == "2" else 110)
     assert moves <= 10
+
+
+@pytest.mark.parametrize(("own", "team", "step"), [(0.25, None, 1), (None, 0.5, 2), (0.25, 0.5, 3), (0.3, 0.3, 3), (0.75, 0.75, 4)])
+def test_the_pressures_of_the_own_and_of_the_team_budget_add(own, team, step):
+    plans = {number: Plan(number, "large", "small", [], usd_per_h=10.0 - number) for number in range(5)}
+    standing = Standing("", Rung.DEGRADE, 100.0, 0.0, NOW, NOW + 3600.0, 3600.0)
+    paces = [Pace(standing, 0.0, pressure, 3600.0, 0.0) for pressure in (own, team) if pressure is not None]
+    funded = Funded(None, None, None, plans[0], plans[0], paces=paces, plans=plans)
+    funding.replan(funded)
+    assert funded.plan.step == step

@@ -35,7 +35,6 @@ from jevons.core.snapshot import (
 from jevons.core.spec import DEFAULT_CLASS, AcceleratorClass, BudgetSpec, Deployment, Key, Objectives, Price, Rung, Variant
 from jevons.core.usable import GRID
 from jevons.simulator.protocol.budget_world import (
-    BEGIN_S,
     INPUT_TOKENS,
     ITL_S,
     MOST,
@@ -79,39 +78,43 @@ class Operator:
     wishes: list[Wish] = field(default_factory=list)
     metered_usd: float = 0.0
     """By its own ledger."""
+    _last: Wish = field(default_factory=lambda: Wish((0, 0), 0.0, 0.0))
 
     def run(self) -> Spent:
-        """The whole period."""
+        """The whole period, after what came before it."""
         pods: dict[str, list[Pod]] = {kind.name: [] for kind in kinds()}
-        memory, ledger, spec, prices = Memory(), Ledger(), self._spec(), self._prices()
+        memory, ledger, spec = Memory(), Ledger(), self._spec()
         usd, useful, replicas = (np.zeros(self.month.steps), np.zeros(self.month.steps), np.zeros((self.month.steps, 2)))
         before, born = (0, 0), 0
-        for at in range(self.month.steps):
-            now = BEGIN_S + at * STEP_S
+        for at in range(-len(self.month.past), self.month.steps):
+            now, prices = self.month.begin_s + at * STEP_S, self._prices(at)
             snapshot = Snapshot(
                 {KEY: self._state(spec, pods, at)},
                 prices,
                 metrics=Known(None, now),
-                started_at_s=BEGIN_S,
+                started_at_s=self.month.begin_s - len(self.month.past) * STEP_S,
                 router=curve(),
                 memory=memory,
                 ledger=ledger,
             )
             answer = decide(snapshot, now)
             memory, ledger = answer.memory, answer.ledger
-            wish = _wish(answer.deployments[KEY])
-            self.wishes.append(wish)
+            wish = self._last = _wish(answer.deployments[KEY])
             for kind, count in zip(kinds(), wish.replicas, strict=True):
                 kept = pods[kind.name][:count]
                 pods[kind.name] = kept + [_new(kind, born + place, now) for place in range(count - len(kept))]
                 born += count - len(kept)
-            usd[at], useful[at] = step_of(self.month, at, wish.replicas, before, wish.share, wish.degraded)
-            replicas[at] = before = wish.replicas
+            if at >= 0:
+                self.wishes.append(wish)
+                usd[at], useful[at] = step_of(self.month, at, wish.replicas, before, wish.share, wish.degraded)
+                replicas[at] = wish.replicas
+            before = wish.replicas
             for part in range(1, round(STEP_S / BILL_S)):
                 seen = Snapshot({KEY: self._state(spec, pods, at)}, prices)
                 ledger = accrue(ledger, seen, now + part * BILL_S)
         last = Snapshot({KEY: self._state(spec, pods, self.month.steps - 1)}, prices)
-        self.metered_usd = float(accrue(ledger, last, self.month.end_s).accounts[KEY].usd)
+        account = accrue(ledger, last, self.month.end_s).accounts[KEY]
+        self.metered_usd = float(account.usd - account.before(self.month.begin_s).usd)
         return Spent(usd, useful, replicas)
 
     def _spec(self) -> Deployment:
@@ -132,23 +135,27 @@ class Operator:
             for kind in kinds()
         )
         objectives = Objectives(ttft_s=TTFT_S, itl_s=ITL_S)
-        return Deployment(KEY, "month", 1, BEGIN_S, "month", variants, objectives=objectives, budget=budget)
+        return Deployment(KEY, "month", 1, self.month.begin_s, "month", variants, objectives=objectives, budget=budget)
 
-    def _prices(self) -> dict[str, AcceleratorClass]:
-        """Known from their second on, as an admin writes them down."""
-        step_s = BEGIN_S + STEP_S * int(np.argmax(self.month.price > 1.0))
-        return {
-            kind.name: AcceleratorClass(
-                kind.name,
-                prices=(Price(0.0, Decimal(f"{kind.usd_per_gpu_h:.6f}")), Price(step_s, Decimal(f"{PRICE_STEP * kind.usd_per_gpu_h:.6f}"))),
-            )
-            for kind in kinds()
-        }
+    def _rate(self, at: int) -> float:
+        """Of the step before [1/s]."""
+        past = self.month.past
+        if at <= 0 and len(past):
+            return float(past[max(0, at + len(past) - 1)])
+        return float(self.month.arrived[max(0, at - 1)])
+
+    def _prices(self, at: int) -> dict[str, AcceleratorClass]:
+        """As written down by step `at`: what rises is known from its second on, and not before."""
+        first = [(kind, Price(0.0, Decimal(f"{kind.usd_per_gpu_h:.6f}"))) for kind in kinds()]
+        if at < 0 or self.month.price[at] <= 1.0:
+            return {kind.name: AcceleratorClass(kind.name, prices=(price,)) for kind, price in first}
+        step_s = self.month.begin_s + STEP_S * int(np.argmax(self.month.price > 1.0))
+        risen = {kind.name: Price(step_s, Decimal(f"{PRICE_STEP * kind.usd_per_gpu_h:.6f}")) for kind in kinds()}
+        return {kind.name: AcceleratorClass(kind.name, prices=(price, risen[kind.name])) for kind, price in first}
 
     def _state(self, spec: Deployment, pods: Mapping[str, list[Pod]], at: int) -> DeploymentState:
         """What was seen by the step's beginning: the rate of the step before; where nothing runs, a minute of it waits for the cheapest variant."""
-        now, rate = BEGIN_S + at * STEP_S, float(self.month.arrived[max(0, at - 1)])
-        wish = self.wishes[-1] if self.wishes else Wish((0, 0), 0.0, 0.0)
+        now, rate, wish = self.month.begin_s + at * STEP_S, self._rate(at), self._last
         to_small = wish.share + (1.0 - wish.share) * wish.degraded
         parts = (1.0 - to_small, to_small)
         variants = {

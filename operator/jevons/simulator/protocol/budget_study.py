@@ -32,6 +32,7 @@ class BudgetJob:
     seed: int
     tightness: tuple[float, ...]
     period: Period = Period.MONTH
+    past_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def season(data: Path | None) -> tuple[Floats, str]:
 
 def work(job: BudgetJob) -> list[Purse]:
     """Every policy at every tightness. Equal jobs give equal results."""
-    of = month(season(job.data), seed=job.seed, period=job.period)
+    of = month(season(job.data), seed=job.seed, period=job.period, past_days=job.past_days)
     free = Operator(of, None)
     wanted = free.run()
     rows = []

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.resources import files
@@ -37,8 +37,12 @@ MEAN_RPS = 10.0
 """Before the demand doubles: about ten replicas' worth."""
 DAY_SIGMA = 0.10
 DEMAND_STEP, PRICE_STEP = 2.0, 1.48
-BEGIN_S = datetime(2026, 11, 1, tzinfo=UTC).timestamp()
-"""A month of thirty days begins here."""
+BEGINS_S = {
+    Period.DAY: datetime(2026, 11, 2, tzinfo=UTC).timestamp(),
+    Period.WEEK: datetime(2026, 11, 2, tzinfo=UTC).timestamp(),
+    Period.MONTH: datetime(2026, 11, 1, tzinfo=UTC).timestamp(),
+}
+"""The budget's periods begin there too: a Monday, and a month of thirty days."""
 MOST = 60
 """Replicas of a variant, at most."""
 SCATTER = (-1.2816, -0.5244, 0.0, 0.5244, 1.2816)
@@ -90,6 +94,8 @@ class Month:
     arrived: Floats
     price: Floats
     source: str
+    past: Floats = field(default_factory=lambda: np.zeros(0))
+    """What came in the steps before the period, at the first price: whoever learns from it has."""
 
     @property
     def steps(self) -> int:
@@ -97,9 +103,14 @@ class Month:
         return len(self.arrived)
 
     @property
+    def begin_s(self) -> float:
+        """Seconds since the epoch."""
+        return BEGINS_S[self.period]
+
+    @property
     def end_s(self) -> float:
         """Seconds since the epoch."""
-        return BEGIN_S + self.steps * STEP_S
+        return self.begin_s + self.steps * STEP_S
 
 
 def season_of(traces: Mapping[str, Trace] | None) -> tuple[Floats, str]:
@@ -120,16 +131,27 @@ def season_of(traces: Mapping[str, Trace] | None) -> tuple[Floats, str]:
     return wave / wave.mean(), "synthetic week"
 
 
-def month(season: tuple[Floats, str], *, seed: int, period: Period = Period.MONTH) -> Month:
-    """The period with its two steps in the middle: demand doubles, and every price rises by 48 %."""
+def month(season: tuple[Floats, str], *, seed: int, period: Period = Period.MONTH, past_days: int = 0) -> Month:
+    """The period with its two steps in the middle: demand doubles, and every price rises by 48 %. Before it came `past_days` without a step."""
     days = {Period.DAY: 1, Period.WEEK: 7, Period.MONTH: 30}[period]
     steps = round(days * 86_400.0 / STEP_S)
-    chance = np.random.default_rng([seed, 8])
-    moods = np.exp(DAY_SIGMA * chance.standard_normal(days) - DAY_SIGMA**2 / 2.0)
     later = np.arange(steps) >= steps // 2
-    mean = MEAN_RPS * np.resize(season[0], steps) * np.repeat(moods, steps // days) * np.where(later, DEMAND_STEP, 1.0)
-    arrived = chance.poisson(mean * STEP_S) / STEP_S
-    return Month(period, np.asarray(arrived, np.float64), np.where(later, PRICE_STEP, 1.0), season[1])
+    arrived = _arrivals(np.resize(season[0], steps) * np.where(later, DEMAND_STEP, 1.0), np.random.default_rng([seed, 8]))
+    past_steps = round(past_days * 86_400.0 / STEP_S)
+    past = _arrivals(season_before(season[0], past_steps), np.random.default_rng([seed, 9]))
+    return Month(period, arrived, np.where(later, PRICE_STEP, 1.0), season[1], past)
+
+
+def season_before(season: Floats, steps: int) -> Floats:
+    """The `steps` that end where the season begins."""
+    return np.asarray(season[np.arange(-steps, 0) % len(season)], np.float64)
+
+
+def _arrivals(shape: Floats, chance: np.random.Generator) -> Floats:
+    """What came per step [1/s]: each day busier or calmer as a whole, counts at random."""
+    each = round(86_400.0 / STEP_S)
+    moods = np.exp(DAY_SIGMA * chance.standard_normal(len(shape) // each) - DAY_SIGMA**2 / 2.0)
+    return np.asarray(chance.poisson(MEAN_RPS * shape * np.repeat(moods, each) * STEP_S) / STEP_S, np.float64)
 
 
 @lru_cache(maxsize=64)
