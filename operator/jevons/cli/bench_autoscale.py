@@ -40,6 +40,9 @@ def autoscale(  # noqa: PLR0917  # options of a command
     slowdown: Annotated[float, typer.Option(help="replicas take so many times as long as their profile says; no competitor is told")] = 1.0,
     chunk: Annotated[int, typer.Option(help="prefill chunk of the engine, tokens", min=16)] = 2048,
     prior: Annotated[float, typer.Option(help="Jevons is told a profile so many times as slow as the profile says")] = 1.0,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="everybody again on wrong physics, ours on wrong priors; settings as before")
+    ] = False,
     labels: Annotated[
         Path | None,
         typer.Option(help="labelled prompts for jevons-routed, as for `jevons train`; default: those of the package", exists=True, dir_okay=False),
@@ -90,6 +93,7 @@ def autoscale(  # noqa: PLR0917  # options of a command
             arms=not policy or bool(set(rivals) & set(ARMS)),
             tiers=tiers,
             reference=reference or bool(set(rivals) & set(REFERENCES)),
+            robustness=robustness,
             prior_scale=prior,
         )
         if not study.cells:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jevons.simulator.protocol.cell import Cell
     from jevons.simulator.protocol.study import Found, Progress
 
 LEGEND = (
@@ -73,6 +74,7 @@ def show(console: Any, found: Found, made: Sequence[Any]) -> None:
     from rich.box import SIMPLE
     from rich.table import Table
 
+    from jevons.simulator.protocol import robustness
     from jevons.simulator.protocol.report import routings
     from jevons.simulator.protocol.tables import headings, lines, routing_headings, routing_lines, routing_title, title
 
@@ -86,8 +88,11 @@ def show(console: Any, found: Found, made: Sequence[Any]) -> None:
         console.print(table)
 
     routed = routings(found)
-    for cell in dict.fromkeys(entry.cell for entry in found.entries):
+    for cell in _nominal(found):
         print_table(title(cell), LEGEND, headings(), list(lines(cell, found, made)))
+        if len(names := robustness.headings(made, cell)) > 3:
+            above = f"{cell.trace}: our cost over theirs at {robustness.SHOWN:.0%} when physics or prior are wrong; settings as before"
+            print_table(above, "below 1: jevons is cheaper, [95 % interval]", names, list(robustness.lines(made, cell)))
         if some := list(routing_lines(cell, routed)):
             print_table(routing_title(cell), ROUTING_LEGEND, routing_headings(), some)
 
@@ -96,4 +101,9 @@ def draw(found: Found, folder: Path) -> list[Path]:
     """The pictures of every cell."""
     from jevons.simulator.protocol.plots import draw as draw_one
 
-    return [file for cell in dict.fromkeys(entry.cell for entry in found.entries) for file in draw_one(cell, found, folder)]
+    return [file for cell in _nominal(found) for file in draw_one(cell, found, folder)]
+
+
+def _nominal(found: Found) -> list[Cell]:
+    """The cells in which nothing is wrong on purpose."""
+    return list(dict.fromkeys(entry.cell for entry in found.entries if not entry.cell.condition))

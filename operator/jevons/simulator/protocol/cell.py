@@ -65,7 +65,7 @@ class Cell:
 
     clients: of a client model, by index. peak_rps: of a shape. note: what was done to get the size. slowdown: the simulator's replicas take so
     many times as long as their profile says; nobody is told. fit_s, test_s: what the two parts have room for, burn-in included.
-    pair: for arms that route; outcomes: their labelled prompts, None = those of the package.
+    condition: what is wrong in it on purpose. pair: for arms that route; outcomes: their labelled prompts, None = those of the package.
     """
 
     trace: str
@@ -80,6 +80,7 @@ class Cell:
     note: str = ""
     fit_s: float = math.inf
     test_s: float = math.inf
+    condition: str = ""
     pair: Pair | None = None
     outcomes: Path | None = None
 

@@ -119,7 +119,7 @@ def _row(entry: Entry, setting: str, seed: int | None, runs: Sequence[Figures]) 
     return (
         _base(entry.cell, entry.policy, entry.tier)
         | {
-            "setting": setting,
+            "setting": _marked(entry.cell, setting),
             "seed": seed,
             "attainment": _ratio(hits, offered),
             "offered": offered,
@@ -151,19 +151,28 @@ def _matched(entry: Entry, target: float) -> dict[str, Any]:
     if between is None:
         blank = _row(entry, "", None, entry.runs[int(np.argmax(reached))])
         setting = f"unreached (router={entry.router})" if entry.router not in ("", CLASSIFIER) else "unreached"
-        return dict.fromkeys(blank) | _base(entry.cell, entry.policy, entry.tier) | {"setting": setting, "attainment_target": target}
+        return (
+            dict.fromkeys(blank)
+            | _base(entry.cell, entry.policy, entry.tier)
+            | {"setting": _marked(entry.cell, setting), "attainment_target": target}
+        )
     low, high = between
     share = (target - reached[low]) / (reached[high] - reached[low]) if high != low else 1.0
     names = [described(entry.policy, entry.settings[at]) for at in between]
     one, other = (_row(entry, "", None, entry.runs[at]) for at in between)
     mixed = {name: _mix(one[name], other[name], share) for name in other}
     return mixed | {
-        "setting": names[1] if low == high else f"{1 - share:.2f} x ({names[0]}) + {share:.2f} x ({names[1]})",
+        "setting": _marked(entry.cell, names[1] if low == high else f"{1 - share:.2f} x ({names[0]}) + {share:.2f} x ({names[1]})"),
         "attainment_target": target,
         "usd_per_1k_offered": _number(interval.value),
         "ci_low": _number(interval.low),
         "ci_high": _number(interval.high),
     }
+
+
+def _marked(cell: Cell, setting: str) -> str:
+    """With the cell's condition in front, where it has one."""
+    return f"{cell.condition}: {setting}" if cell.condition else setting
 
 
 def _bound(floor: Floor, name: str, at: int) -> dict[str, Any]:
@@ -214,6 +223,7 @@ def document(found: Found, made: Iterable[Ratio], notes: dict[str, Any]) -> dict
                     for name, value in _base(one.cell, one.policy, one.tier).items()
                     if name in ("trace", "fleet", "startup_s", "policy", "peer_tier")
                 },
+                "condition": one.cell.condition or None,
                 "attainment_target": one.target,
                 "worst_window_binds": one.worst_window,
                 "ratio": _number(one.interval.value),
@@ -265,6 +275,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "ttft_s": cell.objectives.ttft_s,
         "itl_s": cell.objectives.itl_s,
         "slowdown": cell.slowdown,
+        "condition": cell.condition or None,
         "clients": len(cell.clients) or None,
         "large": cell.pair.large.name if cell.pair else None,
         "small": cell.pair.small.name if cell.pair else None,

@@ -20,6 +20,7 @@ import numpy as np
 from jevons.simulator.protocol import foresight, policies, tuning
 from jevons.simulator.protocol.bootstrap import Points
 from jevons.simulator.protocol.cell import Cell
+from jevons.simulator.protocol.conditions import conditions
 from jevons.simulator.protocol.figures import Figures
 from jevons.simulator.protocol.jobs import BoundJob, Bounds, Job, work
 from jevons.simulator.protocol.policies import FORESIGHT, JEVONS, LARGE, ROUTED, Tier
@@ -29,6 +30,9 @@ from jevons.simulator.protocol.splits import Split, Window
 
 Progress = Callable[[str, int], Callable[[], None]]
 """(what is done now, how many jobs) -> called once for each that is done."""
+
+Wanted = tuple[Cell, str, Tier | None, tuple[Any, ...]]
+"""A cell, who runs on it, how well set up, and the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +114,14 @@ class Study:
     reference: bool = True
     arms: bool = True
     """Whether the arms that route run too, where a cell has a pair of models for it."""
+    robustness: bool = False
+    """Whether everybody runs again on wrong physics."""
     prior_scale: float | None = 1.0
 
     def run(self, pool: Runner, progress: Progress) -> Found:
         """All of it."""
         tuned = self._tuned(pool, progress) if set(self.tiers) - {Tier.DEFAULT} else {}
-        wanted: list[tuple[Cell, str, Tier | None, tuple[Any, ...]]] = []
+        wanted: list[Wanted] = []
         for cell in self.cells:
             wanted.append(
                 (cell, JEVONS, None, tuple(replace(one, prior_scale=self.prior_scale) for one in policies.front(JEVONS, every=self.effort.every)))
@@ -133,10 +139,29 @@ class Study:
                     if settings:
                         wanted.append((cell, policy, tier, tuple(dict.fromkeys(settings))))
         found = Found(floors=self._floors(pool, progress) if self.reference else [])
-        found.entries.extend(self._tested(wanted, pool, progress))
+        found.entries.extend(self._tested(wanted, "test", pool, progress))
+        if self.robustness:
+            found.entries.extend(self._robust(wanted, found, pool, progress))
         return found
 
-    def _arms(self, cell: Cell) -> Iterator[tuple[Cell, str, None, tuple[Any, ...]]]:
+    def _robust(self, wanted: Sequence[Wanted], found: Found, pool: Runner, progress: Progress) -> list[Entry]:
+        """The same settings under every condition; peers do not run again where only what Jevons is told differs."""
+        again: list[Wanted] = []
+        same: list[Entry] = []
+        for cell in self.cells:
+            for one in conditions(cell):
+                for of, policy, tier, settings in wanted:
+                    if of != cell or policy in (FORESIGHT, LARGE, ROUTED):
+                        continue
+                    if one.prior_scale is None:
+                        again.append((one.cell, policy, tier, settings))
+                    elif policy == JEVONS:
+                        again.append((one.cell, policy, tier, tuple(replace(setting, prior_scale=one.prior_scale) for setting in settings)))
+                    elif (entry := found.of(cell, policy, tier)) is not None:
+                        same.append(replace(entry, cell=one.cell))
+        return [*self._tested(again, "robustness", pool, progress), *same]
+
+    def _arms(self, cell: Cell) -> Iterator[Wanted]:
         """What routing is worth: the large model alone, and an entry per router."""
         if cell.pair is None or not self.arms:
             return
@@ -145,13 +170,13 @@ class Study:
         for router in self.effort.routers:
             yield cell, ROUTED, None, tuple(replace(one, router=router) for one in settings)
 
-    def _tested(self, wanted: Sequence[tuple[Cell, str, Tier | None, tuple[Any, ...]]], pool: Runner, progress: Progress) -> list[Entry]:
+    def _tested(self, wanted: Sequence[Wanted], what: str, pool: Runner, progress: Progress) -> list[Entry]:
         """Everybody on the same test windows; a setting that two tiers share runs once."""
         together: dict[tuple[Cell, str], tuple[Any, ...]] = {}
         for cell, policy, _, settings in wanted:
             together[cell, policy] = tuple(dict.fromkeys((*together.get((cell, policy), ()), *settings)))
         work = [(cell, policy, settings, self.windows(cell)) for (cell, policy), settings in together.items()]
-        ran = self._figures(work, "test", pool, progress)
+        ran = self._figures(work, what, pool, progress)
         return [
             Entry(
                 cell,
