@@ -33,6 +33,12 @@ BENCHES: dict[str, tuple[str, ...]] = {
     "simulator": ("--quick",),
 }
 """Every benchmark, and what makes it quick."""
+TRACES, PERF = (ROOT.parent / "shared" / "data" / folder for folder in ("traces/azure_llm_2023", "perf"))
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "controller": (),
+    "simulator": (*(("--data", str(TRACES)) if TRACES.exists() else ()), *(("--perf", str(PERF)) if PERF.exists() else ())),
+}
+"""Those that are commands of `jevons bench`, with what is read beside the checkout if it is there."""
 
 
 def run(name: str, *, quick: bool) -> dict[str, Any]:
@@ -41,7 +47,8 @@ def run(name: str, *, quick: bool) -> dict[str, Any]:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "figures.json"
-        command = [sys.executable, "-m", f"bench.{name}", "--json", str(result), *(BENCHES[name] if quick else ())]
+        program = ("jevons", "bench", name, *COMMANDS[name]) if name in COMMANDS else (f"bench.{name}",)
+        command = [sys.executable, "-m", *program, "--json", str(result), *(BENCHES[name] if quick else ())]
         subprocess.run(command, cwd=ROOT, check=False)
         figures = json.loads(result.read_text()) if result.exists() else {}
     return {"at": now(), "commit": commit(), "load": round(load, 2), "figures": figures}

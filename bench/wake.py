@@ -24,9 +24,9 @@ from typing import Any
 
 import aiohttp
 
-from bench.fleet import NODES, applied, metrics, routed, until
 from jevons.cluster.connect import MERGE_PATCH, Api, ApiError, Kind, connect
 from jevons.sandbox import Sandbox
+from jevons.sandbox.bench_fleet import NODES, applied, metrics, routed, until
 
 DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment")
 FLOOR = {

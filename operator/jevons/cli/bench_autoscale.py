@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from jevons.cli.bench_cells import TIERS, Ask, catalogue, cells_of, policies_of, tiers_of, traces
-from jevons.cli.bench_machine import cores, need_extra
+from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
 from jevons.cli.bench_show import console as console_of
 from jevons.cli.bench_show import draw, progress, show
 
@@ -32,7 +32,8 @@ def autoscale(  # noqa: PLR0917  # options of a command
     policy: Annotated[list[str] | None, typer.Option(help="beside jevons only this one (may be repeated); default all")] = None,
     tier: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TIERS)} (may be repeated); default all, quick without other-traces")] = None,
     seeds: Annotated[int | None, typer.Option(help="windows of the test part; default 10, quick 3", min=1)] = None,
-    jobs: Annotated[int | None, typer.Option(help="processes; default one per core", min=1)] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = "",
     quick: Annotated[bool, typer.Option("--quick", help="a rough answer in about five minutes on two cores")] = False,
     plots: Annotated[Path | None, typer.Option(help="folder for Pareto plots, PNG and SVG", file_okay=False)] = None,
     ttft: Annotated[float, typer.Option(help="seconds to the first token that still count as met")] = 2.0,
@@ -58,7 +59,6 @@ def autoscale(  # noqa: PLR0917  # options of a command
     began = time.monotonic()
     from jevons.core.spec import Objectives
     from jevons.simulator.protocol.policies import ARMS, REFERENCES, Tier
-    from jevons.simulator.protocol.pool import local
     from jevons.simulator.protocol.report import document, ratios
     from jevons.simulator.protocol.study import QUICK, Effort, Study
     from jevons.simulator.traces_synthetic import Shape
@@ -76,11 +76,15 @@ def autoscale(  # noqa: PLR0917  # options of a command
         elsewhere = [shape.value for shape in Shape if shape.value not in names]
         notes = (*notes, f"no other trace in {data}: the tier other-traces is tuned on the shapes {', '.join(elsewhere)}")
     console = console_of()
-    with progress(console) as bars, local(jobs or cores()) as pool, TemporaryDirectory() as folder:
+    with (
+        TemporaryDirectory(dir=json_file.parent if cluster else None) as folder,  # of a cluster, every worker reads it
+        pool(jobs, cluster, folders=[data, *([Path(folder)] if labels is not None else [])]) as runner,
+        progress(console) as bars,
+    ):
         objectives = Objectives(ttft_s=ttft, itl_s=itl)
         wanted = [(name, size) for name in (*names, *elsewhere) for size in dict.fromkeys(fleets)]
         asks = [Ask(data, name, machines, size, startups, objectives, slowdown, effort) for name, size in wanted]
-        sized = pool(cells_of, asks, bars("sizing", len(asks)))
+        sized = runner(cells_of, asks, bars("sizing", len(asks)))
         notes = (*notes, *(f"left out: {one}" for one in dict.fromkeys(one for one in sized if isinstance(one, str))))
         outcomes = _outcomes(labels, Path(folder)) if labels is not None else None
         cells = [replace(cell, outcomes=outcomes) for some in sized if not isinstance(some, str) for cell in some]
@@ -98,7 +102,7 @@ def autoscale(  # noqa: PLR0917  # options of a command
         )
         if not study.cells:
             raise typer.BadParameter("; ".join(notes) or "nothing to run", param_hint="--data")
-        found = study.run(pool, bars)
+        found = study.run(runner, bars)
     made = ratios(found)
     told = {"quick": quick, "seeds": effort.seeds, "window_s": effort.test_s, "slowdown": slowdown, "chunk_tokens": chunk, "prior_scale": prior}
     json_file.write_text(json.dumps(document(found, made, {**told, "notes": list(notes)}), indent=1, allow_nan=False) + "\n")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jevons.cli.bench_machine import cores, need_extra
+from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
 
 if TYPE_CHECKING:
     from jevons.simulator.protocol.budget_study import Summary
@@ -36,7 +36,8 @@ def budget(  # noqa: PLR0917  # options of a command
     tightness: Annotated[list[float] | None, typer.Option(help="amount over the month's cost without a budget (may be repeated)", min=0.05)] = None,
     period: Annotated[str, typer.Option(help="Day, Week or Month: the budget's period, its steps in the middle")] = "Month",
     past_days: Annotated[int, typer.Option(help="days before the period that Jevons has seen, at the first demand and price", min=0, max=60)] = 0,
-    jobs: Annotated[int | None, typer.Option(help="processes [default: one per core]", min=1)] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = "",
 ) -> None:
     """Compare Jevons under a budget (Cap) with linear pacing, no pacing, and the best constant shadow price in hindsight."""
     from rich.console import Console
@@ -44,7 +45,6 @@ def budget(  # noqa: PLR0917  # options of a command
     from jevons.cli.bench_zoo import wide
     from jevons.core.spec import Period
     from jevons.simulator.protocol import budget_study
-    from jevons.simulator.protocol.pool import local
 
     need_extra()
     if period not in {"Day", "Week", "Month"}:
@@ -56,8 +56,8 @@ def budget(  # noqa: PLR0917  # options of a command
     except ValueError as error:
         raise typer.BadParameter(f"--data {data}: {error}") from error
     work = [budget_study.BudgetJob(data, seed, levels, Period(period), past_days) for seed in range(seeds)]
-    with local(min(jobs or cores(), len(work))) as pool:
-        rows = [row for found in pool(budget_study.work, work, lambda: None) for row in found]
+    with pool(jobs, cluster, folders=[data] if data is not None else [], most=len(work)) as runner:
+        rows = [row for found in runner(budget_study.work, work, lambda: None) for row in found]
     summed = budget_study.summaries(rows)
     _print(console, summed, f"{period} after {past_days} days, {seeds} seeds, season: {source}")
     document: dict[str, Any] = {

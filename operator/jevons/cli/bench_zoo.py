@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jevons.cli.bench_machine import cores, need_extra
+from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,14 +37,14 @@ def zoo(  # noqa: PLR0917  # options of a command
     members: Annotated[int | None, typer.Option(help="so many members, evenly spread over the zoo [default: all, quick 40]", min=1)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="40 members, one seed, few settings")] = False,
     chains: Annotated[bool, typer.Option(help="agent chains as a second input")] = True,
-    jobs: Annotated[int | None, typer.Option(help="processes [default: one per core]", min=1)] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = "",
 ) -> None:
     """Compare Jevons' sleep with KEDA, Knative, KubeAI, the hybrid histogram and no sleep at all, at equal cold starts."""
     need_extra()
     from rich.console import Console
 
     from jevons.simulator.protocol import zoo_policies, zoo_study
-    from jevons.simulator.protocol.pool import local
 
     console, began = wide(Console()), time.monotonic()
     known = [name for name in zoo_policies.KNOBS if name != "co-wake"]
@@ -67,8 +67,8 @@ def zoo(  # noqa: PLR0917  # options of a command
     pairs = range((QUICK_PAIRS if quick else PAIRS) if chains else 0)
     chained = tuple((name, zoo_policies.DEFAULTS[name]) for name in told)
     work += [zoo_study.MemberJob(data, pair, seed, (CHAIN_STARTUP_S,), chained, chained=True) for pair in pairs for seed in numbers]
-    with local(jobs or cores()) as pool:
-        results = pool(zoo_study.work, work, _counter(console, len(work)))
+    with pool(jobs, cluster, folders=[data]) as runner:
+        results = runner(zoo_study.work, work, _counter(console, len(work)))
     split = len(chosen) * len(numbers)
     runs = zoo_study.gathered(work[:split], results[:split])
     rows = [zoo_study.row(runs, "zoo200", startup_s, setting) for startup_s in startups for setting in settings]

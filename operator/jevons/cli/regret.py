@@ -18,7 +18,7 @@ import typer
 import yaml
 from rich.table import Table
 
-from jevons.cli.bench_machine import cores, need_extra
+from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +47,8 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     hours: Annotated[float, typer.Option(help="of a recording: so many until its end", min=0.01)] = 24.0,
     load: Annotated[int, typer.Option(help="of a trace: this many copies of the traffic at once", min=1)] = 1,
     quick: Annotated[bool, typer.Option("--quick", help="fewer points of each front and fewer schedules: a third of the time")] = False,
-    jobs: Annotated[int | None, typer.Option(help="processes; default one per core", min=1)] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = "",
     seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures there")] = None,
 ) -> None:
@@ -57,7 +58,6 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
         raise typer.BadParameter("give -f MANIFEST and --trace FILE, or --recording PATH")
     from jevons.cli.bench_show import console as console_of
     from jevons.cli.bench_show import progress
-    from jevons.simulator.protocol.pool import local
     from jevons.simulator.regret import regret
 
     was: Recorded | None = None
@@ -68,8 +68,8 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
             asked = was.asked
         else:
             asked = _asked(files or [], trace or Path(), deployment, load, seed)
-        with progress(console) as bars, local(jobs or cores()) as pool:
-            found = regret(asked, pool, bars, quick=quick)
+        with progress(console) as bars, pool(jobs, cluster) as runner:
+            found = regret(asked, runner, bars, quick=quick)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SystemExit(f"regret: {error}") from None
     if was is not None:

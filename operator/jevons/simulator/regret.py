@@ -11,9 +11,9 @@ was promised and what was kept. The bill at the target then falls in steps:
     all parts           the same with every part an oracle at once (parts help each other or say the same: their sum is another number)
     foresight           C_up: schedules made from the true future, replayed; the cheapest that reaches the target (`protocol/foresight.py`)
 
-Foresight has each variant's requests as the controller routed them, respects replicas.min and max, and may also do what the controller does (its front
-at the target). It can be done, by somebody who knows; it is not a bound, so a part can save more than all of it. Three further lines are no parts of
-the controller but of what it was given: starts that take no time, no replicas.min, no budget.
+Foresight has each variant's requests as the controller routed them, respects replicas.min and max, and may also do what the controller does (its
+front at the target). It can be done, by somebody who knows; it is not a bound, so a part can save more than all of it. Three further lines are no
+parts of the controller but of what it was given: starts that take no time, no replicas.min, no budget.
 """
 
 from __future__ import annotations

@@ -1,26 +1,22 @@
-"""The operator with 200 deployments on the embedded cluster: pass time, queries, writes at rest, memory; beside an idle kopf operator.
+"""The operator with many deployments on the embedded cluster: pass time, queries, writes at rest, memory; beside an idle kopf operator.
 
-    .venv/bin/python -m bench.controller [--json FILE] [--quick]
-
-The real `jevons operator` against the real API server, scheduler and Prometheus. 200 InferenceDeployments of two template variants (400 Deployments,
-which the operator makes), one in ten with a replica that a simulated engine plays. Pass times are read off `jevons_pass_seconds` one by one, after
+The real `jevons operator` against the real API server, scheduler and Prometheus. Each InferenceDeployment has two template variants (two Deployments,
+which the operator makes), one in ten a replica that a simulated engine plays. Pass times are read off `jevons_pass_seconds` one by one, after
 everything has settled. The baseline is what any operator on this framework costs before it does anything: kopf watching InferenceDeployments with an
 empty handler. Writes of the Lease are heartbeats and not counted; checkpoints are counted apart (a minute of spend of a running model is one).
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 
-from bench.fleet import NODES, applied, cpu_s, metrics, routed, rss_mb, until
 from jevons.sandbox import Sandbox
+from jevons.sandbox.bench_fleet import NODES, applied, cpu_s, metrics, routed, rss_mb, until
 from jevons.sandbox.services import Operator
 
 PERIOD_S = 5.0
@@ -28,29 +24,9 @@ AT_REST_S = 15.0
 """Without a write to targets and statuses for this long, the fleet has settled."""
 
 
-def idle_kopf(kubeconfig: str) -> None:
-    """The baseline's process: kopf with one empty event handler."""
-    import kopf
-    from kubernetes import config
-
-    @kopf.on.login()
-    def login(**_: object) -> kopf.ConnectionInfo:
-        config.load_kube_config(kubeconfig)
-        from kubernetes.client import Configuration
-
-        found = Configuration.get_default_copy()
-        return kopf.ConnectionInfo(server=found.host, ca_path=found.ssl_ca_cert, certificate_path=found.cert_file, private_key_path=found.key_file)
-
-    @kopf.on.event("jevons.dev", "v1alpha1", "inferencedeployments")
-    def observed(**_: object) -> None:
-        """Do nothing."""
-
-    asyncio.run(kopf.operator(standalone=True, clusterwide=True))
-
-
 async def baseline_rss_mb(box: Sandbox, seconds: float) -> float:
     """Resident memory of an idle kopf operator after `seconds`."""
-    command = [sys.executable, "-m", "bench.controller", "--idle-kopf", str(box.kubeconfig)]
+    command = [sys.executable, "-m", "jevons.controller.idle", str(box.kubeconfig)]
     with (box.dir / "logs" / "idle-kopf.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: ASYNC220  a start takes a millisecond, and nothing else runs meanwhile
         try:
@@ -109,12 +85,14 @@ async def at_rest(op: Operator, seconds: float) -> dict[str, float]:
     }
 
 
-async def measure(count: int, seconds: float) -> dict[str, float]:
-    """The whole benchmark in a sandbox of its own."""
-    async with Sandbox.start(nodes=NODES, progress=lambda sentence: print(f"  {sentence}", file=sys.stderr)) as box:
+async def measure(count: int, seconds: float, progress: Callable[[str], None]) -> dict[str, float]:
+    """The whole benchmark in a sandbox of its own, `seconds` of it at rest; `progress` hears what is going on."""
+    async with Sandbox.start(nodes=NODES, progress=progress) as box:
+        progress(f"{count} InferenceDeployments")
         await applied(box, count, awake=count // 10)
         baseline = await baseline_rss_mb(box, 15.0)
         began = time.monotonic()
+        progress("an idle kopf operator was measured; the operator starts")
         async with box.operator(period_s=PERIOD_S) as op:
             serving_s = time.monotonic() - began
 
@@ -129,7 +107,9 @@ async def measure(count: int, seconds: float) -> dict[str, float]:
 
             await until(all_routed, what="a status on every deployment", within_s=300, every_s=1.0)
             all_routed_s = time.monotonic() - began
+            progress(f"all routed after {all_routed_s:.1f} s; waiting until nothing is written")
             settled_s = time.monotonic() - began + await settled(op, 300)
+            progress(f"{seconds:g} s at rest")
             figures = await at_rest(op, seconds)
     return {
         "deployments": count,
@@ -140,26 +120,3 @@ async def measure(count: int, seconds: float) -> dict[str, float]:
         **figures,
         "idle_kopf_rss_mb": baseline,
     }
-
-
-def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description="the operator with many deployments")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--deployments", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=75.0)
-    parser.add_argument("--quick", action="store_true", help="20 s at rest")
-    parser.add_argument("--idle-kopf", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.idle_kopf:
-        idle_kopf(options.idle_kopf)
-        return
-    figures = asyncio.run(measure(options.deployments, 20.0 if options.quick else options.seconds))
-    for name, value in figures.items():
-        print(f"  {name:28} {value:10.3f}")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """How far the engine model is from rows that were measured, or modelled by others: what its formula cannot say shows here.
 
-Run: `python -m bench.simulator_fidelity --data DIR [--json FILE]`; DIR holds `aiconfigurator/aic_grid.csv` and `splitwise/perf_model.csv`. Every
-figure is over the engine's own answers, not over its formula, as a share of the row's time or rate.
+`jevons bench simulator --perf DIR` prints it; DIR holds `aiconfigurator/aic_grid.csv` and `splitwise/perf_model.csv`. Every figure is over the
+engine's own answers, not over its formula, as a share of the row's time or rate.
 
 aiconfigurator (operations measured on silicon, composed by its own model): the packaged profiles without the host overhead that was added to them, so
 that like is compared with like. decode: B requests of one context. prefill: one prompt. mixed: requests per second of B clients that ask again as
@@ -13,24 +13,28 @@ and batches of 64 on two GPUs (a tenth of the time of 32: they cannot have run w
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from jevons.api.profiles import table
 from jevons.core.spec import Profile
 from jevons.simulator.engine import Engine, Request, Result
+from jevons.simulator.workload import opened
 
 HOST_A_S, HOST_B_S = 0.545e-3, 0.0520e-3
 """The overhead that the packaged profiles add to aiconfigurator's ITL, per iteration and per sequence (see the data's reference)."""
 Errors = dict[str, list[float]]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with opened(path) as file:
+        return list(csv.DictReader(file))
 
 
 def together(profile: Profile, count: int, given: int, wanted: int) -> list[Result]:
@@ -47,7 +51,8 @@ def together(profile: Profile, count: int, given: int, wanted: int) -> list[Resu
 
 def clients(profile: Profile, count: int, given: int, wanted: int, *, rounds: int = 4) -> float:
     """Requests per second of `count` clients that ask again as soon as they are answered, the first third left out."""
-    engine, number, done = Engine(profile, every_token=False), 0, []
+    engine, number = Engine(profile, every_token=False), 0
+    done: list[float] = []
     for number in range(count):
         engine.submit(Request(str(number), given, max(1, wanted * (number + 1) // count)), 0.0)
     while len(done) < rounds * count:
@@ -61,13 +66,13 @@ def clients(profile: Profile, count: int, given: int, wanted: int, *, rounds: in
     return (len(done) - 1 - skipped) / (done[-1] - done[skipped])
 
 
-def aiconfigurator(path: Path) -> Errors:
-    """Relative errors of decode, prefill and mixed rows, for each profile that stems from the grid."""
+def aiconfigurator(path: Path, profiles: Mapping[str, Profile]) -> Errors:
+    """Relative errors of decode, prefill and mixed rows, for each of the packaged `profiles` that stems from the grid."""
     grid = defaultdict(list)
-    for row in csv.DictReader(path.open(encoding="utf-8")):
+    for row in _rows(path):
         grid["/".join((row["model"], row["precision"], row["system"], row["tp"], row["backend"]))].append(row)
     errors: Errors = defaultdict(list)
-    for name, packaged in table().items():
+    for name, packaged in profiles.items():
         profile = replace(packaged, itl_a_s=packaged.itl_a_s - HOST_A_S, itl_b_s=packaged.itl_b_s - HOST_B_S)
         for row in grid.get(name, ()):
             count, given, wanted = int(row["batch"]), int(row["isl"]), int(row["osl"])
@@ -93,13 +98,14 @@ def fitted(shapes: dict[tuple[int, int, int], tuple[float, float]], shown: froze
     batches = [(count, (given + wanted / 2) / 1e3, itl) for (given, count, wanted), (_, itl) in shapes.items() if count in shown]
     terms = np.array([(1.0, count, count * context) for count, context, _ in batches]) / np.array([itl for *_, itl in batches])[:, None]
     itl = np.linalg.lstsq(terms, np.ones(len(batches)), rcond=None)[0] / 1e3
-    return Profile(*itl.tolist(), *prefill.tolist(), kv_tokens=10**7, chunk_tokens=10**6)
+    (itl_a, itl_b, itl_c), (p0, p1, p2) = itl.tolist(), prefill.tolist()
+    return Profile(itl_a, itl_b, itl_c, p0, p1, p2, kv_tokens=10**7, chunk_tokens=10**6)
 
 
 def splitwise(path: Path) -> Errors:
     """Relative errors of prefill, token and whole times, of batches that were shown to the fit and of those that were not."""
     machines: dict[tuple[str, ...], dict[tuple[int, int, int], list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    for row in csv.DictReader(path.open(encoding="utf-8")):
+    for row in _rows(path):
         if row["hardware"].endswith("pcap") or (row["tensor_parallel"] == "2" and row["batch_size"] == "64"):
             continue
         shape = int(row["prompt_size"]), int(row["batch_size"]), int(row["token_size"])
@@ -131,31 +137,9 @@ def summed(errors: Errors) -> dict[str, dict[str, float]]:
     return rows
 
 
-def page(results: dict[str, dict[str, dict[str, float]]]) -> str:
-    """A table for docs/reference."""
-    lines = ["| source | what | mean absolute error | mean error | 90 % below | rows |", "| --- | --- | --- | --- | --- | --- |"]
-    lines += [
-        f"| {source} | {name} | {row['mape']:.1f} % | {row['bias']:+.1f} % | {row['p90']:.1f} % | {row['rows']} |"
-        for source, rows in results.items()
-        for name, row in rows.items()
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    """Print the table, and write it where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with aiconfigurator/ and splitwise/")
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    options = parser.parse_args()
-    results = {
-        "Splitwise": summed(splitwise(options.data / "splitwise" / "perf_model.csv")),
-        "aiconfigurator": summed(aiconfigurator(options.data / "aiconfigurator" / "aic_grid.csv")),
+def measured(folder: Path, profiles: Mapping[str, Profile]) -> dict[str, dict[str, dict[str, float]]]:
+    """Both sources, summed up. Raises OSError for a file that is not there, KeyError for one that has other columns."""
+    return {
+        "Splitwise": summed(splitwise(folder / "splitwise" / "perf_model.csv")),
+        "aiconfigurator": summed(aiconfigurator(folder / "aiconfigurator" / "aic_grid.csv", profiles)),
     }
-    print(page(results))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
