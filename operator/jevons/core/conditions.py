@@ -84,13 +84,18 @@ def accepted(facts: Facts) -> Condition:
             "NameTaken",
             f"spec.model: {facts.spec.model!r} is held by {state.name_taken_by}, which is older; choose another ({facts.spec.key} always works)",
         )
-    return said("Accepted", "True", "Accepted", f"generation {facts.spec.generation} is in force")
+    return _in_force(facts.spec.generation)
+
+
+@lru_cache(maxsize=1024)
+def _in_force(generation: int) -> Condition:
+    return Condition("Accepted", "True", "Accepted", f"generation {generation} is in force")
 
 
 def resolved_refs(facts: Facts) -> Condition:
     """Whether everything the object names exists and may be used."""
     for variant in facts.variants:
-        if variant.fixed in REFERENCE_PROBLEMS or variant.target.problem:
+        if variant.target.problem or (variant.fixed and variant.fixed in REFERENCE_PROBLEMS):
             reason = variant.target.problem or variant.fixed
             detail = variant.target.message
             if reason == "AcceleratorClassNotFound":
@@ -101,10 +106,9 @@ def resolved_refs(facts: Facts) -> Condition:
 
 def ready(facts: Facts, plan: Plan) -> Condition:
     """Whether requests are answered now, or will be after a wake-up."""
-    serving = [variant for variant in facts.variants if variant.seen.ready]
+    serving = [f"{variant.seen.ready} of {variant.spec.name}" for variant in facts.variants if variant.seen.ready]
     if serving:
-        counts = ", ".join(f"{variant.seen.ready} of {variant.spec.name}" for variant in serving)
-        return said("Ready", "True", "Serving", f"ready: {counts}")
+        return said("Ready", "True", "Serving", f"ready: {', '.join(serving)}")
     parked = [variant for variant in facts.variants if variant.parked]
     frozen = _stuck(facts)
     if frozen or parked:
@@ -144,7 +148,7 @@ def metrics_available(facts: Facts, snapshot: Snapshot) -> Condition:
     if facts.metrics_down:
         detail = f"last answer {facts.now - snapshot.metrics.at_s:.0f} s ago" if isinstance(snapshot.metrics, Known) else snapshot.metrics.reason
         return said("MetricsAvailable", "False", "SourceDown", f"Prometheus does not answer ({detail}); replicas are held")
-    unseen = sum(variant.seen.unseen for variant in facts.variants)
+    unseen = sum([variant.seen.unseen for variant in facts.variants])
     if unseen:
         total = sum(variant.seen.ready for variant in facts.variants)
         return said("MetricsAvailable", "False", "PodsUnseen", f"{unseen} of {total} ready pods have no fresh reading; each counts as fully used")
@@ -160,22 +164,24 @@ def objectives_met(facts: Facts, plan: Plan) -> Condition:
 
     Latency as clients saw it is not an input yet: this is capacity against work.
     """
+    short, frozen = None, False
     for item in plan.variants:
+        seen = item.facts.seen
         if item.share > 0 and not item.reachable:
             objectives = facts.spec.objectives
             name, itl_ms, ttft_s = item.facts.spec.name, objectives.itl_s * 1000, objectives.ttft_s
             message = f"{name} misses {itl_ms:.0f} ms between tokens or {ttft_s:g} s to the first even with one request"
             return said("ObjectivesMet", "False", "ObjectivesUnreachable", message)
+        frozen = frozen or bool(seen.stuck)
+        if short is None and item.need > seen.ready and (item.facts.current or item.replicas):
+            short = item
     if facts.metrics_down:
         return said("ObjectivesMet", "Unknown", "MetricsUnavailable", "no readings to judge by")
-    frozen = _stuck(facts)
     if frozen:
-        return said("ObjectivesMet", "False", "ReplicaStuck", frozen)
-    short = [item for item in plan.variants if item.need > item.facts.seen.ready and (item.facts.current or item.replicas)]
-    if short:
-        item = short[0]
-        name, seen = item.facts.spec.name, item.facts.seen
-        message = f"{name} needs {item.need} ready replicas and has {seen.ready}; {seen.waiting:.0f} requests wait on it"
+        return said("ObjectivesMet", "False", "ReplicaStuck", _stuck(facts))
+    if short is not None:
+        name, seen = short.facts.spec.name, short.facts.seen
+        message = f"{name} needs {short.need} ready replicas and has {seen.ready}; {seen.waiting:.0f} requests wait on it"
         return said("ObjectivesMet", "False", "Scaling", message)
     return said("ObjectivesMet", "True", "EnoughCapacity", "ready replicas cover the work seen")
 
@@ -227,7 +233,7 @@ def capacity_available(facts: Facts, snapshot: Snapshot) -> Condition:
         message = f"{variant.seen.unschedulable} pods of {variant.spec.name} find no node with {wanted} free"
         return said("CapacityAvailable", "False", "Unschedulable", message)
     frees = []
-    for name in dict.fromkeys(variant.spec.accelerator_class for variant in facts.variants):
+    for name in dict.fromkeys([variant.spec.accelerator_class for variant in facts.variants]):
         inventory = snapshot.inventory.get(name)
         if not isinstance(inventory, Known):
             return said("CapacityAvailable", "Unknown", "InventoryUnknown", f"the nodes of {name} cannot be seen; pods are scheduled and timed out")
@@ -241,7 +247,7 @@ def router_calibrated(facts: Facts, curve: RouterCurve | None) -> Condition:
         return said("RouterCalibrated", "True", "NotNeeded", "nothing is routed by score")
     if curve is None:
         return said("RouterCalibrated", "False", "NoCurve", "no classifier is loaded; shares follow the stated quality alone")
-    seen = sum(sum(load.scores) for load in facts.loads)
+    seen = sum([sum(load.scores) for load in facts.loads])
     if seen < 100:
         return said("RouterCalibrated", "Unknown", "FewScores", f"{seen:.0f} scored requests so far; a flat prior is blended in until there are more")
     return said("RouterCalibrated", "True", "Calibrated", f"thresholds from {seen:.0f} scored requests")
@@ -284,7 +290,7 @@ def _usd(amount: float) -> str:
     return f"{amount:.2f}" if abs(amount) >= 0.1 or amount == 0 else f"{amount:.4g}"
 
 
-def size_message(replicas: int, name: str, *, per_s: float, capacity_per_s: float | None, concurrency: float, waiting: float) -> str:
+def size_message(replicas: int, name: str, per_s: float, capacity_per_s: float | None, concurrency: float, waiting: float) -> str:  # noqa: PLR0917  asked for every variant, and keywords cost
     """One variant's size in a sentence.
 
     Example: "2 replicas of small-int4 for 3.1 req/s (capacity 2.2 each)" (test_worked_examples.py::test_the_size_reads_as_a_sentence).

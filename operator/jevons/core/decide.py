@@ -16,99 +16,108 @@ from jevons.core.facts import gather
 from jevons.core.funding import Funded
 from jevons.core.ledger import Account, Ledger
 from jevons.core.memory import DeploymentMemory, Memory
-from jevons.core.metering import accrue
-from jevons.core.money import ZERO, accelerator_usd_per_h
+from jevons.core.metering import Tariff, billed, memberships, with_gone
+from jevons.core.money import ZERO
 from jevons.core.snapshot import (
     BudgetDecision,
     Condition,
     CostView,
     Decision,
     DeploymentDecision,
+    DeploymentState,
     Explanation,
     ReplicaTarget,
     RoutingPlan,
     Snapshot,
     VariantRoute,
 )
-from jevons.core.spec import BudgetSpec, Deployment, Key, Rung, SharedBudget
+from jevons.core.spec import Deployment, Key, Rung, SharedBudget
 
 NOTHING = DeploymentMemory()
 
 
 def decide(snapshot: Snapshot, now: float) -> Decision:
-    """Decide for every deployment of the snapshot at `now` (seconds since the epoch). Never raises for one deployment's sake."""
-    ledger = accrue(snapshot.ledger, snapshot, now)
-    failures: dict[Key, str] = {}
-    funded = _begun(snapshot, ledger, failures, now)
-    budgets = _shared(snapshot, funded, ledger, now)
-    _replanned(funded, failures)
-    for shared in snapshot.shared_budgets:
-        if shared.name in budgets:
-            funding.cap(budgets[shared.name], {key: funded[key] for key in sorted(shared.members) if key in funded})
-    decisions: dict[Key, DeploymentDecision] = {}
-    memories: dict[Key, DeploymentMemory] = {}
+    """Decide for every deployment of the snapshot at `now` (seconds since the epoch). Never raises for one deployment's sake.
+
+    A deployment that no shared budget binds is decided in one go, while what belongs to it is at hand; members wait until all of them are planned.
+    """
+    shared = memberships(snapshot.shared_budgets)
+    tariff = Tariff(snapshot.accelerators, now)
+    accounts: dict[Key, Account] = {}
+    members: dict[Key, Funded | str] = {}
+    decided: dict[Key, tuple[DeploymentDecision, DeploymentMemory]] = {}
     for key, state in snapshot.deployments.items():
-        memories[key] = snapshot.memory.deployments.get(key, NOTHING)
-        if key in funded:
-            try:
-                decisions[key] = publish.decision(funded[key], snapshot)
-                memories[key] = publish.remembered(funded[key])
-            except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
-                failures[key] = _described(error)
-        if key not in decisions:
-            decisions[key] = _failed(state.spec, failures[key], now)
-    views = {shared.name: _budget_view(shared, budgets.get(shared.name), funded, ledger, now) for shared in snapshot.shared_budgets}
-    return Decision(now, decisions, views, Memory(memories), ledger)
+        budgets = shared.get(key, ())
+        accounts[key] = account = billed(snapshot.ledger.accounts.get(key), state, tariff, budgets)
+        begun = _begun(snapshot, state, account, tariff, budgets)
+        if budgets:
+            members[key] = begun
+        else:
+            decided[key] = _decided(_replanned(begun), snapshot, state, now)
+    ledger = with_gone(accounts, snapshot.ledger, tariff)
+    views = _shared(snapshot, members, ledger, now)
+    for key, member in members.items():
+        decided[key] = _decided(member, snapshot, snapshot.deployments[key], now)
+    decisions = {key: decided[key][0] for key in snapshot.deployments}
+    return Decision(now, decisions, views, Memory({key: decided[key][1] for key in decisions}), ledger)
 
 
-def _begun(snapshot: Snapshot, ledger: Ledger, failures: dict[Key, str], now: float) -> dict[Key, Funded]:
-    """Facts, the plan without pressure and the own budget's pace, of every deployment that can be decided."""
-    budgets: dict[Key, list[BudgetSpec]] = {}
-    for shared in snapshot.shared_budgets:
-        for key in shared.members:
-            budgets.setdefault(key, []).append(shared.budget)
-    prices = {name: accelerator_usd_per_h(accelerator, now) for name, accelerator in snapshot.accelerators.items()}
-    funded: dict[Key, Funded] = {}
-    for key, state in snapshot.deployments.items():
-        if not state.spec.variants:
-            failures[key] = state.invalid or "spec.variants: there is none; at least 1 is needed"
-            continue
-        try:
-            facts = gather(snapshot, state, snapshot.memory.deployments.get(key, NOTHING), prices, now)
-            applying = [*([state.spec.budget] if state.spec.budget is not None else []), *budgets.get(key, [])]
-            begun = funding.begin(facts, ledger.accounts.get(key, Account(as_of_s=now)), snapshot.router, applying, snapshot.accelerators)
-            funding.own_pace(begun)
-            funded[key] = begun
-        except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
-            failures[key] = _described(error)
-    return funded
+def _begun(snapshot: Snapshot, state: DeploymentState, account: Account, tariff: Tariff, shared: tuple[SharedBudget, ...]) -> Funded | str:
+    """Facts, the plan without pressure and the own budget's pace; or why the deployment cannot be decided."""
+    spec = state.spec
+    if not spec.variants:
+        return state.invalid or "spec.variants: there is none; at least 1 is needed"
+    try:
+        facts = gather(snapshot, state, snapshot.memory.deployments.get(spec.key, NOTHING), tariff)
+        applying = [*([spec.budget] if spec.budget is not None else []), *[budget.budget for budget in shared]]
+        begun = funding.begin(facts, account, snapshot.router, applying, snapshot.accelerators)
+        funding.own_pace(begun)
+    except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
+        return _described(error)
+    return begun
 
 
-def _shared(snapshot: Snapshot, funded: Mapping[Key, Funded], ledger: Ledger, now: float) -> dict[str, Pace]:
-    """The pace of every shared budget that can be read; one that cannot is reported by `_budget_view` and binds nobody."""
+def _replanned(begun: Funded | str) -> Funded | str:
+    """The plan at the pressures it is under, inside the deployment's own cap."""
+    if isinstance(begun, str) or not begun.paces:
+        return begun
+    try:
+        funding.replan(begun)
+        funding.hold_unpriced(begun)
+        if begun.own is not None:
+            funding.cap(begun.own, {begun.facts.spec.key: begun})
+    except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
+        return _described(error)
+    return begun
+
+
+def _shared(snapshot: Snapshot, members: dict[Key, Funded | str], ledger: Ledger, now: float) -> dict[str, BudgetDecision]:
+    """Pace the shared budgets, plan their members anew and cap them; one that cannot be read is reported and binds nobody."""
     paces: dict[str, Pace] = {}
     for shared in snapshot.shared_budgets:
-        members = [funded[key] for key in sorted(shared.members) if key in funded]
+        paced = [member for key in sorted(shared.members) if isinstance(member := members.get(key), Funded)]
         try:
-            paces[shared.name] = funding.shared_pace(shared, members, ledger, now)
+            paces[shared.name] = funding.shared_pace(shared, paced, ledger, now)
         except ValueError:
             continue
-    return paces
+    for key, begun in members.items():
+        members[key] = _replanned(begun)
+    funded = {key: member for key, member in members.items() if isinstance(member, Funded)}
+    for shared in snapshot.shared_budgets:
+        if shared.name in paces:
+            funding.cap(paces[shared.name], {key: funded[key] for key in sorted(shared.members) if key in funded})
+    return {shared.name: _budget_view(shared, paces.get(shared.name), funded, ledger, now) for shared in snapshot.shared_budgets}
 
 
-def _replanned(funded: dict[Key, Funded], failures: dict[Key, str]) -> None:
-    """Every plan at the pressures it is under, inside the deployment's own cap."""
-    for key, item in list(funded.items()):
-        if not item.paces:
-            continue
+def _decided(funded: Funded | str, snapshot: Snapshot, state: DeploymentState, now: float) -> tuple[DeploymentDecision, DeploymentMemory]:
+    """What is published and remembered of one deployment, whether it could be decided or not."""
+    message = funded
+    if isinstance(funded, Funded):
         try:
-            funding.replan(item)
-            funding.hold_unpriced(item)
-            if item.own is not None:
-                funding.cap(item.own, {key: item})
+            return publish.decision(funded, snapshot), publish.remembered(funded)
         except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
-            failures[key] = _described(error)
-            del funded[key]
+            message = _described(error)
+    return _failed(state.spec, str(message), now), snapshot.memory.deployments.get(state.spec.key, NOTHING)
 
 
 def _described(error: Exception) -> str:

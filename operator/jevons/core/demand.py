@@ -29,6 +29,7 @@ QUEUE = 5.0
 """So many waiting requests on one pod are a queue, and no accident of the moment."""
 NODE_S = 120.0
 """An unschedulable pod is given at least this long to be given a node."""
+INFINITE = math.inf
 OVERDUE = (1.5, 4.0)
 """A pod that is not ready counts whole until 1.5 times the startup time and no longer at all from 4 times on."""
 
@@ -40,8 +41,8 @@ def stale_after_s(snapshot: Snapshot) -> float:
 
 def reading(observed: Observed[float], now: float, max_age_s: float) -> float | None:
     """The value if it is known, fresh, finite and not negative; else None."""
-    if isinstance(observed, Known) and now - observed.at_s <= max_age_s and 0.0 <= observed.value < math.inf:
-        return observed.value
+    if isinstance(observed, Known) and now - observed.at_s <= max_age_s and 0.0 <= (value := observed.value) < INFINITE:
+        return value
     return None
 
 
@@ -107,14 +108,12 @@ class Seen:
     oldest_sample_s: float | None = None
 
 
-def pods_of(
-    variant: Variant, state: VariantState | None, now: float, max_age_s: float, *, health: Health = WELL, startup_s: float | None = None
-) -> Seen:
+def pods_of(variant: Variant, state: VariantState, now: float, max_age_s: float, *, health: Health = WELL, startup_s: float | None = None) -> Seen:
     """Sum up a variant's pods; `startup_s` (None = the spec's) says when one that is not ready is overdue, `health` what they showed before."""
     seen, measured = Seen(), variant.profile is not None
     if startup_s is None:
         startup_s = variant.startup_s
-    for pod in state.pods if state is not None else ():
+    for pod in state.pods:
         if pod.terminating:
             continue
         seen.pods += 1
@@ -158,12 +157,14 @@ def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: 
             seen.stuck += (pod,)
             return
     seen.ready += 1
-    seen.newest_ready_s = max(seen.newest_ready_s, pod.ready_at_s or 0.0)
+    if pod.ready_at_s is not None and pod.ready_at_s > seen.newest_ready_s:
+        seen.newest_ready_s = pod.ready_at_s
     if running is not None and waiting is not None:
         seen.queued += 1
         seen.running += running
         seen.waiting += waiting
-        seen.queueing += waiting >= QUEUE
+        if waiting >= QUEUE:
+            seen.queueing += 1
         if not measured and waiting == 0 and (seen.best_pod is None or running > seen.best_pod[0]):
             seen.best_pod = (running, waiting, util, reading(signals.kv_used, now, max_age_s))
         if running > 0 or waiting > 0:
@@ -174,14 +175,19 @@ def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: 
         seen.unseen += 1
     if not seen.working:
         _tokens_seen(seen, signals, now, max_age_s)
-    if util is None:
-        # an engine without any accelerator metrics is trusted by its queue alone; missing data never is
-        if not (isinstance(signals.gpu_util, Unknown) and signals.gpu_util.reason == "NotExposed" and running is not None):
-            seen.quiet, seen.gpu = False, seen.gpu or "GPUUnknown"
-    elif util > idle.QUIET_UTIL:
+    if util is None or util > idle.QUIET_UTIL:
+        _not_quiet(seen, signals, util, known=running is not None)
+    if isinstance(signals.running, Known) and (seen.oldest_sample_s is None or signals.running.at_s < seen.oldest_sample_s):
+        seen.oldest_sample_s = signals.running.at_s
+
+
+def _not_quiet(seen: Seen, signals: PodSignals, util: float | None, *, known: bool) -> None:
+    """Note a GPU that is busy or cannot be read; `known`: its queue is."""
+    if util is not None:
         seen.quiet, seen.gpu = False, "GPUBusy"
-    if isinstance(signals.running, Known):
-        seen.oldest_sample_s = signals.running.at_s if seen.oldest_sample_s is None else min(seen.oldest_sample_s, signals.running.at_s)
+    elif not (isinstance(signals.gpu_util, Unknown) and signals.gpu_util.reason == "NotExposed" and known):
+        # an engine without any accelerator metrics is trusted by its queue alone; missing data never is
+        seen.quiet, seen.gpu = False, seen.gpu or "GPUUnknown"
 
 
 def _tokens_seen(seen: Seen, signals: PodSignals, now: float, max_age_s: float) -> None:

@@ -9,13 +9,13 @@ from jevons.core.funding import Funded
 from jevons.core.memory import Learned
 from jevons.core.observed import Known, Observed
 from jevons.core.plan import Plan
-from jevons.core.snapshot import Explanation, Snapshot
+from jevons.core.snapshot import Explanation
 
 
-def explanation(funded: Funded, snapshot: Snapshot) -> Explanation:
-    """The explanation that goes with a decision; every figure in it was used."""
+def explanation(funded: Funded, source: Observed[None]) -> Explanation:
+    """The explanation that goes with a decision; every figure in it was used. source: whether Prometheus answered."""
     facts, plan = funded.facts, funded.plan
-    inputs: list[tuple[str, str, float | None]] = [("metrics", *_health(snapshot.metrics, facts.now))]
+    inputs: list[tuple[str, str, float | None]] = [("metrics", *_health(source, facts.now))]
     for demand, load in zip(facts.state.demand, facts.loads, strict=True):
         inputs.append(
             (f"arrivals[{load.name}]", f"{load.now_per_s:.3g}/s, {load.ahead_per_s:.3g}/s at startup time", _age(demand.arrivals_per_s, facts.now))

@@ -14,7 +14,8 @@ from jevons.core import capacity, idle, speed, startup, stuck
 from jevons.core.demand import ClassLoad, Seen, class_loads, class_names, pods_of, stale_after_s
 from jevons.core.health import Health
 from jevons.core.memory import DeploymentMemory, Trend, VariantMemory
-from jevons.core.money import ZERO, accelerator_usd_per_h
+from jevons.core.metering import Tariff
+from jevons.core.money import ZERO
 from jevons.core.observed import Unknown
 from jevons.core.snapshot import DeploymentState, Snapshot, TargetState, VariantState
 from jevons.core.spec import Deployment, Profile, Promotion, ScalingMode, Variant
@@ -24,7 +25,9 @@ AFTER_OUTAGE_S = 300.0
 AFTER_START_S = 180.0
 FAILED_STARTS = 3
 PARK_S, PARK_MAX_S = 60.0, 1800.0
-MISSING = TargetState(exists=False)
+ABSENT = VariantState(TargetState(exists=False))
+NOT_NOW = {"ForeignScaling", "Paused", "Recommend"}
+"""Why a variant is not moved although it could be."""
 UNTRIED = VariantMemory()
 
 
@@ -50,23 +53,12 @@ class VariantFacts:
     """Within which most of its starts are ready: learned, or the spec's (`startup.py`)."""
     replaceable: bool = False
     """The first of its stuck pods may be replaced now."""
-    capacities: dict[str, capacity.Capacity] = field(default_factory=dict)
-    """Of one replica, by request class."""
-
     profile: Profile | None = None
     """The spec's, as slow as it has shown itself to be."""
     usable: bool = False
     """May serve requests of its own: promoted, not parked, and either ready or startable."""
-
-    def __post_init__(self) -> None:
-        """Settle `profile` and `usable` once: every plan asks for them."""
-        self.profile = self.spec.profile
-        if self.profile is not None and self.memory.slowness and (step := speed.step(self.memory.slowness)):
-            self.profile = speed.scaled(self.profile, step)
-        startable = not self.fixed or self.fixed in {"ForeignScaling", "Paused", "Recommend"}
-        self.usable = (
-            self.spec.promotion is Promotion.AUTO and not self.parked and (self.seen.ready > 0 or (startable and self.spec.max_replicas > 0))
-        )
+    capacities: dict[str, capacity.Capacity] = field(default_factory=dict)
+    """Of one replica, by request class."""
 
 
 @dataclass(slots=True)
@@ -91,23 +83,26 @@ class Facts:
     class_names: tuple[str, ...]
 
 
-def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, prices: Mapping[str, Decimal | None], now: float) -> Facts:
-    """The facts of one deployment at `now`; `memory` is what the last pass left, `prices` the classes' on-demand USD/h now."""
-    spec, max_age_s = state.spec, stale_after_s(snapshot)
-    known = memory.variants
-    horizon_s = max([startup.expected_s(known.get(variant.name, UNTRIED).health, variant.startup_s) for variant in spec.variants], default=0.0)
-    loads, trends, unknown_demand = class_loads(state, memory, now, max_age_s, horizon_s)
+def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, tariff: Tariff) -> Facts:
+    """The facts of one deployment at the tariff's `now`; `memory` is what the last pass left."""
+    spec, now, max_age_s = state.spec, tariff.now, stale_after_s(snapshot)
+    before = [(variant, memory.variants.get(variant.name, UNTRIED)) for variant in spec.variants]
+    startups_s = [startup.expected_s(old.health, variant.startup_s) for variant, old in before]
+    loads, trends, unknown_demand = class_loads(state, memory, now, max_age_s, max(startups_s, default=0.0))
     metrics_down = _metrics_down(snapshot, now, max_age_s)
     untold = metrics_down or _no_down(snapshot, state, now)
     held = sum([item.count for item in state.held if item.count > 0]) if state.held else 0
-    last = _latest(state.last_arrival_at_s, memory.last_arrival_at_s)
-    gaps = memory.gaps
-    if memory.last_arrival_at_s is not None and last is not None and last > memory.last_arrival_at_s:
-        gaps = idle.with_gap(gaps, last - memory.last_arrival_at_s)
+    last, gaps = state.last_arrival_at_s, memory.gaps
+    if memory.last_arrival_at_s is not None:
+        if last is None or last < memory.last_arrival_at_s:
+            last = memory.last_arrival_at_s
+        elif last > memory.last_arrival_at_s:
+            gaps = idle.with_gap(gaps, last - memory.last_arrival_at_s)
+    ours = spec.scaling.mode is ScalingMode.ENFORCE and not state.invalid and state.name_taken_by is None
     variants = tuple(
         [
-            _variant(snapshot, state, memory, variant, price=prices.get(variant.accelerator_class), now=now, max_age_s=max_age_s, sure=not untold)
-            for variant in spec.variants
+            _variant(state, variant, old, tariff, startup_s=startup_s, max_age_s=max_age_s, sure=not untold, ours=ours)
+            for (variant, old), startup_s in zip(before, startups_s, strict=True)
         ]
     )
     return Facts(
@@ -127,10 +122,6 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
         last_arrival_at_s=last,
         class_names=class_names(spec),
     )
-
-
-def _latest(*times: float | None) -> float | None:
-    return max((at_s for at_s in times if at_s is not None), default=None)
 
 
 def _metrics_down(snapshot: Snapshot, now: float, max_age_s: float) -> str:
@@ -162,13 +153,10 @@ def _fallback(snapshot: Snapshot, spec: Deployment, metrics_down: str, now: floa
     return bool(metrics_down) and after_s is not None and since_s is not None and now - since_s >= after_s
 
 
-def _fixed(snapshot: Snapshot, state: DeploymentState, variant: Variant, target: TargetState, now: float) -> str:
-    """Why this variant's replicas are not ours to move now; the first that holds."""
+def _fixed(state: DeploymentState, target: TargetState, now: float, *, known: bool) -> str:
+    """Why a variant's replicas are not ours to move now, the first that holds; `known`: its accelerator class is."""
     paused_s = now - target.foreign_change_at_s if target.foreign_change_at_s is not None else FOREIGN_PAUSE_S
     mode = state.spec.scaling.mode
-    known = variant.accelerator_class in snapshot.accelerators
-    if known and mode is ScalingMode.ENFORCE and not (state.invalid or state.name_taken_by or target.untouchable) and paused_s >= FOREIGN_PAUSE_S:
-        return ""
     reasons = (
         "InvalidSpec" if state.invalid else "",
         "NameTaken" if state.name_taken_by is not None else "",
@@ -181,58 +169,50 @@ def _fixed(snapshot: Snapshot, state: DeploymentState, variant: Variant, target:
 
 
 def _variant(
-    snapshot: Snapshot,
-    state: DeploymentState,
-    memory: DeploymentMemory,
-    variant: Variant,
-    *,
-    price: Decimal | None,
-    now: float,
-    max_age_s: float,
-    sure: bool,
+    state: DeploymentState, variant: Variant, old: VariantMemory, tariff: Tariff, *, startup_s: float, max_age_s: float, sure: bool, ours: bool
 ) -> VariantFacts:
-    """One variant; `sure`: what is read of pods may be acted on."""
-    seen_state = state.variants.get(variant.name)
-    target = seen_state.target if seen_state is not None else MISSING
-    old = memory.variants.get(variant.name, UNTRIED)
-    startup_s = startup.expected_s(old.health, variant.startup_s)
+    """One variant. startup_s: as known before this pass; sure: what is read of pods may be acted on; ours: nothing but its target can fix it."""
+    now, accelerator, count = tariff.now, variant.accelerator_class, variant.accelerator_count
+    seen_state = state.variants.get(variant.name, ABSENT)
+    target = seen_state.target
+    current = target.replicas or 0
     seen = pods_of(variant, seen_state, now, max_age_s, health=old.health, startup_s=startup_s)
-    held = sum(item.count for item in state.held if item.variant == variant.name and item.count > 0) if state.held else 0
-    learned = _learned(old, variant, seen, startup_s, current=target.replicas or 0, held=held, now=now)
-    fixed = _fixed(snapshot, state, variant, target, now)
+    held = sum([item.count for item in state.held if item.variant == variant.name and item.count > 0]) if state.held else 0
+    learned = _learned(old, variant, seen, startup_s, current=current, held=held, now=now)
+    known = accelerator in tariff.classes
+    fixed = "" if ours and known and target.problem is None and target.foreign_change_at_s is None else _fixed(state, target, now, known=known)
+    parked = learned.parked_until_s is not None and now < learned.parked_until_s
+    profile = variant.profile
+    if profile is not None and learned.slowness and (step := speed.step(learned.slowness)):
+        profile = speed.scaled(profile, step)
+    startable = variant.max_replicas > 0 and (not fixed or fixed in NOT_NOW)
+    per_h = tariff.usd_per_h.get(accelerator)
     return VariantFacts(
-        spec=variant,
-        target=target,
-        selector=seen_state.selector if seen_state is not None else "",
-        seen=seen,
-        memory=learned,
-        current=target.replicas or 0,
-        held=held,
-        usd_per_h=float(price) * variant.accelerator_count if price is not None else None,
-        hourly=_hourly(snapshot, variant, seen_state, price, now),
-        fixed=fixed,
-        parked=learned.parked_until_s is not None and now < learned.parked_until_s,
-        startup_s=startup.expected_s(learned.health, variant.startup_s),
-        replaceable=bool(seen.stuck) and sure and not fixed and stuck.due(learned.health, now, starting=seen.expected > 0.0),
+        variant,
+        target,
+        seen_state.selector,
+        seen,
+        learned,
+        current,
+        held,
+        per_h * count if per_h is not None else None,
+        _hourly(variant, seen_state, tariff),
+        fixed,
+        parked,
+        startup_s if learned.health is old.health else startup.expected_s(learned.health, variant.startup_s),
+        bool(seen.stuck) and sure and not fixed and stuck.due(learned.health, now, starting=seen.expected > 0.0),
+        profile,
+        variant.promotion is Promotion.AUTO and not parked and (seen.ready > 0 or startable),
     )
 
 
-def _hourly(snapshot: Snapshot, variant: Variant, state: VariantState | None, price: Decimal | None, now: float) -> Decimal | None:
+def _hourly(variant: Variant, state: VariantState, tariff: Tariff) -> Decimal | None:
     """USD/h of the pods that hold accelerators now."""
-    total, plain = ZERO, 0
-    for pod in state.pods if state is not None and not state.target.paid_elsewhere else ():
-        if pod.scheduled_at_s is None:
-            continue
-        if not pod.spot:
-            plain += 1
-            continue
-        spot = accelerator_usd_per_h(snapshot.accelerators.get(variant.accelerator_class), now, spot=True)
-        if spot is None:
-            return None
-        total += spot * variant.accelerator_count
-    if not plain:
-        return total
-    return total + price * variant.accelerator_count * plain if price is not None else None
+    if not state.pods or state.target.paid_elsewhere:
+        return ZERO
+    return tariff.hourly(
+        variant.accelerator_class, variant.accelerator_count, tuple([pod.spot for pod in state.pods if pod.scheduled_at_s is not None])
+    )
 
 
 def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float, *, current: int, held: int, now: float) -> VariantMemory:

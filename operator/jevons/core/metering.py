@@ -6,16 +6,17 @@ since nobody saw it go. An account without pods is at rest and stays as it is. S
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_DOWN, Decimal
+from typing import TypeAlias
 
 from jevons.core.ledger import KEEP_BUCKETS, NANO, Account, Ledger, Mark, Meter, MeteredPod
-from jevons.core.money import ZERO, spend
+from jevons.core.money import ZERO, accelerator_usd_per_h, spend
 from jevons.core.observed import Known
 from jevons.core.periods import BUCKET_S
 from jevons.core.snapshot import DeploymentState, Outcomes, Snapshot
-from jevons.core.spec import AcceleratorClass, Key
+from jevons.core.spec import AcceleratorClass, Key, SharedBudget
 
 GAP_S = 90.0
 """Longer than this between two passes is a gap in what we saw."""
@@ -24,11 +25,13 @@ LATE_S = 120.0
 FORGET_S = 33 * 86_400.0
 """An account whose deployment is gone is kept this long."""
 
-Bill = dict[tuple[str, str], tuple[Decimal, float, float]]
-"""(variant, accelerator class) -> (USD, accelerator seconds, accelerator seconds without a price)."""
-
+Line: TypeAlias = tuple[Decimal, float, float]
+"""USD, accelerator seconds, accelerator seconds without a price."""
+Bill: TypeAlias = dict[tuple[str, str], Line]
+"""By (variant, accelerator class)."""
 
 NONE = (ZERO, 0.0, 0.0)
+NOBODY = ("", MeteredPod("", "", 0, False))
 
 
 @dataclass(slots=True)
@@ -38,6 +41,22 @@ class Tariff:
     classes: Mapping[str, AcceleratorClass]
     now: float
     known: dict[tuple[str, float, bool], tuple[Decimal, float]] = field(default_factory=dict)
+    lines: dict[tuple[str, int, float, tuple[bool, ...]], Line] = field(default_factory=dict)
+    rates: dict[tuple[str, int, tuple[bool, ...]], Decimal | None] = field(default_factory=dict)
+    usd_per_h: dict[str, float] = field(init=False)
+    """Of classes with a usable price: on demand, now."""
+
+    def __post_init__(self) -> None:
+        """Look up what is asked for every variant of every deployment."""
+        prices = {name: accelerator_usd_per_h(accelerator, self.now) for name, accelerator in self.classes.items()}
+        self.usd_per_h = {name: float(price) for name, price in prices.items() if price is not None}
+
+    def hourly(self, accelerator: str, count: int, spots: tuple[bool, ...]) -> Decimal | None:
+        """USD/h of pods of `count` accelerators each, one per entry of `spots` (whether it is a spot one); None where one has no usable price."""
+        asked = (accelerator, count, spots)
+        if asked not in self.rates:
+            self.rates[asked] = _hourly(self.classes.get(accelerator), count, spots, self.now)
+        return self.rates[asked]
 
     def since(self, accelerator: str, start_s: float, *, spot: bool) -> tuple[Decimal, float]:
         """USD, and seconds without a usable price."""
@@ -47,6 +66,30 @@ class Tariff:
             found = self.known[line] = spend(self.classes.get(accelerator), start_s, self.now, spot=spot)
         return found
 
+    def line(self, accelerator: str, count: int, start_s: float, spots: tuple[bool, ...]) -> Line:
+        """What pods of `count` accelerators each add to a bill, one pod per entry of `spots`."""
+        asked = (accelerator, count, start_s, spots)
+        found = self.lines.get(asked)
+        if found is None:
+            bill: Bill = {}
+            for spot in spots:
+                _charge(bill, MeteredPod("", accelerator, count, spot), self, start_s)
+            found = self.lines[asked] = bill["", accelerator]
+        return found
+
+
+def _hourly(accelerator: AcceleratorClass | None, count: int, spots: tuple[bool, ...], now: float) -> Decimal | None:
+    spot, plain = sum(spots), len(spots) - sum(spots)
+    total = ZERO
+    for pods, price in (
+        (spot, accelerator_usd_per_h(accelerator, now, spot=True) if spot else ZERO),
+        (plain, accelerator_usd_per_h(accelerator, now) if plain else ZERO),
+    ):
+        if price is None:
+            return None
+        total += price * count * pods
+    return total
+
 
 def accrue(ledger: Ledger, snapshot: Snapshot, now: float) -> Ledger:
     """The ledger at `now`: every account billed up to now, accounts of deleted deployments closed, those gone for 33 days dropped.
@@ -54,22 +97,36 @@ def accrue(ledger: Ledger, snapshot: Snapshot, now: float) -> Ledger:
     A clock that went back bills nothing. Example: a pod of 4 accelerators at 3.67 USD/h scheduled 1,800 s ago costs 7.34 USD
     (test_ledger.py::test_a_pod_of_four_costs_from_the_second_it_was_scheduled).
     """
-    shared: dict[Key, tuple[str, ...]] = {}
-    for budget in snapshot.shared_budgets:
+    tariff, shared = Tariff(snapshot.accelerators, now), memberships(snapshot.shared_budgets)
+    accounts = {key: billed(ledger.accounts.get(key), state, tariff, shared.get(key, ())) for key, state in snapshot.deployments.items()}
+    return with_gone(accounts, ledger, tariff)
+
+
+def memberships(budgets: Iterable[SharedBudget]) -> dict[Key, tuple[SharedBudget, ...]]:
+    """The shared budgets that each deployment counts towards."""
+    shared: dict[Key, tuple[SharedBudget, ...]] = {}
+    for budget in budgets:
         for key in budget.members:
-            shared[key] = (*shared.get(key, ()), budget.name)
-    tariff = Tariff(snapshot.accelerators, now)
-    accounts: dict[Key, Account] = {}
-    for key, state in snapshot.deployments.items():
-        old = ledger.accounts.get(key)
-        try:
-            accounts[key] = _accrued(old, state, tariff, shared.get(key, ()), now)
-        except (ArithmeticError, AttributeError, TypeError, ValueError):
-            # a broken object: its own decision reports it; its account stays and bills the stretch when it is whole again
-            accounts[key] = old if old is not None else Account(as_of_s=now)
+            shared[key] = (*shared.get(key, ()), budget)
+    return shared
+
+
+def billed(account: Account | None, state: DeploymentState, tariff: Tariff, shared: Iterable[SharedBudget]) -> Account:
+    """One deployment's account at the tariff's `now`.
+
+    That of a broken object stays as it was (its own decision reports it), and bills the stretch when the object is whole again.
+    """
+    try:
+        return _accrued(account, state, tariff, tuple([budget.name for budget in shared]), tariff.now)
+    except (ArithmeticError, AttributeError, TypeError, ValueError):
+        return account if account is not None else Account(as_of_s=tariff.now)
+
+
+def with_gone(accounts: dict[Key, Account], ledger: Ledger, tariff: Tariff) -> Ledger:
+    """The ledger of these accounts and of those whose deployments are gone, for 33 days."""
     for key, account in ledger.accounts.items():
-        if key not in accounts and now - account.as_of_s < FORGET_S:
-            accounts[key] = account if account.closed else _closed(account, tariff, now)
+        if key not in accounts and tariff.now - account.as_of_s < FORGET_S:
+            accounts[key] = account if account.closed else _closed(account, tariff, tariff.now)
     return Ledger(accounts)
 
 
@@ -77,46 +134,74 @@ def _accrued(account: Account | None, state: DeploymentState, tariff: Tariff, bu
     fresh = account is None
     if account is None:
         account = Account(as_of_s=now)
-    # of an object that cannot be read no pods are known: what ran last is billed on
-    pods, scheduled = (dict(account.pods), {}) if state.invalid else _metered(state, account.pods)
-    bill: Bill = {}
-    earliest_s = account.as_of_s if account.pods and not account.closed else now
-    for uid, pod in pods.items():
-        since_s = account.as_of_s if uid in account.pods else _first_billed(scheduled[uid], account, state, fresh=fresh)
-        if since_s < now:
-            _charge(bill, pod, tariff, since_s)
-            earliest_s = min(earliest_s, since_s)
-    if not account.closed:
-        for uid, pod in account.pods.items():
-            if uid not in pods:
-                _charge(bill, pod, tariff, account.as_of_s)
-    estimated_at_s = account.estimated_at_s
-    if now - account.as_of_s > GAP_S and not account.closed and account.pods:
-        _top_up(bill, pods, tariff, account.as_of_s)
-        estimated_at_s = now
+    pods, earliest_s, estimated_at_s = account.pods, account.as_of_s, account.estimated_at_s
+    bill = _same_pods(account, state, tariff)
+    if bill is None:
+        # of an object that cannot be read no pods are known: what ran last is billed on
+        pods, scheduled = (dict(account.pods), {}) if state.invalid else _metered(state, account.pods)
+        bill = {}
+        earliest_s = account.as_of_s if account.pods and not account.closed else now
+        for uid, pod in pods.items():
+            since_s = account.as_of_s if uid in account.pods else _first_billed(scheduled[uid], account, state, fresh=fresh)
+            if since_s < now:
+                _charge(bill, pod, tariff, since_s)
+                earliest_s = min(earliest_s, since_s)
+        if not account.closed:
+            for uid, pod in account.pods.items():
+                if uid not in pods:
+                    _charge(bill, pod, tariff, account.as_of_s)
+        if now - account.as_of_s > GAP_S and not account.closed and account.pods:
+            _top_up(bill, pods, tariff, account.as_of_s)
+            estimated_at_s = now
+        pods = pods if pods != account.pods else account.pods
     counters, offered, useful = _counted(account, state, fresh=fresh)
     if (
         not bill
         and not offered
         and not useful
-        and pods == account.pods
+        and pods is account.pods
         and counters == account.counters
         and budgets == account.budgets
         and not account.closed
     ):
         return account if fresh or not account.pods or now <= account.as_of_s else replace(account, as_of_s=now)
     return Account(
-        as_of_s=max(now, account.as_of_s),
-        usd=account.usd + sum((usd for usd, _, _ in bill.values()), ZERO),
-        offered=account.offered + offered,
-        useful=account.useful + useful,
-        marks=_marked(account, bill, earliest_s, now, answered=offered + useful > 0),
-        pods=pods if pods != account.pods else account.pods,
-        meters=_metered_totals(account.meters, bill),
-        counters=counters,
-        estimated_at_s=estimated_at_s,
-        budgets=budgets,
+        max(now, account.as_of_s),
+        account.usd + sum([usd for usd, _, _ in bill.values()], ZERO),
+        account.offered + offered,
+        account.useful + useful,
+        _marked(account, bill, earliest_s, now, answered=offered + useful > 0),
+        pods,
+        _metered_totals(account.meters, bill),
+        counters,
+        estimated_at_s,
+        budgets,
     )
+
+
+def _same_pods(account: Account, state: DeploymentState, tariff: Tariff) -> Bill | None:
+    """The bill since the last pass where its pods are here again, in the same order and no others; None where anything else happened."""
+    since_s = account.as_of_s
+    if not account.pods or account.closed or state.invalid or not 0.0 < tariff.now - since_s <= GAP_S:
+        return None
+    bill: Bill = {}
+    before = iter(account.pods.items())
+    for variant in state.spec.variants:
+        seen = state.variants.get(variant.name)
+        if seen is None or not seen.pods or seen.target.paid_elsewhere:
+            continue
+        name, accelerator, count = variant.name, variant.accelerator_class, variant.accelerator_count
+        spots = []
+        for pod in seen.pods:
+            if pod.scheduled_at_s is None:
+                continue
+            uid, old = next(before, NOBODY)
+            if uid != pod.uid or old.spot != pod.spot or old.count != count or old.variant != name or old.accelerator != accelerator:
+                return None
+            spots.append(pod.spot)
+        if spots:
+            bill[name, accelerator] = tariff.line(accelerator, count, since_s, tuple(spots))
+    return bill if next(before, NOBODY) is NOBODY else None
 
 
 def _closed(account: Account, tariff: Tariff, now: float) -> Account:
@@ -202,12 +287,12 @@ def _counted(account: Account, state: DeploymentState, *, fresh: bool) -> tuple[
 
 def _marked(account: Account, bill: Bill, since_s: float, now: float, *, answered: bool) -> tuple[Mark, ...]:
     """Marks for the buckets that this stretch, billed from `since_s` on, touched; spend is spread evenly over it."""
-    total = sum((usd for usd, _, _ in bill.values()), ZERO)
-    if not total and not answered:
-        return account.marks
     newest = account.marks[-1].bucket if account.marks else -1
     here = int(now // BUCKET_S)
     if newest >= here:
+        return account.marks
+    total = sum([usd for usd, _, _ in bill.values()], ZERO)
+    if not total and not answered:
         return account.marks
     span_s = max(1e-3, now - since_s)
     added = []
@@ -226,7 +311,7 @@ def _metered_totals(meters: tuple[Meter, ...], bill: Bill) -> tuple[Meter, ...]:
     if not bill:
         return meters
     totals = {(meter.variant, meter.accelerator): meter for meter in meters}
-    for (variant, accelerator), (usd, gpu_s, unpriced) in bill.items():
-        old = totals.get((variant, accelerator), Meter(variant, accelerator))
-        totals[variant, accelerator] = Meter(variant, accelerator, old.usd + usd, old.gpu_s + gpu_s, old.unpriced_gpu_s + unpriced)
+    for line, (usd, gpu_s, unpriced) in bill.items():
+        old = totals.get(line) or Meter(*line)
+        totals[line] = Meter(*line, old.usd + usd, old.gpu_s + gpu_s, old.unpriced_gpu_s + unpriced)
     return tuple(totals.values())

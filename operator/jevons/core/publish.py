@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
 from jevons.core import attainment, capacity, conditions, season, speed, stuck
 from jevons.core.explain import explanation
-from jevons.core.facts import UNTRIED
+from jevons.core.facts import NOT_NOW, UNTRIED
 from jevons.core.funding import Funded
 from jevons.core.memory import Attained, DeploymentMemory, VariantMemory
 from jevons.core.money import ZERO
@@ -23,6 +23,7 @@ from jevons.core.snapshot import (
     CostView,
     DeploymentDecision,
     EventNote,
+    Explanation,
     ReplicaTarget,
     RoutingPlan,
     Snapshot,
@@ -55,20 +56,20 @@ def decision(funded: Funded, snapshot: Snapshot) -> DeploymentDecision:
     targets = tuple([target(item) for item in funded.plan.variants])
     routes = routing_plan(funded)
     found = conditions.all_of(funded, snapshot)
-    moved = [item for item in targets if item.desired is not None and item.desired != (item.current or 0)]
-    leading = next((item for item in moved), None) or next((item for item in targets if item.reason not in QUIET), targets[0] if targets else None)
+    leading = next((item for item in targets if item.desired is not None and item.desired != (item.current or 0)), None)
+    leading = leading or next((item for item in targets if item.reason not in QUIET), targets[0] if targets else None)
     reason, message = (leading.reason, leading.message) if leading is not None else ("NoVariants", "")
     return DeploymentDecision(
-        key=facts.spec.key,
-        id=digest(facts.spec.uid, targets, routes, found),
-        replicas=targets,
-        routing=routes,
-        conditions=found,
-        cost=cost(funded),
-        reason=reason,
-        message=message,
-        explanation=explanation(funded, snapshot),
-        events=events(funded, targets),
+        facts.spec.key,
+        digest(facts.spec.uid, targets, routes, found),
+        targets,
+        routes,
+        found,
+        cost(funded),
+        reason,
+        message,
+        Explanation.later(partial(explanation, funded, snapshot.metrics)),
+        events(funded, targets),
     )
 
 
@@ -97,20 +98,19 @@ def target(item: VariantPlan) -> ReplicaTarget:
     """What one variant should have, and why."""
     variant = item.facts
     current = variant.target.replicas
-    size = conditions.size_message(
-        item.replicas,
-        variant.spec.name,
-        per_s=item.per_s,
-        capacity_per_s=item.capacity_per_s,
-        concurrency=item.concurrency,
-        waiting=variant.seen.waiting,
-    )
-    names = tuple([pod.name for pod in variant.seen.stuck])
+    stuck_pods = tuple([pod.name for pod in variant.seen.stuck]) if variant.seen.stuck else ()
     if variant.fixed:
-        return ReplicaTarget(variant.spec.name, current, None, variant.fixed, variant.target.message or size, item.recommended, names)
+        said = variant.target.message or _size(item)
+        return ReplicaTarget(variant.spec.name, current, None, variant.fixed, said, item.recommended, stuck_pods)
     if item.replaces and item.replicas == variant.current:
         item.reason = "ReplicaStuck"
-    return ReplicaTarget(variant.spec.name, current, item.replicas, item.reason, message(item, size), item.recommended, names, item.replaces)
+    said = _size(item) if item.reason in SIZED else message(item)
+    return ReplicaTarget(variant.spec.name, current, item.replicas, item.reason, said, item.recommended, stuck_pods, item.replaces)
+
+
+def _size(item: VariantPlan) -> str:
+    variant = item.facts
+    return conditions.size_message(item.replicas, variant.spec.name, item.per_s, item.capacity_per_s, item.concurrency, variant.seen.waiting)
 
 
 def _standstill(item: VariantPlan) -> str:
@@ -120,13 +120,10 @@ def _standstill(item: VariantPlan) -> str:
     return f"{seen.stuck[0].name} has had requests, a quiet GPU and no tokens for {at_s - since_s:.0f} s"
 
 
-def message(item: VariantPlan, size: str) -> str:
-    """The reason as a sentence with numbers."""
-    name = item.facts.spec.name
-    if item.reason in SIZED:
-        return size
+def message(item: VariantPlan) -> str:
+    """A reason that the size does not explain, as a sentence with numbers."""
     write = SENTENCES.get(item.reason)
-    return write(item, name) if write is not None else f"{size}; held at {item.replicas}: {item.reason}"
+    return write(item, item.facts.spec.name) if write is not None else f"{_size(item)}; held at {item.replicas}: {item.reason}"
 
 
 def state(item: VariantPlan, funded: Funded) -> str:
@@ -143,7 +140,7 @@ def state(item: VariantPlan, funded: Funded) -> str:
         return "Failed"
     if item.replicas or variant.current:
         return "Waking"
-    return "Unavailable" if variant.fixed and variant.fixed not in {"ForeignScaling", "Paused", "Recommend"} else "Asleep"
+    return "Unavailable" if variant.fixed and variant.fixed not in NOT_NOW else "Asleep"
 
 
 def routing_plan(funded: Funded) -> RoutingPlan:
@@ -192,14 +189,13 @@ def cost(funded: Funded) -> CostView:
     start_s, end_s = bounds(budget.period, budget.time_zone, facts.now) if budget is not None else bounds(Period.MONTH, "UTC", facts.now)
     before = account.before(start_s)
     spent, useful = account.usd - before.usd, account.useful - before.useful
-    lines = {variant.spec.name: variant.hourly for variant in facts.variants}
-    known = {name: usd for name, usd in lines.items() if usd is not None}
-    forecast = None
-    if len(known) == len(lines) and not funded.plan.unpriced:
+    known = {variant.spec.name: variant.hourly for variant in facts.variants if variant.hourly is not None}
+    forecast, priced = None, len(known) == len(facts.variants)
+    if priced and not funded.plan.unpriced:
         rest = funded.own.expected_usd if funded.own is not None else funded.level_usd_per_h * (end_s - facts.now) / 3600.0
         forecast = (spent + Decimal(f"{rest:.6f}")).quantize(MICRO)
     return CostView(
-        hourly_usd=sum(known.values(), ZERO) if len(known) == len(lines) else None,
+        hourly_usd=sum(known.values(), ZERO) if priced else None,
         variant_hourly_usd=known,
         period_spend_usd=spent,
         period_forecast_usd=forecast,
@@ -214,7 +210,7 @@ def cost(funded: Funded) -> CostView:
 def events(funded: Funded, targets: tuple[ReplicaTarget, ...]) -> tuple[EventNote, ...]:
     """One event per move, one when a start has just failed for good, and one per stuck pod that is replaced."""
     notes = []
-    for item, done in zip(funded.plan.variants, targets, strict=True):
+    for item, done in zip(funded.plan.variants, targets, strict=False):
         if done.desired is not None and done.desired != (done.current or 0):
             kind = "Warning" if done.reason in {"BudgetCap", "StartFailed"} else "Normal"
             notes.append(EventNote(kind, done.reason, f"{done.variant}: {done.current or 0} -> {done.desired}; {done.message}"))
@@ -251,8 +247,8 @@ def remembered(funded: Funded) -> DeploymentMemory:
     wanted = season.noted(old_memory.season, funded.wanted_usd_per_h, facts.now) if funded.paces else old_memory.season
     saving = old_memory.saving if funded.saving is None else float(f"{funded.saving:.4g}")
     if (
-        variants == old_memory.variants
-        and facts.trends is old_memory.trends
+        facts.trends is old_memory.trends
+        and variants == old_memory.variants
         and facts.gaps == old_memory.gaps
         and facts.last_arrival_at_s == old_memory.last_arrival_at_s
         and attained == old_memory.attained

@@ -7,9 +7,10 @@ decision, checkpointed by the shell. Times are wall-clock seconds since the epoc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from jevons.core.ledger import Ledger
 from jevons.core.memory import Memory
@@ -292,9 +293,20 @@ class CostView:
     """Part of the spend was billed over a gap in what we saw."""
 
 
+class Deferred:
+    """Holds how to work out a value that hardly anybody asks for."""
+
+    __slots__ = ("write",)
+    if TYPE_CHECKING:  # no field: it is never written down
+        write: Callable[[], Explanation]
+
+
 @value
-class Explanation:
-    """Why: what was read with its age [s], what was weighed, what bound."""
+class Explanation(Deferred):
+    """Why: what was read with its age [s], what was weighed, what bound.
+
+    Most decisions are never explained: one made by `later` is written when it is first looked at, from what it was decided on.
+    """
 
     inputs: tuple[tuple[str, str, float | None], ...] = ()
     """(name, value as text, age or None)."""
@@ -302,6 +314,25 @@ class Explanation:
     """(plan, its cost as text, why it was rejected or chosen)."""
     binding: tuple[str, ...] = ()
     """Constraints that bind, e.g. `spec.variants[large].replicas.max`."""
+
+    @classmethod
+    def later(cls, write: Callable[[], Explanation]) -> Explanation:
+        """An explanation that `write` works out when it is needed; equal to the one that `write` returns."""
+        made = cls.__new__(cls)
+        made.write = write
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        """A field that is not there yet."""
+        if name not in EXPLAINED:
+            raise AttributeError(name)
+        told = self.write()
+        for field_name in EXPLAINED:
+            setattr(self, field_name, getattr(told, field_name))
+        return getattr(told, name)
+
+
+EXPLAINED = ("inputs", "alternatives", "binding")
 
 
 @value
