@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("jevons.cli.replay", "decide recorded passes again, and say whether the same comes out"),
     "simulate": ("jevons.cli.simulate", "what a manifest would cost and do on a trace, without a cluster"),
     "regret": ("jevons.cli.regret", "what knowing the future would have saved, and which part of the controller lost it"),
+    "advise": ("jevons.cli.advise", "which engine settings would save money on this traffic, tried in the simulator"),
     "bench": ("jevons.cli.bench", "what Jevons saves against every peer, on traces of your own"),
     "train": ("jevons.cli.train", "fit the request classifier"),
     "evaluate-router": ("jevons.cli.evaluate_router", "measure the request classifier against its controls"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ import typer
 import yaml
 from rich.table import Table
 
+from jevons.cli.asked import Files, Hours, Load, Recording, Trace, Which, from_recording, from_trace, one_source, told
 from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ MEANING = {
 
 
 def command(  # noqa: PLR0917 - typer: one parameter per option
-    files: Annotated[list[Path] | None, typer.Option("--file", "-f", help="manifests: the InferenceDeployment and its AcceleratorClasses")] = None,
-    trace: Annotated[Path | None, typer.Option(help="CSV of TIMESTAMP,ContextTokens,GeneratedTokens, may be .gz")] = None,
-    recording: Annotated[Path | None, typer.Option(help="recorded passes instead: the operator's --data-dir, or a file", exists=True)] = None,
-    deployment: Annotated[str, typer.Option(help="which one, where there are several: a name, of a recording namespace/name")] = "",
-    hours: Annotated[float, typer.Option(help="of a recording: so many until its end", min=0.01)] = 24.0,
-    load: Annotated[int, typer.Option(help="of a trace: this many copies of the traffic at once", min=1)] = 1,
+    files: Files = None,
+    trace: Trace = None,
+    recording: Recording = None,
+    deployment: Which = "",
+    hours: Hours = 24.0,
+    load: Load = 1,
     quick: Annotated[bool, typer.Option("--quick", help="fewer points of each front and fewer schedules: a third of the time")] = False,
     jobs: Jobs = None,
     cluster: Cluster = "",
@@ -54,8 +54,7 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
 ) -> None:
     """Say what perfect knowledge of the traffic would have saved, and which part of the controller lost it."""
     need_extra()
-    if (recording is None) == (trace is None) or (trace is not None and not files) or (recording is not None and files):
-        raise typer.BadParameter("give -f MANIFEST and --trace FILE, or --recording PATH")
+    one_source(files, trace, recording)
     from jevons.cli.bench_show import console as console_of
     from jevons.cli.bench_show import progress
     from jevons.simulator.regret import regret
@@ -64,54 +63,19 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     console = console_of()
     try:
         if recording is not None:
-            was = _recorded(recording, deployment, hours, seed)
+            was = from_recording(recording, deployment, hours=hours, seed=seed)[0]
             asked = was.asked
         else:
-            asked = _asked(files or [], trace or Path(), deployment, load, seed)
+            asked = from_trace(files or [], trace or Path(), deployment, load=load, seed=seed)
         with progress(console) as bars, pool(jobs, cluster) as runner:
             found = regret(asked, runner, bars, quick=quick)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SystemExit(f"regret: {error}") from None
     if was is not None:
-        _show_recorded(console, was, found)
+        console.print(told(was, found.written.usd), markup=False)
     _show(console, asked, found)
     if json_file is not None:
         json_file.write_text(json.dumps(_as_json(asked, found, was), indent=2) + "\n")
-
-
-def _asked(files: list[Path], trace: Path, deployment: str, load: int, seed: int) -> Asked:
-    from jevons.cli.simulate import curve_of_the_router, read_manifests, read_trace
-    from jevons.simulator.regret import Asked
-
-    written, accelerators = read_manifests(files, deployment)
-    requests = read_trace(trace, written, multiplier=1.0, load=load, prompts=None, seed=seed)
-    return Asked(written, accelerators, requests, curve_of_the_router(), seed)
-
-
-def _recorded(recording: Path, deployment: str, hours: float, seed: int) -> Recorded:
-    from jevons.cli.recordings import passes
-    from jevons.core.spec import Key
-    from jevons.simulator.recorded import keys, recorded
-
-    found = list(passes(recording))
-    found = [one for one in found if one.at_s >= found[-1].at_s - hours * 3600.0]
-    known = keys(found)
-    if not deployment and len(known) != 1:
-        raise ValueError(f"{recording}: {len(known)} deployments; name one with --deployment: {', '.join(map(str, known))}")
-    key = Key(*deployment.split("/", 1)) if "/" in deployment else next((one for one in known if not deployment or one.name == deployment), None)
-    if key not in known or key is None:
-        raise ValueError(f"--deployment: {deployment!r} is not in {recording}; there: {', '.join(map(str, known))}")
-    return recorded(found, key, seed=seed)
-
-
-def _show_recorded(console: Console, was: Recorded, found: Regret) -> None:
-    begin, end = (datetime.fromtimestamp(at_s, UTC).isoformat(timespec="minutes") for at_s in (was.from_s, was.until_s))
-    console.print(
-        f"recorded {begin} to {end}: the ledger says {was.spent_usd:,.2f} USD; its arrivals played again cost {found.written.usd:,.2f} USD. "
-        f"Arrivals are placed at random between passes, lengths drawn around their means"
-        + (f"; {was.unknown_s / 60:.0f} min without passes are left out" if was.unknown_s else ""),
-        markup=False,
-    )
 
 
 def _show(console: Console, asked: Asked, found: Regret) -> None:

@@ -1,0 +1,181 @@
+"""`jevons advise`: which engine settings, precision or accelerator would save money on this traffic, each tried in the simulator first.
+
+    jevons advise -f examples/assistant.yaml -f examples/accelerators.yaml --trace examples/data/azure_conv_sample.csv
+    jevons advise --recording passes --deployment prod/assistant            on what the operator measured
+
+It changes nothing: what is advised is for you to put into the pod template and into `capacity`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.table import Table
+
+from jevons.cli.asked import Files, Hours, Load, Recording, Trace, Which, from_recording, from_trace, one_source, told
+from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jevons.core.recording import Pass
+    from jevons.core.spec import Key
+    from jevons.simulator.advice import Advice, Priced
+    from jevons.simulator.regret import Asked
+
+FLAGS = {
+    "max batched tokens": "--max-num-batched-tokens {then}, and capacity.maxNumBatchedTokens: {then}",
+    "max sequences": "--max-num-seqs {then}, and capacity.maxNumSeqs: {then}",
+    "context limit": "--max-model-len {then}, and contextLength: {then}; longer requests are refused",
+    "precision": "a quantised checkpoint; it answers otherwise: measure its quality first, and set `quality`",
+    "accelerator": "another pool; its profile is a prior: measure a replica first",
+}
+
+
+def command(  # noqa: PLR0917 - typer: one parameter per option
+    files: Files = None,
+    trace: Trace = None,
+    recording: Recording = None,
+    deployment: Which = "",
+    hours: Hours = 24.0,
+    load: Load = 1,
+    setting: Annotated[list[str] | None, typer.Option(help=f"only this: {', '.join(FLAGS)} (may be repeated)")] = None,
+    jobs: Jobs = None,
+    cluster: Cluster = "",
+    seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures there")] = None,
+) -> None:
+    """Recommend engine settings, precision and accelerator by what each would save, tried in the simulator; never acts."""
+    need_extra()
+    one_source(files, trace, recording)
+    if unknown := sorted(set(setting or ()) - FLAGS.keys()):
+        raise typer.BadParameter(f"--setting: {unknown[0]!r} is none of {', '.join(FLAGS)}")
+    from jevons.api.profiles import table
+    from jevons.cli.bench_show import console as console_of
+    from jevons.cli.bench_show import progress
+    from jevons.simulator.advice import advice
+    from jevons.simulator.advice_ways import machines, ways_of
+
+    console, was = console_of(), None
+    try:
+        if recording is not None:
+            was = from_recording(recording, deployment, hours=hours, seed=seed)
+            asked = was[0].asked
+        else:
+            asked = from_trace(files or [], trace or Path(), deployment, load=load, seed=seed)
+        others, notes = machines(asked.written, asked.accelerators, table())
+        ways = [one for one in (*ways_of(asked.written, asked.requests), *others) if not setting or one.setting in setting]
+        with progress(console) as bars, pool(jobs, cluster) as runner:
+            found = advice(asked, ways, runner, bars)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SystemExit(f"advise: {error}") from None
+    if was is not None:
+        console.print(told(was[0], found.usd), markup=False)
+        for line in measured(was[1], was[2]):
+            console.print(line, markup=False)
+    _show(console, asked, found, notes)
+    if json_file is not None:
+        json_file.write_text(json.dumps(_as_json(asked, found, notes), indent=2) + "\n")
+
+
+def measured(passes: Sequence[Pass], key: Key) -> list[str]:
+    """What the operator read of each variant's engines, on average over ready pods with work: batch, queue, KV use, bandwidth, utilisation."""
+    from jevons.core.observed import Known
+
+    names = {"running": "running", "waiting": "waiting", "kv_used": "KV used", "dram_active": "memory bandwidth used", "gpu_util": "GPU used"}
+    sums: dict[str, dict[str, list[float]]] = {}
+    for one in passes:
+        state = one.snapshot.deployments.get(key)
+        for variant, seen in state.variants.items() if state is not None else ():
+            for pod in seen.pods:
+                busy = pod.signals.running
+                if not pod.ready or not isinstance(busy, Known) or busy.value <= 0:
+                    continue
+                for field in names:
+                    value = getattr(pod.signals, field)
+                    if isinstance(value, Known):
+                        sums.setdefault(variant, {}).setdefault(field, []).append(value.value)
+    lines = []
+    for variant, rows in sums.items():
+        texts = []
+        for field, values in rows.items():
+            mean = sum(values) / len(values)
+            texts.append(f"{names[field]} {mean:.1f}" if field in {"running", "waiting"} else f"{names[field]} {mean:.0%}")
+        lines.append(f"measured on busy pods of {variant}: {', '.join(texts)}")
+    return lines
+
+
+def _show(console: Console, asked: Asked, found: Advice, notes: Sequence[str]) -> None:
+    kept = found.written.attained
+    bill = "not reached" if found.written.usd is None else f"{found.written.usd:,.2f} USD"
+    console.print(
+        f"{asked.written.key.name}: {len(asked.requests):,} requests in {found.hours:.2f} h; {asked.written.objectives.percentile:g} % promised, "
+        f"{kept:.1%} kept as written. All figures at {found.target:.1%} kept; as written that costs {bill}.",
+        markup=False,
+        highlight=False,
+    )
+    table = Table(box=None, pad_edge=False)
+    for title in ("variant", "setting", "now", "then", "USD", "saved", "$ a month", "static 95 %", "static 99 %"):
+        table.add_column(title, justify="left" if title in {"variant", "setting", "now", "then"} else "right")
+    table.add_row("", "as written", "", "", *_figures(found.written, found))
+    for one in found.tried:
+        if one.way is not None:
+            style = "bold" if one in found.advised else None
+            table.add_row(one.way.variant, one.way.setting, one.way.now, one.way.then, *_figures(one, found), style=style)
+    if found.together is not None:
+        table.add_row("", "all advised", "", "", *_figures(found.together, found), style="bold")
+    console.print(table, highlight=False)
+    for one in found.advised:
+        if one.way is not None:
+            do = FLAGS[one.way.setting].format(then=one.way.then)
+            console.print(f"advised: {one.way.variant}: {one.way.setting} {one.way.now} -> {one.way.then}: {do}", markup=False, highlight=False)
+    if not found.advised:
+        console.print("advised: nothing; no setting saves 2 % or more on this traffic", markup=False)
+    for note in notes:
+        console.print(f"note: {note}", markup=False)
+    console.print(
+        "Modelled: replicas behave as their profile says. static: the smallest fleet of the best variant alone that keeps so many of all requests, "
+        "without a controller. A setting that moves a bottleneck pays once: see `all advised` for several.",
+        markup=False,
+        highlight=False,
+    )
+
+
+def _figures(one: Priced, found: Advice) -> tuple[str, ...]:
+    month = 720.0 / found.hours if found.hours else 0.0
+    saved = None if one.saved is None or found.written.usd is None else one.saved * found.written.usd
+    static = one.static or ("", "")
+    return (
+        "unreached" if one.usd is None else f"{one.usd:,.2f}",
+        "" if one.way is None and one is found.written else "-" if one.saved is None else f"{one.saved:+.1%}",
+        "" if saved is None or one is found.written else f"{saved * month:+,.0f}",
+        *("none" if count is None else str(count) for count in static),
+    )
+
+
+def _as_json(asked: Asked, found: Advice, notes: Sequence[str]) -> dict[str, Any]:
+    def row(one: Priced | None) -> dict[str, Any] | None:
+        if one is None:
+            return None
+        way = None if one.way is None else {"variant": one.way.variant, "setting": one.way.setting, "now": one.way.now, "then": one.way.then}
+        figures = {name: value for name, value in asdict(one).items() if name not in {"way", "static"}}
+        return {"way": way, **figures, "static_95": one.static[0] if one.static else None, "static_99": one.static[1] if one.static else None}
+
+    return {
+        "deployment": str(asked.written.key),
+        "requests": len(asked.requests),
+        "hours": found.hours,
+        "target": found.target,
+        "usd": found.usd,
+        "written": row(found.written),
+        "tried": [row(one) for one in found.tried],
+        "advised": [row(one) for one in found.advised],
+        "together": row(found.together),
+        "notes": list(notes),
+    }
