@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from jevons.cli.bench_cells import TIERS, Ask, catalogue, cells_of, policies_of, tiers_of, traces
+from jevons.cli.bench_cells import MIXED_MODEL, TIERS, Ask, catalogue, cells_of, policies_of, tiers_of, traces
 from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
 from jevons.cli.bench_show import console as console_of
 from jevons.cli.bench_show import draw, progress, show
@@ -30,7 +30,7 @@ def autoscale(  # noqa: PLR0917  # options of a command
     fleet: Annotated[list[int] | None, typer.Option(help="replicas the trace shall need (may be repeated); default 10, quick 4", min=1)] = None,
     startup: Annotated[list[float] | None, typer.Option(help="seconds a replica takes to start (may be repeated); default 120", min=1)] = None,
     policy: Annotated[list[str] | None, typer.Option(help="beside jevons only this one (may be repeated); default all")] = None,
-    tier: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TIERS)} (may be repeated); default all, quick without other-traces")] = None,
+    tier: Annotated[list[str] | None, typer.Option(help=f"{', '.join(TIERS)} (may be repeated); default all")] = None,
     seeds: Annotated[int | None, typer.Option(help="windows of the test part; default 10, quick 3", min=1)] = None,
     jobs: Jobs = None,
     cluster: Cluster = "",
@@ -43,6 +43,9 @@ def autoscale(  # noqa: PLR0917  # options of a command
     prior: Annotated[float, typer.Option(help="Jevons is told a profile so many times as slow as the profile says")] = 1.0,
     robustness: Annotated[
         bool, typer.Option("--robustness", help="everybody again on wrong physics, ours on wrong priors; settings as before")
+    ] = False,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="a model on several accelerators and precisions at once, everybody given all of them")
     ] = False,
     labels: Annotated[
         Path | None,
@@ -67,10 +70,11 @@ def autoscale(  # noqa: PLR0917  # options of a command
     _check_numbers(startup=startup or (), ttft=(ttft,), itl=(itl,), slowdown=(slowdown,), prior=(prior,))
     effort = QUICK if quick else Effort()
     effort = effort if seeds is None else replace(effort, seeds=seeds)
-    rivals, tiers = policies_of(policy or []), tiers_of(tier or (["default", "this-trace"] if quick else list(TIERS)))
+    rivals, tiers = policies_of(policy or []), tiers_of(tier or TIERS)
     names, others, notes = traces(data, trace or [])
     fleets, startups = fleet or [4 if quick else 10], tuple(dict.fromkeys(startup or [120.0]))
     machines = tuple(replace(one, profile=replace(one.profile, chunk_tokens=chunk)) for one in catalogue())
+    machines = tuple(one for one in machines if one.name.startswith(MIXED_MODEL)) if mixed else machines
     elsewhere = others if Tier.OTHER_TRACES in tiers else []
     if Tier.OTHER_TRACES in tiers and len(names) + len(elsewhere) < 2:
         elsewhere = [shape.value for shape in Shape if shape.value not in names]
@@ -83,7 +87,7 @@ def autoscale(  # noqa: PLR0917  # options of a command
     ):
         objectives = Objectives(ttft_s=ttft, itl_s=itl)
         wanted = [(name, size) for name in (*names, *elsewhere) for size in dict.fromkeys(fleets)]
-        asks = [Ask(data, name, machines, size, startups, objectives, slowdown, effort) for name, size in wanted]
+        asks = [Ask(data, name, machines, size, startups, objectives, slowdown, effort, mixed) for name, size in wanted]
         sized = runner(cells_of, asks, bars("sizing", len(asks)))
         notes = (*notes, *(f"left out: {one}" for one in dict.fromkeys(one for one in sized if isinstance(one, str))))
         outcomes = _outcomes(labels, Path(folder)) if labels is not None else None
@@ -104,7 +108,15 @@ def autoscale(  # noqa: PLR0917  # options of a command
             raise typer.BadParameter("; ".join(notes) or "nothing to run", param_hint="--data")
         found = study.run(runner, bars)
     made = ratios(found)
-    told = {"quick": quick, "seeds": effort.seeds, "window_s": effort.test_s, "slowdown": slowdown, "chunk_tokens": chunk, "prior_scale": prior}
+    told = {
+        "quick": quick,
+        "seeds": effort.seeds,
+        "window_s": effort.test_s,
+        "slowdown": slowdown,
+        "chunk_tokens": chunk,
+        "prior_scale": prior,
+        "mixed": mixed,
+    }
     json_file.write_text(json.dumps(document(found, made, {**told, "notes": list(notes)}), indent=1, allow_nan=False) + "\n")
     show(console, found, made)
     for one in notes:

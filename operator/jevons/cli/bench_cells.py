@@ -33,6 +33,7 @@ class Ask:
     objectives: Objectives
     slowdown: float
     effort: Effort
+    mixed: bool = False
 
 
 def catalogue() -> list[Machine]:
@@ -48,15 +49,20 @@ def catalogue() -> list[Machine]:
     return made
 
 
+MIXED_MODEL = "llama-3.1-70b/"
+"""The one that the profile table has on most accelerators and in most precisions."""
+
+
 def cells_of(ask: Ask) -> list[Cell] | str:
     """A cell per startup time, whose windows can all be had; or why there is none, in a sentence."""
     from jevons.simulator.protocol.jobs import traces_of
-    from jevons.simulator.protocol.sizing import sized
+    from jevons.simulator.protocol.sizing import mix_of, sized
     from jevons.simulator.protocol.splits import Split, requests_of
 
     trace = traces_of(ask.data)[ask.name]
     try:
         cell = sized(trace, ask.machines, name=ask.name, fleet=ask.fleet, startup_s=0.0, objectives=ask.objectives)
+        cell = mix_of(trace, cell, ask.machines) if ask.mixed else cell
         made = [replace(cell, startup_s=seconds, slowdown=ask.slowdown) for seconds in ask.startups]
         longest = max(made, key=lambda one: one.burn_in_s)
         for split, seeds in ((Split.FIT, (100, 101)), (Split.TEST, range(ask.effort.seeds))):

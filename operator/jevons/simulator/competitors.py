@@ -29,9 +29,10 @@ from jevons.simulator.world import Inside
 __all__ = ["Jevons", "JevonsSettings", "jevons", "peer", "schedule", "static"]
 
 
-def peer(name: str, scenario: Scenario, settings: Any = None) -> Controller:
+def peer(name: str, scenario: Scenario, settings: Any = None, *, pooled: bool = False) -> Controller:
     """The peer of that name (a key of `PEERS`) for the scenario's variants, by `settings` or its defaults. KeyError for one that is not known.
 
+    pooled: the variants stand behind one endpoint, as WVA's always do.
     What a peer must be told of a variant it is told: price, and the engine's batch limits. Its bound on the fleet is the scenario's.
     """
     known = PEERS[name]
@@ -44,9 +45,9 @@ def peer(name: str, scenario: Scenario, settings: Any = None) -> Controller:
         for variant in scenario.variants
     }
     fleet = known.fleet(facts, _unbounded(known.defaults if settings is None else settings, scenario))
-    if name == "kpa":
-        return _Activated(fleet)
-    return _Pooled(fleet, scenario) if name == "wva" and len(scenario.variants) > 1 else fleet
+    if (pooled or name == "wva") and len(scenario.variants) > 1:
+        return _Pooled(fleet, scenario)
+    return _Activated(fleet) if name == "kpa" else fleet
 
 
 def jevons(scenario: Scenario, percentile: float | None = None, **options: Any) -> Jevons:
@@ -133,7 +134,7 @@ class _Activated(_Wrapped):
 
 
 class _Pooled(_Wrapped):
-    """llm-d: all variants of a model are one pool, and its endpoint picker sends a request to any of them, the more the faster it is.
+    """All variants of a model are one pool, as in llm-d, whose endpoint picker sends a request to any of them, the more the faster it is.
 
     The picker looks at queues and caches; over the seconds that shares by capacity, which is what is done here, at random by request.
     """

@@ -31,6 +31,11 @@ class Machine:
     accelerators: int
     usd_per_h: float
 
+    @property
+    def label(self) -> str:
+        """As the name of a variant. Example: `llama-3.1-70b/fp8/h100_sxm/2/vllm` -> `fp8-h100_sxm-2-vllm`."""
+        return "-".join(self.name.split("/")[1:]) or self.name
+
     def seconds(self, input_tokens: float, output_tokens: float, itl_s: float) -> float:
         """Replica-seconds that one request of this mean size takes when the batch is as large as `itl_s` allows (fluid).
 
@@ -66,6 +71,7 @@ class Cell:
     clients: of a client model, by index. peak_rps: of a shape. note: what was done to get the size. slowdown: the simulator's replicas take so
     many times as long as their profile says; nobody is told. fit_s, test_s: what the two parts have room for, burn-in included.
     condition: what is wrong in it on purpose. pair: for arms that route; outcomes: their labelled prompts, None = those of the package.
+    mix: every machine that may be used at once, the cell's own first (`mixed.py`). mean_tokens: of a request, in and out.
     """
 
     trace: str
@@ -83,6 +89,8 @@ class Cell:
     condition: str = ""
     pair: Pair | None = None
     outcomes: Path | None = None
+    mix: tuple[Machine, ...] = ()
+    mean_tokens: tuple[float, float] = (1155.0, 211.0)
 
     def window(self, split: Split, seed: int, length_s: float) -> Window:
         """A seed's window: as long as asked for, or as there is room for."""
@@ -118,15 +126,23 @@ def scenario(trace: Trace | Synthetic, cell: Cell, window: Window) -> Scenario:
     """The world of one seed's window. Equal arguments give equal worlds."""
     requests = requests_of(trace, cell.clients, window, burn_in_s=cell.burn_in_s, peak_rps=cell.peak_rps)
     begin = math.ceil(load(requests, cell, from_s=0.0, to_s=600.0) / FULL)
-    variant = SimVariant(
-        name="model",
-        physics=cell.physics,
-        startup=Startup(cell.startup_s, STARTUP_SIGMA),
-        usd_per_h=cell.machine.usd_per_h,
-        accelerators=cell.machine.accelerators,
-        max_replicas=cell.max_replicas,
-        initial_replicas=min(max(1, begin), cell.max_replicas),
-    )
+    machines = cell.mix or (cell.machine,)
+    work = [machine.seconds(*cell.mean_tokens, cell.objectives.itl_s) for machine in machines]
+    variants = []
+    for machine, seconds in zip(machines, work, strict=True):
+        most = cell.max_replicas if machine is machines[0] else max(12, math.ceil(cell.max_replicas * seconds / work[0]))
+        variants.append(
+            SimVariant(
+                name=machine.label if cell.mix else "model",
+                physics=Physics(machine.profile, jitter=JITTER, slowdown=cell.slowdown),
+                startup=Startup(cell.startup_s, STARTUP_SIGMA),
+                usd_per_h=machine.usd_per_h,
+                accelerator=machine.label if cell.mix else "gpu",
+                accelerators=machine.accelerators,
+                max_replicas=most,
+                initial_replicas=min(max(1, begin), most) if machine is machines[0] else 0,
+            )
+        )
     return Scenario(
-        f"{cell.trace}/{cell.fleet}/{cell.startup_s:g}", requests, (variant,), cell.objectives, burn_in_s=cell.burn_in_s, seed=window.seed
+        f"{cell.trace}/{cell.fleet}/{cell.startup_s:g}", requests, tuple(variants), cell.objectives, burn_in_s=cell.burn_in_s, seed=window.seed
     )

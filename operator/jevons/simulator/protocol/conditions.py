@@ -33,7 +33,7 @@ def conditions(cell: Cell) -> Iterator[Condition]:
         yield Condition(replace(cell, condition=f"speed x{speed:g}", slowdown=cell.slowdown / speed))
     for chunk in CHUNKS:
         if chunk != cell.machine.profile.chunk_tokens:
-            machine = replace(cell.machine, profile=replace(cell.machine.profile, chunk_tokens=chunk))
-            yield Condition(replace(cell, condition=f"chunk {chunk}", machine=machine))
+            machine, *others = (replace(one, profile=replace(one.profile, chunk_tokens=chunk)) for one in (cell.machine, *cell.mix))
+            yield Condition(replace(cell, condition=f"chunk {chunk}", machine=machine, mix=tuple(others)))
     for prior in PRIORS:
         yield Condition(replace(cell, condition=f"prior x{prior:.2g}"), prior)

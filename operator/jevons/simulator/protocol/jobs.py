@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jevons.simulator.protocol import foresight, policies
+from jevons.simulator.protocol import foresight, mixed, policies
 from jevons.simulator.protocol.cell import Cell, scenario
 from jevons.simulator.protocol.figures import Figures, figures
 from jevons.simulator.protocol.front import TARGETS
@@ -57,10 +57,9 @@ def run(job: Job) -> tuple[Figures, ...]:
         return tuple(_arm(job, setting) for setting in job.settings)
     world = world_of(job.data, job.cell, job.window)
     if job.policy == policies.FORESIGHT:
-        made = foresight.controllers(world, job.settings)
-    else:
-        made = [policies.controller(world, job.policy, setting) for setting in job.settings]
-    return tuple(figures(world, simulate(world, one)) for one in made)
+        return tuple(figures(world, simulate(world, one)) for one in foresight.controllers(world, job.settings))
+    entrants = (mixed.entrant(world, job.policy, setting) for setting in job.settings)
+    return tuple(figures(own, simulate(own, one)) for own, one in entrants)
 
 
 def _arm(job: Job, setting: policies.Routed) -> Figures:

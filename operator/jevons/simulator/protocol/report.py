@@ -19,11 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from jevons.simulator.protocol import mixed
 from jevons.simulator.protocol.bootstrap import Interval, cost_interval, ratio_interval, whole
 from jevons.simulator.protocol.cell import Cell
 from jevons.simulator.protocol.figures import Figures
 from jevons.simulator.protocol.front import TARGETS, effective, neighbours
-from jevons.simulator.protocol.policies import ARMS, FORESIGHT, JEVONS, LARGE, ROUTED, Tier, described
+from jevons.simulator.protocol.policies import ARMS, FORESIGHT, JEVONS, LARGE, ROUTED, Tier
 from jevons.simulator.protocol.router import CLASSIFIER
 from jevons.simulator.protocol.splits import Split
 from jevons.simulator.protocol.study import Entry, Floor, Found
@@ -106,7 +107,7 @@ def rows(found: Found) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for entry in found.entries:
         for setting, seeds in zip(entry.settings, entry.runs, strict=True):
-            made.extend(_row(entry, described(entry.policy, setting), seed, [figures]) for seed, figures in enumerate(seeds))
+            made.extend(_row(entry, mixed.described(entry.policy, setting), seed, [figures]) for seed, figures in enumerate(seeds))
         made.extend(_matched(entry, target) for target in TARGETS)
     for floor in found.floors:
         made.extend(_bound(floor, name, at) for name in BOUNDS for at in range(len(TARGETS)))
@@ -158,10 +159,10 @@ def _matched(entry: Entry, target: float) -> dict[str, Any]:
         )
     low, high = between
     share = (target - reached[low]) / (reached[high] - reached[low]) if high != low else 1.0
-    names = [described(entry.policy, entry.settings[at]) for at in between]
+    names = [mixed.described(entry.policy, entry.settings[at]) for at in between]
     one, other = (_row(entry, "", None, entry.runs[at]) for at in between)
-    mixed = {name: _mix(one[name], other[name], share) for name in other}
-    return mixed | {
+    blend = {name: _mix(one[name], other[name], share) for name in other}
+    return blend | {
         "setting": _marked(entry.cell, names[1] if low == high else f"{1 - share:.2f} x ({names[0]}) + {share:.2f} x ({names[1]})"),
         "attainment_target": target,
         "usd_per_1k_offered": _number(interval.value),
@@ -171,8 +172,8 @@ def _matched(entry: Entry, target: float) -> dict[str, Any]:
 
 
 def _marked(cell: Cell, setting: str) -> str:
-    """With the cell's condition in front, where it has one."""
-    return f"{cell.condition}: {setting}" if cell.condition else setting
+    """With what is special about its cell in front."""
+    return ": ".join(word for word in ("mixed" if cell.mix else "", cell.condition, setting) if word)
 
 
 def _bound(floor: Floor, name: str, at: int) -> dict[str, Any]:
@@ -276,6 +277,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "itl_s": cell.objectives.itl_s,
         "slowdown": cell.slowdown,
         "condition": cell.condition or None,
+        "mix": {one.name: one.usd_per_h for one in cell.mix} or None,
         "clients": len(cell.clients) or None,
         "large": cell.pair.large.name if cell.pair else None,
         "small": cell.pair.small.name if cell.pair else None,

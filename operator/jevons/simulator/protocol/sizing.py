@@ -43,6 +43,8 @@ CLIENT_SHARE = 0.4
 """No single client may fill more than this share of the fleet, as long as there are others."""
 MOST = 640
 """Replicas beyond which nobody looks for a fleet."""
+MIXED = 5
+"""Variants in a mix."""
 LARGE_MODEL, SMALL_MODEL = "llama-3.1-70b/", "llama-3.1-8b/"
 SPREAD = 1.65
 """Standard deviations of the work in one TTFT that a fleet needs beside the mean."""
@@ -107,6 +109,21 @@ def sized(trace: Trace | Synthetic, machines: Sequence[Machine], *, name: str, f
         cell = _by_machine(trace, machines, fleet=fleet, objectives=objectives)
     cell = replace(cell, trace=name, startup_s=startup_s, fit_s=room_s(trace, Split.FIT), test_s=room_s(trace, Split.TEST))
     return replace(cell, pair=paired(trace, cell, machines))
+
+
+def mix_of(trace: Trace | Synthetic, cell: Cell, machines: Sequence[Machine]) -> Cell:
+    """The cell with every way to run its model that keeps the objectives: at most `MIXED`.
+
+    Of each accelerator and precision the cheapest per request, and of those the cheapest ones.
+    """
+    window = window_of(trace, cell.clients, 0, SIZING_S / 2, peak_rps=cell.peak_rps)
+    given, wanted, long = float(window.input_tokens.mean()), float(window.output_tokens.mean()), float(np.percentile(window.input_tokens, 98))
+    model = cell.machine.name.split("/")[0]
+    fit = [one for one in machines if one.name.split("/")[0] == model and able(one, long, cell.objectives) and one.label != cell.machine.label]
+    fit.sort(key=lambda one: one.usd_per_h * one.seconds(given, wanted, cell.objectives.itl_s))
+    kinds = {tuple(one.name.split("/")[1:3]): one for one in reversed([cell.machine, *fit])}
+    chosen = [one for one in fit if one in kinds.values()][: MIXED - 1]
+    return replace(cell, mix=(cell.machine, *chosen), mean_tokens=(given, wanted))
 
 
 def paired(trace: Trace | Synthetic, cell: Cell, machines: Sequence[Machine]) -> Pair | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jevons.simulator.protocol import foresight, policies, tuning
+from jevons.simulator.protocol import foresight, mixed, policies, tuning
 from jevons.simulator.protocol.bootstrap import Points
 from jevons.simulator.protocol.cell import Cell
 from jevons.simulator.protocol.conditions import conditions
@@ -126,16 +126,16 @@ class Study:
             wanted.append(
                 (cell, JEVONS, None, tuple(replace(one, prior_scale=self.prior_scale) for one in policies.front(JEVONS, every=self.effort.every)))
             )
-            if self.reference:
+            if self.reference and not cell.mix:
                 wanted.append((cell, FORESIGHT, None, self.effort.plans))
             wanted.extend(self._arms(cell))
             for policy in self.competitors:
                 for tier in self.tiers:
                     if tier is Tier.DEFAULT:
-                        settings = policies.front(policy, needed=cell.needed, every=self.effort.every)
+                        settings = mixed.front(policy, cell, every=self.effort.every)
                     else:
                         settings = tuned.get((cell, policy, tier), ())
-                        settings += policies.front(policy, every=self.effort.every) if settings else ()
+                        settings += mixed.front(policy, cell, every=self.effort.every) if settings else ()
                     if settings:
                         wanted.append((cell, policy, tier, tuple(dict.fromkeys(settings))))
         found = Found(floors=self._floors(pool, progress) if self.reference else [])
@@ -163,7 +163,7 @@ class Study:
 
     def _arms(self, cell: Cell) -> Iterator[Wanted]:
         """What routing is worth: the large model alone, and an entry per router."""
-        if cell.pair is None or not self.arms:
+        if cell.pair is None or cell.mix or not self.arms:
             return
         settings = [replace(one, prior_scale=self.prior_scale) for one in policies.front(ROUTED, every=self.effort.every)]
         yield cell, LARGE, None, tuple(settings)
@@ -198,7 +198,7 @@ class Study:
         cells = list(dict.fromkeys((*self.cells, *self.others))) if Tier.OTHER_TRACES in self.tiers else list(self.cells)
         first = {cell: cell.window(Split.FIT, 100, self.effort.fit_s) for cell in cells}
         most = tuning.first_round(self.effort.grid, at_least=2 * self.effort.finalists)
-        grids = {policy: thinned(policies.grid(policy), most) for policy in peers}
+        grids = {policy: thinned(mixed.grid(policy, cells[0]), most) for policy in peers}
         ran = self._figures([(cell, policy, grids[policy], [first[cell]]) for cell in cells for policy in peers], "tuning", pool, progress)
         tables = {
             (cell, policy): tuning.scores([[ran[cell, policy, setting, first[cell]]] for setting in grids[policy]])
@@ -215,7 +215,7 @@ class Study:
                 ]
                 if apart and Tier.OTHER_TRACES in self.tiers:
                     chosen = tuning.keep(tuning.elsewhere(apart), self.effort.finalists)
-                    answer[cell, policy, Tier.OTHER_TRACES] = policies.near(policy, [grids[policy][at] for at in chosen], self.effort.knob)
+                    answer[cell, policy, Tier.OTHER_TRACES] = mixed.near(policy, [grids[policy][at] for at in chosen], self.effort.knob)
         if Tier.THIS_TRACE in self.tiers:
             answer.update(self._second_round(grids, tables, pool, progress))
         return answer
@@ -236,7 +236,7 @@ class Study:
         for cell, policy, settings, _ in wanted:
             table = tuning.scores([[ran[cell, policy, setting, longer[cell]]] for setting in settings]) + tables[cell, policy][:, kept[cell, policy]]
             best = [settings[at] for at in tuning.keep(table, self.effort.finalists)]
-            answer[cell, policy, Tier.THIS_TRACE] = policies.near(policy, best, self.effort.knob)
+            answer[cell, policy, Tier.THIS_TRACE] = mixed.near(policy, best, self.effort.knob)
         return answer
 
     def _figures(
@@ -261,10 +261,11 @@ class Study:
         }
 
     def _floors(self, pool: Runner, progress: Progress) -> list[Floor]:
-        jobs = [BoundJob(self.data, cell, window) for cell in self.cells for window in self.windows(cell)]
+        bare = [cell for cell in self.cells if not cell.mix]
+        jobs = [BoundJob(self.data, cell, window) for cell in bare for window in self.windows(cell)]
         results = pool(work, jobs, progress("lower bounds", len(jobs)))
         seeds = self.effort.seeds
-        return [Floor(cell, tuple(results[at * seeds : (at + 1) * seeds])) for at, cell in enumerate(self.cells)]
+        return [Floor(cell, tuple(results[at * seeds : (at + 1) * seeds])) for at, cell in enumerate(bare)]
 
 
 EACH = 10

@@ -18,10 +18,11 @@ UNREACHED = "-"
 
 def title(cell: Cell) -> str:
     """What the table is of, and its denominators."""
+    mix = "; all may mix " + ", ".join(f"{one.label} (${one.usd_per_h:.2f}/h)" for one in cell.mix) if cell.mix else ""
     return (
         f"{cell.trace}, fleet of {cell.fleet} (static needs {cell.needed}, bound {cell.max_replicas}), startup {cell.startup_s:g} s, "
         f"{cell.machine.name} at ${cell.machine.usd_per_h:.2f}/h, TTFT {cell.objectives.ttft_s:g} s, ITL {1000 * cell.objectives.itl_s:g} ms; "
-        f"{cell.note}"
+        f"{cell.note}{mix}"
     )
 
 
