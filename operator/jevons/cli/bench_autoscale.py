@@ -44,6 +44,9 @@ def autoscale(  # noqa: PLR0917  # options of a command
     robustness: Annotated[
         bool, typer.Option("--robustness", help="everybody again on wrong physics, ours on wrong priors; settings as before")
     ] = False,
+    own_dispatcher: Annotated[
+        bool, typer.Option("--own-dispatcher", help="a second table: each system sends requests by its own dispatcher")
+    ] = False,
     mixed: Annotated[
         bool, typer.Option("--mixed", help="a model on several accelerators and precisions at once, everybody given all of them")
     ] = False,
@@ -102,6 +105,7 @@ def autoscale(  # noqa: PLR0917  # options of a command
             tiers=tiers,
             reference=reference or bool(set(rivals) & set(REFERENCES)),
             robustness=robustness,
+            own_dispatcher=own_dispatcher,
             prior_scale=prior,
         )
         if not study.cells:

@@ -90,7 +90,7 @@ def show(console: Any, found: Found, made: Sequence[Any]) -> None:
     routed = routings(found)
     for cell in _nominal(found):
         print_table(title(cell), LEGEND, headings(), list(lines(cell, found, made)))
-        if len(names := robustness.headings(made, cell)) > 3:
+        if len(names := robustness.headings(made, cell)) > 3 and not cell.condition:
             above = f"{cell.trace}: our cost over theirs at {robustness.SHOWN:.0%} when physics or prior are wrong; settings as before"
             print_table(above, "below 1: jevons is cheaper, [95 % interval]", names, list(robustness.lines(made, cell)))
         if some := list(routing_lines(cell, routed)):
@@ -105,5 +105,5 @@ def draw(found: Found, folder: Path) -> list[Path]:
 
 
 def _nominal(found: Found) -> list[Cell]:
-    """The cells in which nothing is wrong on purpose."""
-    return list(dict.fromkeys(entry.cell for entry in found.entries if not entry.cell.condition))
+    """The cells that have a table of their own: those in which nothing is wrong on purpose."""
+    return list(dict.fromkeys(entry.cell for entry in found.entries if not entry.cell.condition or entry.cell.own_dispatcher))

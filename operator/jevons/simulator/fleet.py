@@ -16,7 +16,7 @@ import numpy as np
 from jevons.simulator import kernel_fleet
 from jevons.simulator.kernel_state import DRAINING, FREE, NONE, READY, new_state
 from jevons.simulator.policies.policy import Reading
-from jevons.simulator.scenario import Floats, Ints, Physics, Requests
+from jevons.simulator.scenario import Dispatch, Floats, Ints, Physics, Requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,14 @@ class Fleet:
         max_replicas: int = 64,
         route: Ints | None = None,
         max_wait_s: float = math.inf,
+        dispatch: Dispatch = Dispatch.LEAST_TOKENS,
     ) -> None:
         if not variants or max_replicas < 1:
             raise ValueError(f"need at least one variant and room for one replica, not {len(variants)} and {max_replicas}")
         _check(requests)
         self.route: Ints = np.zeros(len(requests), np.int32)
         """May be changed for requests that have not arrived yet, here or by `set_route`."""
-        self._state = new_state(variants, requests, self.route, max_replicas)
+        self._state = new_state(variants, requests, self.route, max_replicas, dispatch, seed & (1 << 63) - 1)
         self._seed, self._max_wait_s = seed, float(max_wait_s)
         self._serials = [0] * len(variants)
         self._kv_tokens = [physics.profile.kv_tokens for physics in variants]

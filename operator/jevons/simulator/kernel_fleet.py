@@ -1,7 +1,8 @@
 """The compiled dispatcher: which replica an arrival goes to, who waits in front of them, and how replicas come and go.
 
-Arrivals go to the ready replica of their variant with the fewest outstanding tokens, of equals to the lowest slot. With none ready they are held, in
-order of arrival. Replicas do not know of each other, so one is brought up to an instant only when somebody looks at it.
+Arrivals go to the ready replica of their variant that the `Dispatch` says; usually the one with the fewest outstanding tokens, of equals the lowest
+slot. With none ready they are held, in order of arrival. Replicas do not know of each other, so one is brought up to an instant only when somebody
+looks at it.
 """
 
 from __future__ import annotations
@@ -14,14 +15,44 @@ import numpy as np
 from jevons.simulator.kernel import run, submit
 from jevons.simulator.kernel_cache import entry, inner
 from jevons.simulator.kernel_state import DECODING, DRAINING, FREE, HELD, LOST, NONE, PREFILLING, READY, REFUSED, WAITING, State
+from jevons.simulator.scenario import Dispatch
 
+LEAST_TOKENS, RANDOM, ROUND_ROBIN, TWO_CHOICES = (
+    int(one) for one in (Dispatch.LEAST_TOKENS, Dispatch.RANDOM, Dispatch.ROUND_ROBIN, Dispatch.TWO_CHOICES)
+)
 LAST_S = np.finfo(np.float64).max
 """Idle replicas' iterations end at inf: nothing is ever run until then."""
 
 
 @inner
+def _fewer(state: State, best: Any, s: Any) -> Any:
+    """Of two replicas the one with fewer requests in it; the first when equal."""
+    one, other = state.slots[best], state.slots[s]
+    return s if other.running + other.waiting < one.running + one.waiting else best
+
+
+@inner
+def _chosen(state: State, v: Any, r: Any, count: Any) -> Any:
+    """The replica of `count` ready ones that request `r` goes to, by anything but tokens. What is looked at has been brought up to date."""
+    mode = state.dispatch[0]
+    if mode == ROUND_ROBIN:
+        turn = state.dispatch[1 + v]
+        state.dispatch[1 + v] = turn + 1
+        return state.ready[v, turn % count]
+    if mode == RANDOM:
+        return state.ready[v, min(count - 1, np.int64(state.lots[r, 0] * count))]
+    if mode == TWO_CHOICES:
+        first, second = min(count - 1, np.int64(state.lots[r, 0] * count)), min(count - 1, np.int64(state.lots[r, 1] * count))
+        return _fewer(state, state.ready[v, first], state.ready[v, second])
+    best = state.ready[v, 0]
+    for i in range(1, count):
+        best = _fewer(state, best, state.ready[v, i])
+    return best
+
+
+@inner
 def _dispatch(state: State, v: Any, r: Any, now_s: float) -> None:
-    """Hand request `r` to the least burdened ready replica of variant `v`; there must be one."""
+    """Hand request `r` to a ready replica of variant `v`; there must be one."""
     count, ends, outstanding = state.counts[v].ready, state.ends, state.outstanding
     best, least = np.int64(NONE), np.int64(0)  # as wide as what they become: one compilation of everything below
     for i in range(count):
@@ -30,6 +61,8 @@ def _dispatch(state: State, v: Any, r: Any, now_s: float) -> None:
             run(state, s, now_s)
         if best == NONE or outstanding[s] < least:
             best, least = s, outstanding[s]
+    if state.dispatch[0] != LEAST_TOKENS:
+        best = _chosen(state, v, r, count)
     submit(state, best, r, now_s)
 
 

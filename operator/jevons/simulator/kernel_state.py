@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jevons.simulator.scenario import Physics, Requests
+from jevons.simulator.scenario import Dispatch, Physics, Requests
 
 NONE = -1
 """No request, no variant."""
@@ -101,9 +101,13 @@ class State(NamedTuple):
     """(1,): the next request to arrive."""
     now: NDArray[np.float64]
     """(1,): everything before this instant has happened."""
+    dispatch: NDArray[np.int64]
+    """(1 + v,): a `Dispatch`, and per variant how many requests it has sent (by turns)."""
+    lots: NDArray[np.float64]
+    """(n, 2): what decides by chance, per request; no rows where nothing does."""
 
 
-def new_state(variants: Sequence[Physics], requests: Requests, route: NDArray[np.int32], slots: int) -> State:
+def new_state(variants: Sequence[Physics], requests: Requests, route: NDArray[np.int32], slots: int, dispatch: Dispatch, seed: int) -> State:
     """Nothing has arrived and no replica is there."""
     n, most = len(requests), max(physics.profile.max_num_seqs for physics in variants)
     physics = np.zeros(len(variants), PHYSICS)
@@ -136,4 +140,6 @@ def new_state(variants: Sequence[Physics], requests: Requests, route: NDArray[np
         ready=np.zeros((len(variants), slots), np.int64),
         next=np.zeros(1, np.int64),
         now=np.full(1, -math.inf),
+        dispatch=np.array([dispatch, *[0] * len(variants)], np.int64),
+        lots=np.random.default_rng((seed, 9)).random((n if dispatch in {Dispatch.RANDOM, Dispatch.TWO_CHOICES} else 0, 2)),
     )

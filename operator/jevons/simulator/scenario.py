@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import TypeAlias
 
 import numpy as np
@@ -52,6 +53,20 @@ class Physics:
     jitter: float = 0.0
     slowdown: float = 1.0
     static_batch: int = 0
+
+
+class Dispatch(IntEnum):
+    """How a request finds its replica among the ready ones of its variant."""
+
+    LEAST_TOKENS = 0
+    """The one with the least token work outstanding, as our gateway does; of equals the oldest slot."""
+    RANDOM = 1
+    """Any: a Service through kube-proxy."""
+    ROUND_ROBIN = 2
+    LEAST_REQUESTS = 3
+    """The one with the fewest requests in it."""
+    TWO_CHOICES = 4
+    """Of two drawn at random the one with fewer requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +122,7 @@ class Scenario:
     burn_in_s: float = 0.0
     """Arrivals before this instant count in no figure, and neither does what was paid before it."""
     seed: int = 0
+    dispatch: Dispatch = Dispatch.LEAST_TOKENS
 
 
 Controller: TypeAlias = FleetPolicy

@@ -179,6 +179,7 @@ class _World(Run):
             max_replicas=SLOTS_EACH * sum(max(variant.max_replicas, variant.initial_replicas) for variant in scenario.variants),
             route=np.full(len(scenario.requests), best, np.int32) if route is None else route,
             max_wait_s=scenario.max_wait_s,
+            dispatch=scenario.dispatch,
         )
         super().__init__(scenario, controller, fleet)
         self._at_s = scenario.requests.at_s

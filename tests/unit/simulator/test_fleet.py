@@ -10,7 +10,7 @@ import pytest
 from jevons.core.spec import Profile
 from jevons.simulator.engine import Engine, Request
 from jevons.simulator.fleet import Fleet
-from jevons.simulator.scenario import Physics, Requests
+from jevons.simulator.scenario import Dispatch, Physics, Requests
 
 PROFILE = Profile(0.01, 0.001, 0.0, 0.05, 0.1, 0.0, kv_tokens=10_000, max_num_seqs=8, chunk_tokens=2048)
 PHYSICS = Physics(PROFILE)
@@ -250,3 +250,33 @@ def test_requests_that_cannot_be_are_named(change, says):
 def test_a_fleet_needs_a_variant_and_room():
     with pytest.raises(ValueError, match="at least one variant"):
         Fleet([], requests(0.0))
+
+
+@pytest.mark.parametrize("dispatch", list(Dispatch))
+def test_whatever_sends_them_all_are_answered_and_equal_seeds_are_equal(dispatch: Dispatch) -> None:
+    asked = requests(*np.sort(np.random.default_rng(3).random(400)) * 40.0)
+    ends = []
+    for _ in range(2):
+        fleet = Fleet([PHYSICS], asked, seed=4, max_replicas=4, dispatch=dispatch)
+        slots = [fleet.ready(0, 0.0) for _ in range(4)]
+        fleet.advance(math.inf)
+        assert np.isfinite(fleet.end_s).all()
+        assert all(fleet.busy_s(slot) > 1.0 for slot in slots)
+        ends.append(np.array(fleet.end_s))
+    assert np.array_equal(*ends)
+
+
+def test_by_turns_and_by_count_a_long_prompt_is_not_seen_by_tokens_it_is() -> None:
+    asked = requests(*np.arange(8) / 100.0, wanted=100)
+    asked.input_tokens[0] = 4000
+
+    def spread(dispatch: Dispatch) -> list[int]:
+        fleet = Fleet([PHYSICS], asked, max_replicas=2, dispatch=dispatch)
+        for _ in range(2):
+            fleet.ready(0, 0.0)
+        fleet.advance(0.08)
+        return [one.running + one.waiting for one in fleet.readings(0)]
+
+    assert spread(Dispatch.ROUND_ROBIN) == [4, 4]
+    assert spread(Dispatch.LEAST_REQUESTS) == [4, 4]
+    assert spread(Dispatch.LEAST_TOKENS)[0] < 4

@@ -70,7 +70,7 @@ class Cell:
 
     clients: of a client model, by index. peak_rps: of a shape. note: what was done to get the size. slowdown: the simulator's replicas take so
     many times as long as their profile says; nobody is told. fit_s, test_s: what the two parts have room for, burn-in included.
-    condition: what is wrong in it on purpose. pair: for arms that route; outcomes: their labelled prompts, None = those of the package.
+    condition: what is other than usual in it on purpose. pair: for arms that route; outcomes: their labelled prompts, None = those of the package.
     mix: every machine that may be used at once, the cell's own first (`mixed.py`). mean_tokens: of a request, in and out.
     """
 
@@ -87,6 +87,7 @@ class Cell:
     fit_s: float = math.inf
     test_s: float = math.inf
     condition: str = ""
+    own_dispatcher: bool = False
     pair: Pair | None = None
     outcomes: Path | None = None
     mix: tuple[Machine, ...] = ()

@@ -27,6 +27,11 @@ class Condition:
     prior_scale: float | None = None
 
 
+def own_dispatcher(cell: Cell) -> Condition:
+    """Not wrong, but other: every system sends requests by its own dispatcher."""
+    return Condition(replace(cell, condition="own dispatcher", own_dispatcher=True))
+
+
 def conditions(cell: Cell) -> Iterator[Condition]:
     """All of them."""
     for speed in SPEEDS:

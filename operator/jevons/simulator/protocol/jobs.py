@@ -56,6 +56,8 @@ def run(job: Job) -> tuple[Figures, ...]:
     if job.policy in policies.ARMS:
         return tuple(_arm(job, setting) for setting in job.settings)
     world = world_of(job.data, job.cell, job.window)
+    if job.cell.own_dispatcher:
+        world = replace(world, dispatch=policies.DISPATCHERS.get(job.policy, world.dispatch))
     if job.policy == policies.FORESIGHT:
         return tuple(figures(world, simulate(world, one)) for one in foresight.controllers(world, job.settings))
     entrants = (mixed.entrant(world, job.policy, setting) for setting in job.settings)

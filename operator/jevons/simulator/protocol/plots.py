@@ -40,7 +40,9 @@ def draw(cell: Cell, found: Found, folder: Path) -> list[Path]:
     axes.set_title(title(cell).split("; ")[0], fontsize=8, wrap=True)
     axes.legend(fontsize=7, ncols=2)
     folder.mkdir(parents=True, exist_ok=True)
-    stem = re.sub(r"[^A-Za-z0-9.-]+", "-", f"{cell.trace}-fleet{cell.fleet}-startup{cell.startup_s:g}")
+    stem = re.sub(
+        r"[^A-Za-z0-9.-]+", "-", f"{cell.trace}-fleet{cell.fleet}-startup{cell.startup_s:g}{'-own-dispatcher' if cell.own_dispatcher else ''}"
+    )
     files = [folder / f"{stem}.{kind}" for kind in ("png", "svg")]
     for file in files:
         figure.savefig(file, dpi=130, metadata={"Date": None} if file.suffix == ".svg" else None)

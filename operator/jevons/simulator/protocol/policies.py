@@ -16,7 +16,7 @@ from jevons.simulator import competitors
 from jevons.simulator.policies import PEERS
 from jevons.simulator.policies.grid import Axis, Grid
 from jevons.simulator.protocol.router import CLASSIFIER, RoutedWorld
-from jevons.simulator.scenario import Controller, Scenario
+from jevons.simulator.scenario import Controller, Dispatch, Scenario
 
 JEVONS = "jevons"
 ROUTED, LARGE = "jevons-routed", "always-large"
@@ -26,6 +26,14 @@ COMPETITORS = ("hpa", "keda", "kpa", "aibrix-apa", "wva", "dynamo", "kubeai", "s
 REFERENCES = (FORESIGHT, "c-lo", "lp")
 ARMS = (ROUTED, LARGE)
 EVERYBODY = (JEVONS, *ARMS, *COMPETITORS, "aibrix-kpa", *REFERENCES)
+DISPATCHERS = {
+    "kpa": Dispatch.TWO_CHOICES,  # activator, random choice of two where the concurrency is not bounded hard
+    "kubeai": Dispatch.LEAST_REQUESTS,  # LeastLoad
+    "wva": Dispatch.LEAST_REQUESTS,  # llm-d's endpoint picker, by queue
+    "dynamo": Dispatch.ROUND_ROBIN,  # its router's default
+    **dict.fromkeys(("hpa", "keda", "aibrix-apa", "aibrix-kpa", "static"), Dispatch.RANDOM),  # a Service, or a gateway's `random`
+}
+"""What each system sends requests by where nobody sets up anything else; everybody not named has ours."""
 STATIC = (0.3, 0.45, 0.6, 0.75, 0.9, 1.0, 1.15, 1.35, 1.6, 2.0, 2.5)
 MIN_QUALITY = 0.95
 """What the arm that routes promises of the large model's quality."""

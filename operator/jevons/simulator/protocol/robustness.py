@@ -37,7 +37,13 @@ def _like(made: Iterable[Ratio], cell: Cell) -> Iterator[Ratio]:
     """At 95 %, worst windows binding, of the same trace, fleet and startup time; foresight has no part in this."""
     key = (cell.trace, cell.fleet, cell.startup_s)
     for one in made:
-        if (one.cell.trace, one.cell.fleet, one.cell.startup_s) == key and one.target == SHOWN and one.worst_window and isinstance(one.tier, Tier):
+        if (
+            (one.cell.trace, one.cell.fleet, one.cell.startup_s) == key
+            and one.target == SHOWN
+            and one.worst_window
+            and isinstance(one.tier, Tier)
+            and not one.cell.own_dispatcher
+        ):
             yield one
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from jevons.simulator.protocol import foresight, mixed, policies, tuning
 from jevons.simulator.protocol.bootstrap import Points
 from jevons.simulator.protocol.cell import Cell
-from jevons.simulator.protocol.conditions import conditions
+from jevons.simulator.protocol.conditions import conditions, own_dispatcher
 from jevons.simulator.protocol.figures import Figures
 from jevons.simulator.protocol.jobs import BoundJob, Bounds, Job, work
 from jevons.simulator.protocol.policies import FORESIGHT, JEVONS, LARGE, ROUTED, Tier
@@ -116,6 +116,8 @@ class Study:
     """Whether the arms that route run too, where a cell has a pair of models for it."""
     robustness: bool = False
     """Whether everybody runs again on wrong physics."""
+    own_dispatcher: bool = False
+    """Whether everybody runs again, each with its own dispatcher."""
     prior_scale: float | None = 1.0
 
     def run(self, pool: Runner, progress: Progress) -> Found:
@@ -140,7 +142,7 @@ class Study:
                         wanted.append((cell, policy, tier, tuple(dict.fromkeys(settings))))
         found = Found(floors=self._floors(pool, progress) if self.reference else [])
         found.entries.extend(self._tested(wanted, "test", pool, progress))
-        if self.robustness:
+        if self.robustness or self.own_dispatcher:
             found.entries.extend(self._robust(wanted, found, pool, progress))
         return found
 
@@ -149,7 +151,7 @@ class Study:
         again: list[Wanted] = []
         same: list[Entry] = []
         for cell in self.cells:
-            for one in conditions(cell):
+            for one in (*(conditions(cell) if self.robustness else ()), *([own_dispatcher(cell)] if self.own_dispatcher else ())):
                 for of, policy, tier, settings in wanted:
                     if of != cell or policy in (FORESIGHT, LARGE, ROUTED):
                         continue
@@ -159,7 +161,7 @@ class Study:
                         again.append((one.cell, policy, tier, tuple(replace(setting, prior_scale=one.prior_scale) for setting in settings)))
                     elif (entry := found.of(cell, policy, tier)) is not None:
                         same.append(replace(entry, cell=one.cell))
-        return [*self._tested(again, "robustness", pool, progress), *same]
+        return [*self._tested(again, "conditions", pool, progress), *same]
 
     def _arms(self, cell: Cell) -> Iterator[Wanted]:
         """What routing is worth: the large model alone, and an entry per router."""

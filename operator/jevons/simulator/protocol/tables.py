@@ -22,7 +22,7 @@ def title(cell: Cell) -> str:
     return (
         f"{cell.trace}, fleet of {cell.fleet} (static needs {cell.needed}, bound {cell.max_replicas}), startup {cell.startup_s:g} s, "
         f"{cell.machine.name} at ${cell.machine.usd_per_h:.2f}/h, TTFT {cell.objectives.ttft_s:g} s, ITL {1000 * cell.objectives.itl_s:g} ms; "
-        f"{cell.note}{mix}"
+        f"{cell.note}{mix}{'; each with its own dispatcher' if cell.own_dispatcher else ''}"
     )
 
 
