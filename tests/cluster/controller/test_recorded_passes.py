@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jevons.cli.main import build
-from jevons.cli.recordings import passes
+from jevons.cli.recordings import lines, passes, segments
 from jevons.controller.recorder import Recorder
 
 pytestmark = pytest.mark.cluster
@@ -39,3 +39,31 @@ async def test_the_passes_of_an_operator_replay_to_the_same_bytes(operators, ass
     assert result.exit_code == 0, result.output
     assert "byte-equal" in result.output
     assert "small: " in run("explain", f"{namespace}/assistant", "--recording", tmp_path).output
+
+
+async def test_the_operators_own_process_leaves_a_recording_without_what_pods_are_told(
+    *, sandbox, assistant, accelerator, namespace, tmp_path, eventually
+):
+    use = {"className": accelerator, "count": 1}
+    engine = {
+        "name": "engine",
+        "image": "engine",
+        "resources": {"limits": {"nvidia.com/gpu": "1"}},
+        "env": [{"name": "TOKEN", "value": "canary-5151"}],
+    }
+    small = {"name": "small", "quality": "1.0", "accelerator": use, "replicas": {"min": 1, "max": 2}, "template": {"spec": {"containers": [engine]}}}
+    await assistant(target=False, variants=[small])
+
+    async with sandbox.operator(options=["--data-dir", str(tmp_path), "--record-mib", "8"]):
+
+        async def made():
+            found = list(passes(tmp_path)) if (tmp_path / "passes").exists() else []
+            return any(target.reason == "Steady" for one in found for made in one.decision.deployments.values() for target in made.replicas)
+
+        await eventually(made)
+        live = run("replay", tmp_path)  # while it is being written
+        assert live.exit_code == 0, live.output
+    assert "byte-equal" in run("replay", tmp_path).output
+    recorded = "".join(line for path in segments(tmp_path) for line in lines(path))
+    assert f"{namespace}/assistant" in recorded
+    assert "canary-5151" not in recorded
