@@ -30,7 +30,7 @@ MEANING = {
     "over-delivery": "more answers were kept than promised: capacity and headroom beyond the promise",
     "forecast": "the rate one startup time ahead is known",
     "capacity": "a replica's speed is known; the margin that follows the answers stands still",
-    "keeping": "a replica stays exactly when it is needed again before another could start",
+    "keeping": "a replica stays exactly when it is needed again before its rent equals a start and what is late",
     "routing": "of each request it is known whether the cheaper variant answers it right",
     "all parts": "all of these at once",
     "starts in no time": "not the controller's: replicas start within a second",

@@ -8,7 +8,7 @@ was promised, or what the manifest keeps where that is less). Beside it stands t
 all requests alone: what the setting does to one replica, without any controller.
 
 A context limit refuses what is longer; those requests count as missed. A way that saves by more than `WORTH` is advised; per variant and setting the
-best one; all that are advised are then tried together.
+best one. The best of all comes first; each further one is advised only if it saves again together with those before it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from jevons.simulator.competitors import jevons
 from jevons.simulator.protocol.front import cost_at
 from jevons.simulator.protocol.pool import Runner
 from jevons.simulator.protocol.sizing import attained, smallest
-from jevons.simulator.regret import Asked
+from jevons.simulator.regret import Asked, target_of
 from jevons.simulator.scenario import Physics, met
 from jevons.simulator.whatif import scenario_of
 from jevons.simulator.world import simulate
@@ -86,15 +86,11 @@ def advice(asked: Asked, ways: Sequence[Way], pool: Runner, progress: Callable[[
     plain = trial.of([(), *((one,) for one in ways)], "settings")
     index = percentiles.index(promised)
     own = plain[0].points[index]
-    target = min(promised / 100.0, own[0])
+    target = target_of(promised, own[0])
     bill = _at(plain[0].points, target)
     written = _priced(None, plain[0], target, bill, index)
     tried = tuple(_priced(one, found, target, bill, index) for one, found in zip(ways, plain[1:], strict=True))
-    advised = _advised(tried)
-    together = None
-    if len(advised) > 1:
-        (both,) = trial.of([tuple(one.way for one in advised if one.way is not None)], "together")
-        together = _priced(None, both, target, bill, index)
+    advised, together = _together(_worth(tried), trial, target, bill, index)
     return Advice(target, written, tried, advised, together, own[1], float(asked.requests.at_s[-1]) / 3600.0)
 
 
@@ -132,7 +128,19 @@ def _at(points: Sequence[tuple[float, float]], target: float) -> float | None:
     return float(cost) if np.isfinite(cost) else None
 
 
-def _advised(tried: Sequence[Priced]) -> tuple[Priced, ...]:
+def _together(worth: Sequence[Priced], trial: _Trial, target: float, bill: float | None, index: int) -> tuple[tuple[Priced, ...], Priced | None]:
+    """Of those that are worth it alone the ones that are also worth it together, and all of them priced as one manifest (None for fewer than two)."""
+    chosen, together = list(worth[:1]), None
+    for one in worth[1:]:
+        (both,) = trial.of([tuple(each.way for each in (*chosen, one) if each.way is not None)], "together")
+        priced, before = _priced(None, both, target, bill, index), (together or chosen[0]).saved
+        if priced.saved is not None and before is not None and priced.saved >= before + WORTH:
+            chosen.append(one)
+            together = priced
+    return tuple(chosen), together
+
+
+def _worth(tried: Sequence[Priced]) -> tuple[Priced, ...]:
     """The best way of each variant and setting that is worth it; of precision and accelerator, which exclude each other, the better one."""
     best: dict[tuple[str, str], Priced] = {}
     for one in tried:

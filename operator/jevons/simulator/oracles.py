@@ -5,7 +5,8 @@ The decision is `core.decide`'s as ever. An oracle changes what it is told, or w
     forecast   the rate ahead is the truth: the highest mean over a minute from now until a replica ordered now has served for a minute. No doubt
                is added for what a forecast may miss; how bursty arrivals are within a minute is still learned
     capacity   a replica's speed is known exactly, and the share of useful answers moves no margin
-    keeping    a replica that is not needed stays exactly when it is needed again before another one could have started; so does the last one
+    keeping    a replica that is not needed stays exactly when it is needed again before its rent equals a start and what is late meanwhile (at the
+               automatic price of lateness: two startup times); so does the last one
     routing    it is known of each request whether the cheaper variant answers it right
 
 Needs that lie ahead come from a run of the real operator on the same traffic.
@@ -19,7 +20,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from jevons.core import forecast
+from jevons.core import forecast, levels, sizing
 from jevons.core.memory import DeploymentMemory, Learned, Memory, Trend, VariantMemory
 from jevons.core.observed import Known
 from jevons.core.snapshot import SCORE_BINS, RouterCurve, Snapshot
@@ -119,17 +120,25 @@ class Seer(Jevons):
         known = self._needs.get(name)
         if known is None or not variant.needs:
             return variant
-        first, last = np.searchsorted(known.at_s, (now, now + self.spec.variant(name).startup_s + STEP_S))
+        first, last = np.searchsorted(known.at_s, (now, now + rent_s(self.spec.variant(name).startup_s)))
         level = int(known.level[first:last].max(initial=0.0))
         low = variant.needs[-1][1]
         at = EPOCH_S + now
         return replace(variant, gaps=(), needs=((at, level), (at, low)) if level > low else ((at, low),))
 
     def _patience_s(self, now: float) -> float:
-        """How long an idle model stays: for good when somebody comes before another start would be done, else not at all."""
+        """How long an idle model stays: for good when somebody comes before the rent equals a start, else not at all."""
         index = int(np.searchsorted(self._next_s, now, "right"))
-        soon = index < len(self._next_s) and self._next_s[index] - now <= self._startup_s
+        soon = index < len(self._next_s) and self._next_s[index] - now <= rent_s(self._startup_s)
         return 1e9 if soon else SOON_S
+
+
+def rent_s(startup_s: float) -> float:
+    """For so long a spare replica is worth keeping by the controller's own rule, to who knows that it is needed again then [s].
+
+    Example: 60 s to start -> 60 s of a start and 60 s of what is late meanwhile, 120 s.
+    """
+    return levels.keep_s(2, startup_s, sizing.AUTO_LATE_FACTOR * startup_s * levels.ONE_SHORT, ())
 
 
 def rates(requests: Requests) -> Floats:

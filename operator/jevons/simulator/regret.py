@@ -2,8 +2,8 @@
 
     found = regret(asked, pool, progress)
 
-Money is compared at equal attainment: all runs sweep the promised percentile, and the cost is read off each front at the target, the lower of what
-was promised and what was kept. The bill at the target then falls in steps:
+Money is compared at equal attainment: all runs sweep the promised percentile, and the cost is read off each front at the target, which is what was
+promised, or a little less than what was kept where that is lower. The bill at the target then falls in steps:
 
     as written          what the manifest's run cost
     over-delivery       as written - the controller's own front at the target: more answers were kept than was promised
@@ -42,6 +42,8 @@ FEW = (80.0, 99.0)
 SUDDEN_S = 1.0
 AWAKE_S = 60.0
 PLANS_EACH = 10
+NOISE = 0.005
+"""Of an attainment over some thousand requests."""
 AS_WRITTEN, TOGETHER = "as written", "all parts"
 STARTS, MINIMUM, BUDGET = "starts in no time", "no replicas.min", "no budget"
 
@@ -121,7 +123,7 @@ def regret(asked: Asked, pool: Runner, progress: Callable[[str, int], Callable[[
     for job, point in zip(jobs, points, strict=True):
         by_name[job.name].append(point)
     written = by_name[AS_WRITTEN][percentiles.index(promised)]
-    target = min(promised / 100.0, written.attained)
+    target = target_of(promised, written.attained)
     front = _at(by_name[AS_WRITTEN], target)
     losses = [Loss("over-delivery", front, _less(written.usd, front), True)]
     for name in names[1:]:
@@ -132,6 +134,14 @@ def regret(asked: Asked, pool: Runner, progress: Callable[[str, int], Callable[[
     known = [usd for usd in (front, _cheapest(asked, world, jobs_ahead, schedules, target)) if usd is not None]
     best = min(known) if known else None
     return Regret(promised / 100.0, written, target, front, tuple(losses), best, float(asked.requests.at_s[-1]) / 3600.0)
+
+
+def target_of(promised: float, attained: float) -> float:
+    """The attainment (0..1) at which money is compared: what was promised [percentile], or half a point below what is kept where that is less.
+
+    Where everybody misses the promise, all are at their limits, and who is a few requests short of the other would be priced as unreached.
+    """
+    return promised / 100.0 if attained >= promised / 100.0 else max(0.0, attained - NOISE)
 
 
 def _names(written: Deployment) -> tuple[str, ...]:

@@ -133,3 +133,25 @@ def test_a_traffic_without_a_price_is_refused():
     asked = Asked(written(accelerator_class="none"), CLASSES, long_prompts_among_short_answers())
     with local(1) as pool, pytest.raises(ValueError, match="no price for class 'none'"):
         advice(asked, [], pool, no_progress)
+
+
+def test_what_saves_alone_is_not_advised_where_it_does_not_save_beside_the_best():
+    class Pool:
+        """Alone both save; together no more than the better one."""
+
+        def __call__(self, function, jobs, done):
+            answers = []
+            for job in jobs:
+                names = {way.setting for way in job.ways}
+                usd = {frozenset(): 10.0, frozenset({Setting.CHUNK}): 9.0, frozenset({Setting.ACCELERATOR}): 5.0}.get(frozenset(names), 5.1)
+                answers.append((0.97, usd) if hasattr(job, "percentile") else None)
+                done()
+            return answers
+
+    asked = Asked(written(), CLASSES, long_prompts_among_short_answers(100.0))
+    chunk = next(one for one in ways_of(asked.written, asked.requests) if one.setting is Setting.CHUNK)
+    h100 = next(one for one in machines(written(), CLASSES, table())[0] if one.then == "1 x h100_sxm (vllm)")
+    found = advice(asked, [chunk, h100], Pool(), lambda _what, _total: lambda: None)
+    assert [one.saved for one in found.tried] == pytest.approx([0.1, 0.5])
+    assert [one.way.setting for one in found.advised] == [Setting.ACCELERATOR]
+    assert found.together is None

@@ -16,10 +16,10 @@ from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import AcceleratorClass, Deployment, Key, Objectives, Price, Variant
 from jevons.simulator import competitors_jevons
 from jevons.simulator.competitors import jevons
-from jevons.simulator.oracles import Part, Seer, certain_router, rates
+from jevons.simulator.oracles import Part, Seer, certain_router, rates, rent_s
 from jevons.simulator.protocol.pool import local
 from jevons.simulator.recorded import recorded
-from jevons.simulator.regret import Asked, regret
+from jevons.simulator.regret import Asked, regret, target_of
 from jevons.simulator.scenario import met
 from jevons.simulator.traces import columns
 from jevons.simulator.whatif import scenario_of
@@ -64,6 +64,10 @@ def test_the_rate_of_a_step_is_the_mean_over_the_minute_that_ends_with_it():
     assert rates(requests).tolist() == pytest.approx([2 / 60, 3 / 60, 3 / 60, 3 / 60, 2 / 60])
 
 
+def test_the_rent_of_a_spare_replica_is_a_start_and_what_is_late_meanwhile():
+    assert rent_s(60.0) == 120.0
+
+
 def test_a_router_that_knows_is_right_as_often_as_the_curve_says():
     requests = replace(waves(0.2), score=np.random.default_rng(1).random(len(waves(0.2))).astype(np.float32))
     curve = RouterCurve(tuple(np.linspace(0.1, 0.9, 20)), tuple(np.linspace(0.6, 1.0, 20)))
@@ -98,12 +102,17 @@ def test_knowing_when_replicas_are_needed_again_keeps_no_others():
     assert as_well > kept - 0.05
 
 
+def test_where_the_promise_is_missed_a_few_requests_decide_nothing():
+    assert target_of(95.0, 0.97) == 0.95
+    assert target_of(95.0, 0.80) == pytest.approx(0.795)
+
+
 def test_the_bill_is_taken_apart_at_equal_attainment():
     with local(1) as pool:
         found = regret(Asked(written(), L40S, waves(0.25)), pool, no_progress, quick=True)
     losses = {loss.name: loss for loss in found.losses}
     assert set(losses) == {"over-delivery", "forecast", "capacity", "keeping", "all parts", "starts in no time", "no replicas.min"}
-    assert found.target == min(0.95, found.written.attained)
+    assert found.target == target_of(95.0, found.written.attained)
     assert losses["over-delivery"].saved_usd >= 0
     assert found.front_usd == pytest.approx(found.written.usd - losses["over-delivery"].saved_usd)
     assert found.avoidable_usd > 0.1 * found.written.usd
