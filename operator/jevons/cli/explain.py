@@ -28,14 +28,14 @@ def command(
     """Print the last recorded decision of a deployment, with its inputs, alternatives and binding constraints."""
     if deployment.count("/") != 1:
         raise typer.BadParameter(f"{deployment!r} is not namespace/name")
-    if (data_dir is None) == (recording is None) or (at is not None and recording is None):
+    if (data_dir is None and recording is None) or (at is not None and recording is None):
         raise typer.BadParameter("give --data-dir DIR, or --recording PATH with or without --at TIME")
     try:
-        found = last_decision(data_dir, deployment) if data_dir is not None else recorded_decision(recording or Path(), deployment, at)
+        found = recorded_decision(recording, deployment, at) if recording is not None else last_decision(data_dir or Path(), deployment)
     except (ValueError, OSError) as error:
         raise SystemExit(f"explain: {error}") from None
     if found is None:
-        typer.echo(f"no decision of {deployment} is recorded in {data_dir or recording}; is it of the operator that leads?", err=True)
+        typer.echo(f"no decision of {deployment} is recorded in {recording or data_dir}; is it of the operator that leads?", err=True)
         raise typer.Exit(1)
     print(json.dumps(found, indent=2) if as_json else "\n".join(as_lines(found)))
 
