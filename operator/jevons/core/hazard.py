@@ -1,0 +1,164 @@
+"""When should a model that may sleep be loaded, by what its calls have shown?
+
+After every call the question is the same: how long does the quiet last? The answer is a distribution (a decayed histogram of this model's gaps, in
+bins of 7 %, and for young models what all models together showed), and from it a programme of windows of age in which the model is loaded: from the
+call until holding on costs more than it saves, and again shortly before a call is likely (pre-warm). Being loaded costs its time; a call that finds
+nothing ready costs a start and a late answer; a start ahead of time costs a start, whether the call comes or not. The cheapest programme is found
+backwards in age, where each step knows what the rest costs from loaded and from asleep. With a falling hazard that is the rule "stay while hazard x
+cost of a cold start > price", and with a periodic caller it is a window around each period.
+
+Excitation is in the histogram: most gaps are short, so a call makes the next one likely. What was tried and gave nothing (docs/designs/0010): gaps by
+the length of the gap before, other models' calls as a whole, bins of one minute.
+Everything is a function of (history, age): no clock, no cluster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TypeAlias
+
+from jevons.core import idle
+
+RATIO = 1.07
+BINS = 85
+"""Bin i holds gaps of idle.FIRST_GAP_S * RATIO^i up to the next: 1 min .. 5 h."""
+PRIOR = 6.0
+"""What all models showed together counts as so many gaps of this one."""
+FLAT = 0.1
+"""Of the prior, spread evenly over the bins: nothing is impossible."""
+HOLD_S = 45.0
+"""Nothing is let go sooner after a call, work or getting ready: shorter quiet is traffic."""
+LEAD = (1.1, 10.0)
+"""A start ahead of a call is made this many startup times and seconds before it: some starts are slower, and a pass has to come."""
+
+Gaps: TypeAlias = tuple[float, ...]
+Windows: TypeAlias = tuple[tuple[float, float], ...]
+"""(from, to) ages [s] in which the model is loaded or being loaded, in order; the first begins with the call."""
+
+EDGES = (*(0.0, 15.0, 30.0, 45.0), *(idle.FIRST_GAP_S * RATIO**index for index in range(BINS + 1)))
+"""Ages [s] between which nothing is decided anew."""
+QUIET_STEPS = len(EDGES) - BINS - 1
+END_S = EDGES[-1]
+"""Older than this, a model is forgotten until it is called."""
+
+
+def with_gap(gaps: Gaps, gap_s: float) -> Gaps:
+    """The history with one more gap between two calls; gaps under idle.FIRST_GAP_S change nothing.
+
+    Example: 300 s -> bin 23, of 284.4 to 304.3 s (test_hazard.py::test_a_gap_is_counted_in_its_bin).
+    """
+    if gap_s < idle.FIRST_GAP_S:
+        return gaps
+    counts = [count * idle.DECAY for count in gaps] if len(gaps) == BINS else [0.0] * BINS
+    counts[min(BINS - 1, int(math.log(gap_s / idle.FIRST_GAP_S) / math.log(RATIO) + 1e-9))] += 1.0
+    return tuple([round(count, 4) for count in counts])
+
+
+def rebinned(gaps: Gaps) -> Gaps:
+    """A history in the wider bins of older checkpoints, in these: each count where the middle of its bin is. Any other length is no history."""
+    if len(gaps) != idle.GAP_BINS:
+        return gaps if len(gaps) == BINS else ()
+    counts = [0.0] * BINS
+    for index, count in enumerate(gaps):
+        counts[min(BINS - 1, int((index + 0.5) * math.log(idle.RATIO) / math.log(RATIO)))] += count
+    return tuple(counts)
+
+
+def pooled(histories: Iterable[Gaps]) -> Gaps:
+    """What the models showed together, as shares of a gap by bin, FLAT of it even; empty while there are fewer than idle.ENOUGH gaps in all."""
+    sums = [math.fsum(column) for column in zip(*[one for one in histories if len(one) == BINS], strict=True)]
+    total = math.fsum(sums)
+    if total < idle.ENOUGH:
+        return ()
+    return tuple([round((1.0 - FLAT) * one / total + FLAT / BINS, 5) for one in sums])
+
+
+def lead_s(startup_s: float) -> float:
+    """How long before a call a start is made ahead of it [s]."""
+    return LEAD[0] * startup_s + LEAD[1]
+
+
+@lru_cache(maxsize=4096)
+def windows(startup_s: float, loss_s: float, gaps: Gaps, prior: Gaps = ()) -> Windows:
+    """The ages at which a model is worth being loaded, after a call.
+
+    startup_s: what a start costs in replica time; loss_s: what an answer that waits for one costs beside it, as seconds of the replica's price.
+    gaps: `with_gap` history; prior: `pooled`. Without either the classical answer stands: one window as long as a start and a late answer are worth,
+    which never costs more than twice the optimum. Example: startup 60 s, a late answer worth 40 s, no history -> ((0, 100),)
+    (test_worked_examples.py::test_break_even_without_history).
+    """
+    own = gaps if len(gaps) == BINS else (0.0,) * BINS
+    if math.fsum(own) < idle.ENOUGH and not prior:
+        return ((0.0, min(idle.LONGEST_S, max(HOLD_S, startup_s + loss_s))),)
+    counts = [count + PRIOR * share for count, share in zip(own, prior, strict=True)] if prior else list(own)
+    total = math.fsum(counts)
+    stay, start = _programme([0.0] * QUIET_STEPS + [count / total for count in counts], startup_s, startup_s + loss_s)
+    return _windows(stay, start, lead_s(startup_s))
+
+
+def _programme(ends: list[float], startup_s: float, cold_s: float) -> tuple[list[bool], list[bool]]:
+    """By age step: whether a loaded model stays, and whether a sleeping one is started. ends[i]: chance that the gap ends within step i."""
+    steps, early_s, loss_s = len(ends), lead_s(startup_s), cold_s - startup_s
+    beyond = [0.0] * (steps + 1)
+    """The chance that the gap is longer than the begin of a step."""
+    for at in range(steps - 1, -1, -1):
+        beyond[at] = beyond[at + 1] + ends[at]
+    loaded, asleep = [0.0] * (steps + 1), [0.0] * (steps + 1)
+    stay, start = [True] * steps, [False] * steps
+    ready_at = steps
+    for at in range(steps - 1, -1, -1):
+        width_s, chance = EDGES[at + 1] - EDGES[at], ends[at]
+        kept = (0.5 * chance + beyond[at + 1]) * width_s + loaded[at + 1]
+        asleep[at] = chance * cold_s + asleep[at + 1]
+        ready_s = EDGES[at] + early_s
+        while ready_at > at and EDGES[ready_at] > ready_s:
+            ready_at -= 1
+        if ready_at < steps:
+            # calls between the start and being ready are late all the same; from the middle of a step on it stays for the rest of that
+            left = (EDGES[ready_at + 1] - ready_s) / (EDGES[ready_at + 1] - EDGES[ready_at])
+            late = beyond[at] - beyond[ready_at] + (1.0 - left) * ends[ready_at]
+            rest = (0.5 * left * ends[ready_at] + beyond[ready_at + 1]) * (EDGES[ready_at + 1] - ready_s) + loaded[ready_at + 1]
+            started = startup_s * beyond[at] + loss_s * late + rest
+            if started < asleep[at] - 1e-12:
+                asleep[at], start[at] = started, True
+        if EDGES[at] >= HOLD_S and kept > asleep[at]:
+            stay[at], loaded[at] = False, asleep[at]
+        else:
+            loaded[at] = kept
+    return stay, start
+
+
+def _windows(stay: list[bool], start: list[bool], early_s: float) -> Windows:
+    """What the programme comes to, if no call comes."""
+    made, at, steps = [], 0, len(stay)
+    while at < steps:
+        begin_s = EDGES[at]
+        ready_s = begin_s + early_s if at else 0.0
+        while at < steps and (stay[at] or EDGES[at] < ready_s):
+            at += 1
+        made.append((begin_s, EDGES[at]))
+        while at < steps and not start[at]:
+            at += 1
+    return tuple(made)
+
+
+def window(plan: Windows, age_s: float) -> tuple[float, float] | None:
+    """The window that age is in; None = asleep."""
+    return next(((begin_s, end_s) for begin_s, end_s in plan if begin_s <= age_s < end_s), None)
+
+
+def likely(gaps: Gaps, prior: Gaps, from_s: float, to_s: float) -> float:
+    """The chance that a gap as long as `from_s` ends before `to_s` (ages [s])."""
+    own = gaps if len(gaps) == BINS else (0.0,) * BINS
+    counts = [count + PRIOR * share for count, share in zip(own, prior, strict=True)] if prior else list(own)
+    edges = EDGES[QUIET_STEPS:]
+    left = [count * _part(edges[at], edges[at + 1], from_s, END_S) for at, count in enumerate(counts)]
+    soon = [count * _part(edges[at], edges[at + 1], from_s, to_s) for at, count in enumerate(counts)]
+    return math.fsum(soon) / math.fsum(left) if math.fsum(left) > 0.0 else 0.0
+
+
+def _part(begin_s: float, end_s: float, from_s: float, to_s: float) -> float:
+    """How much of a bin lies in between."""
+    return max(0.0, min(end_s, to_s) - max(begin_s, from_s)) / (end_s - begin_s)
