@@ -36,6 +36,7 @@ def zoo(  # noqa: PLR0917  # options of a command
     policy: Annotated[list[str] | None, typer.Option(help="only this policy beside keda and always-on (may be repeated) [default: all]")] = None,
     members: Annotated[int | None, typer.Option(help="so many members, evenly spread over the zoo [default: all, quick 40]", min=1)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="40 members, one seed, few settings")] = False,
+    scored_from: Annotated[float, typer.Option(help="hours of the day from which on figures count; policies learn before", min=0, max=23)] = 12.0,
     chains: Annotated[bool, typer.Option(help="agent chains as a second input")] = True,
     jobs: Jobs = None,
     cluster: Cluster = "",
@@ -47,7 +48,7 @@ def zoo(  # noqa: PLR0917  # options of a command
     from jevons.simulator.protocol import zoo_policies, zoo_study
 
     console, began = wide(Console()), time.monotonic()
-    known = [name for name in zoo_policies.KNOBS if name != "co-wake"]
+    known = [name for name in zoo_policies.KNOBS if name not in zoo_policies.CHAINED]
     unknown = sorted(set(policy or []) - set(known))
     if unknown:
         raise typer.BadParameter(f"--policy {unknown[0]}: known are {', '.join(known)}")
@@ -62,8 +63,8 @@ def zoo(  # noqa: PLR0917  # options of a command
     count = min(everybody, members or (QUICK_MEMBERS if quick else everybody))
     chosen = sorted({round(place * everybody / count) for place in range(count)})
     numbers = range(seeds or (1 if quick else 3))
-    work = [zoo_study.MemberJob(data, member, seed, startups, settings) for member in chosen for seed in numbers]
-    told = [name for name in ("jevons", "keda", "hybrid", "co-wake") if name in names or name == "co-wake"]
+    work = [zoo_study.MemberJob(data, member, seed, startups, settings, since_s=3600.0 * scored_from) for member in chosen for seed in numbers]
+    told = [name for name in ("jevons", "jevons-alone", "keda", "hybrid", "co-wake") if name in names or name in zoo_policies.CHAINED]
     pairs = range((QUICK_PAIRS if quick else PAIRS) if chains else 0)
     chained = tuple((name, zoo_policies.DEFAULTS[name]) for name in told)
     work += [zoo_study.MemberJob(data, pair, seed, (CHAIN_STARTUP_S,), chained, chained=True) for pair in pairs for seed in numbers]
@@ -78,6 +79,7 @@ def zoo(  # noqa: PLR0917  # options of a command
     document: dict[str, Any] = {
         "benchmark": "B2",
         "assumptions": ASSUMPTIONS,
+        "scored_from_h": scored_from,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "rows": rows,
         "ratios": [_ratio_row(one) for one in found],
@@ -87,6 +89,7 @@ def zoo(  # noqa: PLR0917  # options of a command
             for measure in zoo_study.MEASURES
         ],
     }
+    console.print(f"scored from hour {scored_from:g} of the day on; before that policies learn", style="dim")
     _print(console, runs, found, rows, document["perfect_prewarm"])
     if pairs:
         document["chains"] = _chains(console, work[split:], results[split:])
@@ -204,7 +207,7 @@ def _chains(console: Any, work: list[MemberJob], results: list[Any]) -> list[dic
     runs = zoo_study.gathered(work, results)
     rows = [zoo_study.row(runs, "agent-chains", CHAIN_STARTUP_S, setting) for setting in work[0].settings]
     table = Table(
-        title=f"B of {runs.members} agent chains, startup {CHAIN_STARTUP_S:g} s. Jevons has no co-wake yet; `co-wake` is a yardstick that hears A"
+        title=f"B of {runs.members} agent chains, startup {CHAIN_STARTUP_S:g} s. `jevons-alone` does not hear A; `co-wake` is told that A matters"
     )
     for name in ("policy", "knob", "requests", "cold starts", "cold %", "idle + starting h", "wait p50", "wait p95"):
         table.add_column(name, justify="right")

@@ -8,11 +8,13 @@ action, the others go on. Precedence (api.md): budget (Cap, Block) > replicas.ma
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 
-from jevons.core import conditions, funding, publish
+from jevons.core import conditions, cowake, funding, hazard, publish
 from jevons.core.budget import Pace
-from jevons.core.facts import gather
+from jevons.core.cowake import Heard
+from jevons.core.facts import NOBODY, gather
 from jevons.core.funding import Funded
 from jevons.core.ledger import Account, Ledger
 from jevons.core.memory import DeploymentMemory, Memory
@@ -34,6 +36,7 @@ from jevons.core.snapshot import (
 from jevons.core.spec import Deployment, Key, Rung, SharedBudget
 
 NOTHING = DeploymentMemory()
+PRIOR_EVERY_S = 600.0
 
 
 def decide(snapshot: Snapshot, now: float) -> Decision:
@@ -41,6 +44,8 @@ def decide(snapshot: Snapshot, now: float) -> Decision:
 
     A deployment that no shared budget binds is decided in one go, while what belongs to it is at hand; members wait until all of them are planned.
     """
+    snapshot = replace(snapshot, memory=_with_prior(snapshot.memory, now))
+    heard = _heard(snapshot, now)
     shared = memberships(snapshot.shared_budgets)
     tariff = Tariff(snapshot.accelerators, now)
     accounts: dict[Key, Account] = {}
@@ -49,7 +54,7 @@ def decide(snapshot: Snapshot, now: float) -> Decision:
     for key, state in snapshot.deployments.items():
         budgets = shared.get(key, ())
         accounts[key] = account = billed(snapshot.ledger.accounts.get(key), state, tariff, budgets)
-        begun = _begun(snapshot, state, account, tariff, budgets)
+        begun = _begun(snapshot, state, account, tariff, budgets, heard=heard.get(key.namespace, NOBODY))
         if budgets:
             members[key] = begun
         else:
@@ -59,16 +64,37 @@ def decide(snapshot: Snapshot, now: float) -> Decision:
     for key, member in members.items():
         decided[key] = _decided(member, snapshot, snapshot.deployments[key], now)
     decisions = {key: decided[key][0] for key in snapshot.deployments}
-    return Decision(now, decisions, views, Memory({key: decided[key][1] for key in decisions}), ledger)
+    return Decision(
+        now, decisions, views, Memory({key: decided[key][1] for key in decisions}, snapshot.memory.prior, snapshot.memory.prior_at_s), ledger
+    )
 
 
-def _begun(snapshot: Snapshot, state: DeploymentState, account: Account, tariff: Tariff, shared: tuple[SharedBudget, ...]) -> Funded | str:
+def _with_prior(memory: Memory, now: float) -> Memory:
+    """What all models together show of gaps is counted anew now and then, so that nobody's programme changes with every call of everybody."""
+    if memory.prior_at_s <= now < memory.prior_at_s + PRIOR_EVERY_S:
+        return memory
+    return replace(memory, prior=hazard.pooled(one.gaps for one in memory.deployments.values()), prior_at_s=now)
+
+
+def _heard(snapshot: Snapshot, now: float) -> dict[str, dict[str, tuple[float, float | None]]]:
+    """By namespace, who was called within `cowake.WITHIN_S`: when last, and when last as of the pass before."""
+    found: dict[str, dict[str, tuple[float, float | None]]] = {}
+    for key, state in snapshot.deployments.items():
+        if state.last_arrival_at_s is not None and now - state.last_arrival_at_s < cowake.WITHIN_S:
+            before_s = snapshot.memory.deployments.get(key, NOTHING).last_arrival_at_s
+            found.setdefault(key.namespace, {})[key.name] = (state.last_arrival_at_s, before_s)
+    return found
+
+
+def _begun(
+    snapshot: Snapshot, state: DeploymentState, account: Account, tariff: Tariff, shared: tuple[SharedBudget, ...], *, heard: Heard
+) -> Funded | str:
     """Facts, the plan without pressure and the own budget's pace; or why the deployment cannot be decided."""
     spec = state.spec
     if not spec.variants:
         return state.invalid or "spec.variants: there is none; at least 1 is needed"
     try:
-        facts = gather(snapshot, state, snapshot.memory.deployments.get(spec.key, NOTHING), tariff)
+        facts = gather(snapshot, state, snapshot.memory.deployments.get(spec.key, NOTHING), tariff, heard)
         applying = [*([spec.budget] if spec.budget is not None else []), *[budget.budget for budget in shared]]
         begun = funding.begin(facts, account, snapshot.router, applying, snapshot.accelerators)
         funding.own_pace(begun)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from jevons.core import capacity, idle, speed, startup, stuck
+from jevons.core import capacity, cowake, hazard, speed, startup, stuck
+from jevons.core.cowake import Callers, Heard
 from jevons.core.demand import ClassLoad, Seen, class_loads, class_names, pods_of, stale_after_s
 from jevons.core.health import Health
 from jevons.core.memory import DeploymentMemory, Trend, VariantMemory
@@ -25,6 +26,7 @@ AFTER_OUTAGE_S = 300.0
 AFTER_START_S = 180.0
 FAILED_STARTS = 3
 PARK_S, PARK_MAX_S = 60.0, 1800.0
+NOBODY: Heard = {}
 ABSENT = VariantState(TargetState(exists=False))
 NOT_NOW = {"ForeignScaling", "Paused", "Recommend"}
 """Why a variant is not moved although it could be."""
@@ -72,6 +74,9 @@ class Facts:
     loads: tuple[ClassLoad, ...]
     trends: Mapping[str, Trend]
     gaps: tuple[float, ...]
+    prior: tuple[float, ...]
+    """Of gaps, by all models (`hazard.pooled`)."""
+    callers: Callers
     memory: DeploymentMemory
     unknown_demand: str
     metrics_down: str
@@ -83,8 +88,8 @@ class Facts:
     class_names: tuple[str, ...]
 
 
-def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, tariff: Tariff) -> Facts:
-    """The facts of one deployment at the tariff's `now`; `memory` is what the last pass left."""
+def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, tariff: Tariff, heard: Heard = NOBODY) -> Facts:
+    """The facts of one deployment at the tariff's `now`; `memory` is what the last pass left, `heard` who was called lately in its namespace."""
     spec, now, max_age_s = state.spec, tariff.now, stale_after_s(snapshot)
     before = [(variant, memory.variants.get(variant.name, UNTRIED)) for variant in spec.variants]
     startups_s = [startup.expected_s(old.health, variant.startup_s) for variant, old in before]
@@ -97,7 +102,7 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
         if last is None or last < memory.last_arrival_at_s:
             last = memory.last_arrival_at_s
         elif last > memory.last_arrival_at_s:
-            gaps = idle.with_gap(gaps, last - memory.last_arrival_at_s)
+            gaps = hazard.with_gap(gaps, last - memory.last_arrival_at_s)
     ours = spec.scaling.mode is ScalingMode.ENFORCE and not state.invalid and state.name_taken_by is None
     variants = tuple(
         [
@@ -113,6 +118,8 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
         loads=loads,
         trends=trends,
         gaps=gaps,
+        prior=snapshot.memory.prior,
+        callers=cowake.learned(memory.callers, heard, spec.key.name, memory.last_arrival_at_s, last, now=now),
         memory=memory,
         unknown_demand=unknown_demand,
         metrics_down=metrics_down,

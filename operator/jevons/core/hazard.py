@@ -94,14 +94,22 @@ def windows(startup_s: float, loss_s: float, gaps: Gaps, prior: Gaps = ()) -> Wi
         return ((0.0, min(idle.LONGEST_S, max(HOLD_S, startup_s + loss_s))),)
     counts = [count + PRIOR * share for count, share in zip(own, prior, strict=True)] if prior else list(own)
     total = math.fsum(counts)
-    stay, start = _programme([0.0] * QUIET_STEPS + [count / total for count in counts], startup_s, startup_s + loss_s)
-    return _windows(stay, start, lead_s(startup_s))
+    return programme([0.0] * QUIET_STEPS + [count / total for count in counts], startup_s, loss_s)
 
 
-def _programme(ends: list[float], startup_s: float, cold_s: float) -> tuple[list[bool], list[bool]]:
-    """By age step: whether a loaded model stays, and whether a sleeping one is started. ends[i]: chance that the gap ends within step i."""
-    steps, early_s, loss_s = len(ends), lead_s(startup_s), cold_s - startup_s
-    beyond = [0.0] * (steps + 1)
+def programme(ends: list[float], startup_s: float, loss_s: float, *, asleep: bool = False, waiting: float = 1.0) -> Windows:
+    """The cheapest windows. ends[i]: chance that a call comes within step i of EDGES; what they lack to 1 is the chance that none ever comes.
+
+    asleep: whether the model begins so. waiting: what a call that comes during a start loses, of `loss_s`.
+    """
+    stay, start = _cheapest(ends, startup_s, loss_s, waiting)
+    return _windows(stay, start, lead_s(startup_s), asleep=asleep)
+
+
+def _cheapest(ends: list[float], startup_s: float, loss_s: float, waiting: float) -> tuple[list[bool], list[bool]]:
+    """By age step: whether a loaded model stays, and whether a sleeping one is started."""
+    steps, early_s, cold_s = len(ends), lead_s(startup_s), startup_s + loss_s
+    beyond = [0.0] * steps + [max(0.0, 1.0 - math.fsum(ends))]
     """The chance that the gap is longer than the begin of a step."""
     for at in range(steps - 1, -1, -1):
         beyond[at] = beyond[at + 1] + ends[at]
@@ -120,24 +128,29 @@ def _programme(ends: list[float], startup_s: float, cold_s: float) -> tuple[list
             left = (EDGES[ready_at + 1] - ready_s) / (EDGES[ready_at + 1] - EDGES[ready_at])
             late = beyond[at] - beyond[ready_at] + (1.0 - left) * ends[ready_at]
             rest = (0.5 * left * ends[ready_at] + beyond[ready_at + 1]) * (EDGES[ready_at + 1] - ready_s) + loaded[ready_at + 1]
-            started = startup_s * beyond[at] + loss_s * late + rest
+            started = startup_s * beyond[at] + waiting * loss_s * late + rest
             if started < asleep[at] - 1e-12:
                 asleep[at], start[at] = started, True
-        if EDGES[at] >= HOLD_S and kept > asleep[at]:
+        if EDGES[at] >= HOLD_S and kept > asleep[at] - 1e-12:
             stay[at], loaded[at] = False, asleep[at]
         else:
             loaded[at] = kept
     return stay, start
 
 
-def _windows(stay: list[bool], start: list[bool], early_s: float) -> Windows:
+def _windows(stay: list[bool], start: list[bool], early_s: float, *, asleep: bool) -> Windows:
     """What the programme comes to, if no call comes."""
-    made, at, steps = [], 0, len(stay)
+    made: list[tuple[float, float]] = []
+    at, steps = 0, len(stay)
+    while asleep and at < steps and not start[at]:
+        at += 1
     while at < steps:
         begin_s = EDGES[at]
-        ready_s = begin_s + early_s if at else 0.0
+        ready_s = begin_s + early_s if at or asleep else 0.0
         while at < steps and (stay[at] or EDGES[at] < ready_s):
             at += 1
+        if made and made[-1][1] == begin_s:
+            begin_s = made.pop()[0]
         made.append((begin_s, EDGES[at]))
         while at < steps and not start[at]:
             at += 1

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from jevons.core import health
+from jevons.core import cowake, hazard, health
+from jevons.core.cowake import Caller, Callers
 from jevons.core.health import WELL, Health
 from jevons.core.season import KEEP_HOURS, UNSEEN, Season
 from jevons.core.spec import Key
@@ -118,7 +119,7 @@ class DeploymentMemory:
     trends: Mapping[str, Trend] = field(default_factory=dict)
     """By request class."""
     gaps: tuple[float, ...] = ()
-    """Decayed counts of gaps between arrivals, in the log-spaced bins of idle.py."""
+    """Decayed counts of gaps between arrivals, in the log-spaced bins of hazard.py."""
     last_arrival_at_s: float | None = None
     wanted_usd_per_h: float | None = None
     """What the plan would cost without a budget, averaged over hours."""
@@ -128,6 +129,8 @@ class DeploymentMemory:
     """What the plan wanted hour by hour, under a budget (`season.py`)."""
     saving: float | None = None
     """The part of the cost that full budget pressure saves, on the average of a day."""
+    callers: Callers = ()
+    """Deployments of the namespace whose calls may foretell its own (`cowake.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,9 @@ class Memory:
     """Learned state of all deployments."""
 
     deployments: Mapping[Key, DeploymentMemory] = field(default_factory=dict)
+    prior: tuple[float, ...] = ()
+    """What all of them together showed of gaps (`hazard.pooled`), as of `prior_at_s`; not stored, it follows from them."""
+    prior_at_s: float = 0.0
 
     def to_json(self, key: Key) -> str:
         """One deployment's memory as JSON (a few KB); KeyError if there is none."""
@@ -164,6 +170,7 @@ class Memory:
             "attained": [memory.attained.offered, memory.attained.useful, memory.attained.tight] if memory.attained is not None else None,
             "season": [getattr(memory.season, name) for name in SEASON],
             "saving": memory.saving,
+            "callers": [[one.name, one.open_s, one.followed, one.missed, one.lags] for one in memory.callers],
         }
         return json.dumps(document, separators=(",", ":"))
 
@@ -186,7 +193,8 @@ class Memory:
         new, old = self.deployments.get(key), before.deployments.get(key)
         if new is None or old is None:
             return new is not old
-        if new.gaps != old.gaps or new.variants.keys() != old.variants.keys() or new.season.hour != old.season.hour:
+        told = [[(one.name, one.followed, one.missed) for one in memory.callers] for memory in (new, old)]
+        if told[0] != told[1] or new.gaps != old.gaps or new.variants.keys() != old.variants.keys() or new.season.hour != old.season.hour:
             return True
         if any(
             abs(trend.dispersion - old.trends[name].dispersion) > 0.25 * trend.dispersion for name, trend in new.trends.items() if name in old.trends
@@ -217,16 +225,23 @@ def _deployment(text: str) -> DeploymentMemory | None:
         return DeploymentMemory(
             variants={str(name): _variant(value) for name, value in raw["variants"].items()},
             trends={str(name): _trend(*trend) for name, trend in raw["trends"].items()},
-            gaps=tuple(float(count) for count in raw["gaps"]),
+            gaps=hazard.rebinned(tuple(float(count) for count in raw["gaps"])),
             last_arrival_at_s=_maybe(raw["lastArrivalAt"]),
             wanted_usd_per_h=_maybe(raw["wantedUsdPerHour"]),
             wanted_at_s=float(raw["wantedAt"]),
             attained=Attained(*[float(number) for number in raw["attained"]]) if raw.get("attained") is not None else None,
             season=_season(*raw["season"]) if raw.get("season") else UNSEEN,
             saving=_maybe(raw.get("saving")),
+            callers=tuple([_caller(*one) for one in raw.get("callers") or ()][: cowake.CALLERS]),
         )
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
+
+
+def _caller(name: str, open_s: float | None, followed: float, missed: float, lags: Sequence[float]) -> Caller:
+    if len(lags) != len(cowake.LAGS_S) - 1:
+        raise ValueError(f"{len(lags)} bins of lags")
+    return Caller(str(name), _maybe(open_s), float(followed), float(missed), tuple(float(count) for count in lags))
 
 
 def _listed(trend: Trend) -> list[object]:

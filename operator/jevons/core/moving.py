@@ -1,15 +1,21 @@
 """From the need to replicas: the rules about moving.
 
 Up at once; down by level, when keeping it is no longer worth it (`levels.py`); to zero only when idle by every account; from zero only the variant
-that held requests wait for, or one that steady traffic needs while another serves, or one that stands in for another.
+that held requests wait for, or one that steady traffic needs while another serves, or one that stands in for another, or one whose next call is
+likely soon (`warmth.py`).
 """
 
 from __future__ import annotations
 
-from jevons.core import idle, levels, sizing
+from decimal import Decimal
+
+from jevons.core import hazard, levels, sizing
 from jevons.core.facts import Facts
 from jevons.core.plan import Plan, VariantPlan
+from jevons.core.warmth import Warmth, warmth
 
+LONG_WORK_S = 120.0
+"""Work so long after the last call of the gateway's was nobody's answer that it knows of, or a long one: quiet is counted from its end."""
 START_PER_MINUTE = 3.0
 """Requests a minute that start a sleeping variant by plan (without anybody held for it)."""
 
@@ -27,13 +33,15 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
     if item.needs and item.need > item.needs[-1][1]:
         item.gaps = levels.with_gaps(item.gaps, item.needs, item.need, facts.now)
     need, reason = item.need, "Demand"
-    if need and not held and not variant.seen.working and variant.spec.min_replicas == 0 and _silent_for(facts, _keep_s(facts, item)):
+    if need and not held and not variant.seen.working and variant.spec.min_replicas == 0 and _silent(facts, item):
         need = 0
     if current == 0 and need > 0 and not held and variant.spec.min_replicas == 0 and not _starts_by_plan(plan, item):
         need = 0
     low = max(need, variant.spec.min_replicas)
     if low > current:
         reason = "Wake" if held and current == 0 else reason if need > current else "Minimum"
+    elif current == 0 and low == 0 and _prewarms(facts, plan, item):
+        low, reason = 1, "Prewarm"
     elif low < current:
         low, reason = _down(facts, plan, item, held, low)
     else:
@@ -83,31 +91,111 @@ def _down(facts: Facts, plan: Plan, item: VariantPlan, held: int, low: int) -> t
 def _asleep(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[bool, str]:
     """Whether a variant without need may go to zero: no work, a quiet GPU, and idle for longer than keeping it is worth."""
     variant, seen = item.facts, item.facts.seen
-    keep_s = _keep_s(facts, item)
-    if seen.working or (item.per_s * keep_s >= 1.0 and not _silent_for(facts, keep_s)):
+    if seen.working or _expects(facts, item):
         return False, "Demand"
     if seen.unseen:
         return False, "PodsUnseen"
     if not seen.quiet:
         return False, seen.gpu
     last = [variant.memory.work_at_s or 0.0, seen.newest_ready_s]
-    if sum(other.facts.usable for other in plan.variants) <= 1 and facts.last_arrival_at_s is not None:
+    if _alone(plan) and facts.last_arrival_at_s is not None:
         last.append(facts.last_arrival_at_s)
-    item.idle_in_s = max(last) + keep_s - facts.now
+    keep_s = facts.spec.scaling.idle_after_s
+    if keep_s is not None:
+        item.idle_in_s = max(last) + keep_s - facts.now
+        return item.idle_in_s <= 0.0, "IdleSoon"
+    started_s = variant.memory.start_at_s
+    if not seen.ready and started_s is not None and started_s > (facts.last_arrival_at_s or 0.0):
+        # nobody waits for this start: it was made ahead of a call, and is not given up half way
+        item.idle_in_s = started_s + hazard.lead_s(variant.startup_s) - facts.now
+        item.foretold = "the start is under way"
+        if item.idle_in_s > 0.0:
+            return False, "Prewarm"
+    found = _warmth(facts, plan, item)
+    item.idle_in_s = max(max(last) + hazard.HOLD_S, found.until_s if found.loaded else 0.0) - facts.now
     return item.idle_in_s <= 0.0, "IdleSoon"
 
 
-def _keep_s(facts: Facts, item: VariantPlan) -> float:
-    """How long the variant stays without a request [s]: what the spec says, else what its history says."""
-    if facts.spec.scaling.idle_after_s is not None:
-        return facts.spec.scaling.idle_after_s
-    return idle.keep_for_s(item.facts.startup_s, _loss_s(facts, item), facts.gaps)
+def _expects(facts: Facts, item: VariantPlan) -> bool:
+    """Whether arrivals are so frequent that one is due while the variant would stay in any case, and the gateway does not say that they ended."""
+    keep_s = facts.spec.scaling.idle_after_s
+    keep_s = hazard.HOLD_S if keep_s is None else keep_s
+    return item.per_s * keep_s >= 1.0 and not _silent_for(facts, keep_s)
+
+
+def _silent(facts: Facts, item: VariantPlan) -> bool:
+    """Whether the gateway has seen no request for as long as the variant is worth keeping, whatever the mean over the last minute still says."""
+    keep_s = facts.spec.scaling.idle_after_s
+    if keep_s is not None:
+        return _silent_for(facts, keep_s)
+    if not _silent_for(facts, hazard.HOLD_S):
+        return False
+    return not _loaded(facts, item, facts.state.last_arrival_at_s).loaded
+
+
+def _alone(plan: Plan) -> bool:
+    """Whether every request is for one variant, so that the gateway's last arrival is its own."""
+    return sum(other.facts.usable for other in plan.variants) <= 1
+
+
+def _warmth(facts: Facts, plan: Plan, item: VariantPlan) -> Warmth:
+    """Whether the variant is worth being loaded, by ages since its last call; since its last work where that is another's or much later."""
+    called_s, worked_s = facts.last_arrival_at_s, item.facts.memory.work_at_s
+    if not _alone(plan) or called_s is None or (worked_s is not None and worked_s > called_s + LONG_WORK_S):
+        called_s = worked_s if worked_s is not None else called_s
+    return _loaded(facts, item, called_s)
+
+
+def _loaded(facts: Facts, item: VariantPlan, last_s: float | None) -> Warmth:
+    return warmth(item.facts.startup_s, _cold_loss_s(facts, item), facts.gaps, facts.prior, facts.callers, last_s, facts.now)
+
+
+def _prewarms(facts: Facts, plan: Plan, item: VariantPlan) -> bool:
+    """Whether a sleeping variant is started ahead of a likely call: the one that a call would wake, while nothing else serves and money is not short.
+
+    Only where sleep is learned (idleAfter Auto), and the gateway tells now when the last call came.
+    """
+    variant = item.facts
+    if facts.spec.scaling.idle_after_s is not None or facts.state.last_arrival_at_s is None or facts.no_down or plan.step:
+        return False
+    if item.facts.spec.name != plan.wake or variant.fixed or any(other.facts.current or other.facts.seen.ready for other in plan.variants):
+        return False
+    found = _loaded(facts, item, facts.last_arrival_at_s)
+    if found.loaded:
+        item.foretold = _foretold(facts, found)
+    return found.loaded
+
+
+def _foretold(facts: Facts, found: Warmth) -> str:
+    """Why a call is likely, in a few words."""
+    ahead_s = found.until_s - facts.now
+    if found.caller:
+        one = next(caller for caller in facts.callers if caller.name == found.caller)
+        return f"{found.caller} was called, which {100.0 * one.chance:.0f} % of the time is followed by a call of this one"
+    age_s = facts.now - (facts.last_arrival_at_s or 0.0)
+    chance = hazard.likely(facts.gaps, facts.prior, age_s, age_s + ahead_s)
+    return f"{100.0 * chance:.0f} % of the pauses as long as this one end within the next {ahead_s:.0f} s"
 
 
 def _silent_for(facts: Facts, keep_s: float) -> bool:
-    """Whether a gateway that reports now has seen no request for that long, whatever the mean over the last minute still says."""
+    """Whether a gateway that reports now has seen no request for that long."""
     last_s = facts.state.last_arrival_at_s
     return last_s is not None and facts.now - last_s >= keep_s
+
+
+def _cold_loss_s(facts: Facts, item: VariantPlan) -> float:
+    """What an answer that waits for a start costs beside it, in seconds of a replica's price (to two digits)."""
+    return cold_loss_s(facts.spec.objectives.late_cost_usd, item.facts.usd_per_h, item.facts.startup_s)
+
+
+def cold_loss_s(late_cost_usd: Decimal | None, usd_per_h: float | None, startup_s: float) -> float:
+    """See above; Auto (None), or without a price: ten times what such an answer costs, and that is a whole start.
+
+    Example: Auto at a start of 60 s -> 600 s (test_hazard.py::test_an_answer_that_waits_for_a_start_costs_ten_starts_unless_said_otherwise).
+    """
+    if late_cost_usd is None or not usd_per_h or not late_cost_usd.is_finite():
+        return float(f"{sizing.AUTO_LATE_FACTOR * startup_s:.2g}")
+    return float(f"{sizing.late_loss_s(late_cost_usd, usd_per_h, 1.0):.2g}")
 
 
 def _loss_s(facts: Facts, item: VariantPlan) -> float:

@@ -45,6 +45,8 @@ class VariantPlan:
     needs: Needs = ()
     gaps: Gaps = ()
     idle_in_s: float | None = None
+    foretold: str = ""
+    """Why a call is likely."""
 
     @property
     def replaces(self) -> str:

@@ -42,6 +42,7 @@ SIZED = {"Steady", "Demand", "Minimum", "Maximum"}
 SENTENCES: dict[str, Callable[[VariantPlan, str], str]] = {
     "Wake": lambda item, name: f"waking {name} for {item.facts.held} waiting requests, about {item.facts.startup_s:.0f} s",
     "Idle": lambda _, name: f"{name} had no work and a quiet GPU for longer than keeping it is worth",
+    "Prewarm": lambda item, name: f"loading {name} ahead of a likely call: {item.foretold}",
     "IdleSoon": lambda item, name: f"{name} is idle; it sleeps in {max(0.0, item.idle_in_s or 0.0):.0f} s",
     "ReplicaStuck": lambda item, name: f"{name}: {_standstill(item)}; another pod takes its place",
     "StartFailed": lambda item, name: f"{name} did not become ready in {item.facts.memory.failed_starts} starts and is parked",
@@ -250,6 +251,7 @@ def remembered(funded: Funded) -> DeploymentMemory:
         facts.trends is old_memory.trends
         and variants == old_memory.variants
         and facts.gaps == old_memory.gaps
+        and facts.callers == old_memory.callers
         and facts.last_arrival_at_s == old_memory.last_arrival_at_s
         and attained == old_memory.attained
         and mean == old_memory.wanted_usd_per_h == float(f"{funded.wanted_usd_per_h:.5g}")
@@ -257,7 +259,7 @@ def remembered(funded: Funded) -> DeploymentMemory:
         and saving == old_memory.saving
     ):
         return old_memory
-    return DeploymentMemory(variants, facts.trends, facts.gaps, facts.last_arrival_at_s, mean, facts.now, attained, wanted, saving)
+    return DeploymentMemory(variants, facts.trends, facts.gaps, facts.last_arrival_at_s, mean, facts.now, attained, wanted, saving, facts.callers)
 
 
 def _attained(funded: Funded) -> Attained | None:

@@ -93,7 +93,7 @@ def test_any_moment_of_a_recording_is_explained(tmp_path):
 
 
 def test_the_folder_stays_within_its_bound_and_keeps_the_newest(tmp_path):
-    limit = 40_000
+    limit = 45_000
     recorder = recorded(tmp_path, count=150, limit_bytes=limit)
     assert recorder.recorded == 150
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= limit * (SEGMENTS + 1) / SEGMENTS

@@ -9,6 +9,8 @@ from decimal import Decimal
 import pytest
 from core_worlds import A100, KEY, NOW, SMALL, deployment, pod, state, variant_state, world
 
+from jevons.core import hazard
+from jevons.core.cowake import Caller
 from jevons.core.decide import decide
 from jevons.core.ledger import Account, Ledger
 from jevons.core.memory import DeploymentMemory, Memory, Trend, VariantMemory
@@ -164,10 +166,11 @@ def test_memory_round_trips():
             KEY: DeploymentMemory(
                 {"small": VariantMemory(((NOW, 3), (NOW + 1, 2)), 12.0, NOW, None, 2, NOW + 60.0)},
                 {"default": Trend(1.5, 0.01, NOW)},
-                (0.5,) * 20,
+                (0.5,) * hazard.BINS,
                 NOW - 3.0,
                 12.5,
                 NOW,
+                callers=(Caller("planner", NOW, 3.0, 0.5, (1.0,) * 9),),
             )
         }
     )

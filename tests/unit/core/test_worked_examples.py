@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from core_worlds import A100, CURVE, LARGE_PROFILE
 
-from jevons.core import attainment, budget, capacity, conditions, forecast, idle, levels, money, periods, routing, sizing, speed, usable
+from jevons.core import attainment, budget, capacity, conditions, forecast, hazard, idle, levels, money, periods, routing, sizing, speed, usable
 from jevons.core.memory import Trend
 from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import Outcomes
@@ -90,6 +90,7 @@ def test_headroom_shrinks_with_the_fleet():
 
 def test_break_even_without_history():
     assert idle.keep_for_s(60.0, 40.0, ()) == 100.0
+    assert hazard.windows(60.0, 40.0, ()) == ((0.0, 100.0),)
 
 
 def test_a_model_called_every_two_minutes_stays_and_one_called_hourly_sleeps():

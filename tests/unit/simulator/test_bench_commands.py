@@ -40,7 +40,7 @@ def test_the_zoo_writes_points_ratios_and_what_it_assumes(folder: Path) -> None:
     assert answer.exit_code == 0, answer.output
     document = json.loads(out.read_text())
     assert {row["policy"] for row in document["rows"]} == {"jevons", "keda", "kpa", "kubeai", "hybrid", "always-on"}
-    assert {row["policy"] for row in document["chains"]} == {"jevons", "keda", "hybrid", "co-wake"}
+    assert {row["policy"] for row in document["chains"]} == {"jevons", "jevons-alone", "keda", "hybrid", "co-wake"}
     assert all(row["ratio"] == 1.0 for row in document["ratios"] if row["policy"] == "keda")
     assert document["assumptions"]
     assert "co-wake" in answer.output

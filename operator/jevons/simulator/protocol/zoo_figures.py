@@ -43,27 +43,40 @@ class MemberRun:
 
 
 def figures(
-    requests: Requests, first_s: Floats, end_s: Floats, starting: Sequence[Span], ready: Sequence[Span], *, until_s: float, startup_s: float
+    requests: Requests,
+    first_s: Floats,
+    end_s: Floats,
+    starting: Sequence[Span],
+    ready: Sequence[Span],
+    *,
+    until_s: float,
+    startup_s: float,
+    since_s: float = 0.0,
 ) -> MemberRun:
     """From when each request was there (arrival, first token, end) and when a replica was starting or ready (draining included).
 
+    What lies before `since_s` is not scored: policies learn from it.
     Perfect pre-warming keeps a replica through a gap shorter than a start, and otherwise has it start just in time; the first call of all is cold.
     """
-    spans = joined(ready)
+    starting = within(starting, since_s, until_s)
+    spans = within(joined(ready), since_s, until_s)
+    scored = requests.at_s >= since_s
     begins = [begin for begin, _ in spans]
     warm = np.zeros(len(requests), np.bool_)
     for begin, end in spans:
         first, last = np.searchsorted(requests.at_s, (begin, end))
         warm[first:last] = True
     waits = first_s - requests.at_s
+    warm |= ~scored
     cold = ~warm & np.isfinite(first_s)
     # the replica that became ready between the arrival and its first token is the one that was waited for
     waited = {bisect_right(begins, float(token_s)) - 1 for token_s in first_s[cold]}
     busy = joined(sorted(zip(requests.at_s.tolist(), np.nan_to_num(end_s, nan=until_s).tolist(), strict=True)))
     quiet = between(busy, until_s)
-    gaps = [end - begin for begin, end in quiet[1:-1]]
+    gaps = [end - begin for begin, end in quiet[1:-1] if end > since_s]
+    first_call_s = startup_s if len(requests) and scored[0] else 0.0
     return MemberRun(
-        requests=len(requests),
+        requests=int(scored.sum()),
         cold_starts=len(waited),
         starts=len(starting),
         cold=int((~warm).sum()),
@@ -72,8 +85,8 @@ def figures(
         idle_s=overlap(quiet, spans),
         stretches_s=overlap([(begin, end) for begin, end in quiet if end - begin > STRETCH_S], spans),
         wait_s=waits[cold],
-        perfect_s=startup_s + sum(min(gap, startup_s) for gap in gaps),
-        perfect_stretches_s=startup_s + sum(min(gap, startup_s) for gap in gaps if gap > STRETCH_S),
+        perfect_s=first_call_s + sum(min(gap, startup_s) for gap in gaps),
+        perfect_stretches_s=first_call_s + sum(min(gap, startup_s) for gap in gaps if gap > STRETCH_S),
     )
 
 
@@ -86,6 +99,11 @@ def joined(spans: Sequence[Span]) -> list[Span]:
         else:
             made.append((begin, end))
     return made
+
+
+def within(spans: Sequence[Span], since_s: float, until_s: float) -> list[Span]:
+    """What of the spans lies in [since_s, until_s]."""
+    return [(max(begin, since_s), min(end, until_s)) for begin, end in spans if end > since_s and begin < until_s]
 
 
 def between(spans: Sequence[Span], until_s: float) -> list[Span]:

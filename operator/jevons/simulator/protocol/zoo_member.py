@@ -16,7 +16,7 @@ import math
 from bisect import bisect_right
 from typing import Protocol, runtime_checkable
 
-from jevons.core.idle import SHORTEST_S
+from jevons.core.idle import FIRST_GAP_S, SHORTEST_S
 from jevons.simulator.cluster import STARTING
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.protocol.zoo_figures import DAY_S, MemberRun, figures
@@ -44,24 +44,26 @@ class Waking(Protocol):
         """See above."""
 
 
-def run(scenario: Scenario, controller: Controller, *, remembers_s: float, end_s: float = DAY_S, every_tick: bool = False) -> MemberRun:
-    """Run a competitor on one member until `end_s`; money stops there, and requests still waiting are answered.
+def run(
+    scenario: Scenario, controller: Controller, *, remembers_s: float, end_s: float = DAY_S, since_s: float = 0.0, every_tick: bool = False
+) -> MemberRun:
+    """Run a competitor on one member until `end_s`; money stops there, and requests still waiting are answered. Scored is what lies after `since_s`.
 
     remembers_s: the longest window of the competitor. Raises ValueError for a scenario with more than one variant, or no requests.
     """
     if len(scenario.variants) != 1 or not len(scenario.requests):
         raise ValueError(f"{scenario.name}: a member has one variant and at least one request")
-    return _Member(scenario, controller, remembers_s, end_s, every_tick=every_tick).run()
+    return _Member(scenario, controller, remembers_s, end_s, since_s=since_s, every_tick=every_tick).run()
 
 
 class _Member(Run):
     """One run of one member."""
 
-    def __init__(self, scenario: Scenario, controller: Controller, remembers_s: float, end_s: float, *, every_tick: bool) -> None:
+    def __init__(self, scenario: Scenario, controller: Controller, remembers_s: float, end_s: float, *, since_s: float, every_tick: bool) -> None:
         physics = scenario.variants[0].physics
         fleet = Fleet([physics], scenario.requests, seed=scenario.seed, max_replicas=8, max_wait_s=scenario.max_wait_s)
         super().__init__(scenario, controller, fleet)
-        self._remembers_s, self._end_s, self._every_tick = remembers_s, end_s, every_tick
+        self._remembers_s, self._end_s, self._since_s, self._every_tick = remembers_s, end_s, since_s, every_tick
         self._resting = controller if isinstance(controller, Resting) and not every_tick else None
         self._at: list[float] = scenario.requests.at_s.tolist()
         self._sample_s = self._decide_s = 0.0
@@ -120,6 +122,9 @@ class _Member(Run):
             before = bisect_right(self._at, self._decide_s) - 1
             if before < 0 or self._decide_s - self._at[before] >= SHORTEST_S:
                 break
+            later = bisect_right(self._at, self._decide_s + period_s) - 1
+            if self._at[later] - self._at[max(0, self._arrived(now) - 1)] >= FIRST_GAP_S:
+                break
             self._decide_s += period_s
 
     def _arrived(self, now: float) -> int:
@@ -144,6 +149,5 @@ class _Member(Run):
         stretches = [(kind, begin, min(end, self._end_s)) for _, kind, begin, end in bill.stretches if begin < self._end_s]
         starting = [(begin, end) for kind, begin, end in stretches if kind == STARTING]
         ready = sorted((begin, end) for kind, begin, end in stretches if kind != STARTING)
-        return figures(
-            self.scenario.requests, self._fleet.first_token_s, self._fleet.end_s, starting, ready, until_s=self._end_s, startup_s=startup_s
-        )
+        first_s, answered_s = self._fleet.first_token_s, self._fleet.end_s
+        return figures(self.scenario.requests, first_s, answered_s, starting, ready, until_s=self._end_s, startup_s=startup_s, since_s=self._since_s)

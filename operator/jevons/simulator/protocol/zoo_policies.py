@@ -3,6 +3,7 @@
 | policy | knob |
 |---|---|
 | `jevons` | what a late answer costs (`lateAnswerCost`), as seconds of the replica's price; `auto` is the API's default |
+| `jevons-alone` | the same without hearing any other model: no prior of the zoo, no co-wake (agent chains only) |
 | `keda` | `cooldownPeriod`; 300 s is its default and the reference of the benchmark |
 | `kpa` | the pod retention period; 0 s is the default |
 | `kubeai` | the window of its mean (10 min by default) |
@@ -23,7 +24,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from jevons.core.idle import LONGEST_S, keep_for_s
+from jevons.core.hazard import Gaps
+from jevons.core.idle import LONGEST_S
+from jevons.core.memory import DeploymentMemory
+from jevons.core.moving import LONG_WORK_S, cold_loss_s
+from jevons.core.snapshot import DeploymentState, Snapshot
+from jevons.core.spec import Key, ScalingMode, ScalingSpec
+from jevons.core.startup import expected_s
+from jevons.core.warmth import Warmth, warmth
 from jevons.simulator import competitors
 from jevons.simulator.competitors_jevons import Jevons
 from jevons.simulator.competitors_spec import EPOCH_S, KEY, JevonsSettings
@@ -39,6 +47,11 @@ SETTLED_S = 120.0
 """So long after its last request a sleeping deployment's readings (rates over a minute) are zero."""
 SEEN_S = 35.0
 """Work that there is is seen by then: two scrapes and a moment."""
+CALLER = Key(KEY.namespace, "caller")
+PRIOR_S = 1800.0
+"""What the zoo showed together is brought up to date this often."""
+CHAINED = frozenset({"co-wake", "jevons-alone"})
+"""Only meant for agent chains."""
 AUTO = 0.0
 """Jevons' knob at the API's default."""
 
@@ -50,8 +63,18 @@ KNOBS: Mapping[str, tuple[float, ...]] = {
     "hybrid": (300.0, 900.0, 1800.0, 3600.0, 14_400.0),
     "always-on": (1.0,),
     "co-wake": (300.0,),
+    "jevons-alone": (AUTO,),
 }
-DEFAULTS: Mapping[str, float] = {"jevons": AUTO, "keda": 300.0, "kpa": 0.0, "kubeai": 600.0, "hybrid": 14_400.0, "always-on": 1.0, "co-wake": 300.0}
+DEFAULTS: Mapping[str, float] = {
+    "jevons": AUTO,
+    "jevons-alone": AUTO,
+    "keda": 300.0,
+    "kpa": 0.0,
+    "kubeai": 600.0,
+    "hybrid": 14_400.0,
+    "always-on": 1.0,
+    "co-wake": 300.0,
+}
 QUICK: Mapping[str, tuple[float, ...]] = {
     "jevons": (AUTO, 60.0, 200.0, 600.0),
     "keda": (300.0,),
@@ -71,10 +94,11 @@ class Contender:
     remembers_s: float
 
 
-def contender(scenario: Scenario, policy: str, knob: float, told_s: Sequence[float] = ()) -> Contender:
-    """A fresh competitor. Raises KeyError for a policy nobody knows."""
+def contender(scenario: Scenario, policy: str, knob: float, told_s: Sequence[float] = (), priors: Sequence[Gaps] = ()) -> Contender:
+    """A fresh competitor. `told_s`, `priors`: see `Rested`. Raises KeyError for a policy nobody knows."""
     made: Mapping[str, Callable[[Scenario, float], Contender]] = {
-        "jevons": _jevons,
+        "jevons": lambda world, late_s: _jevons(world, late_s, told_s, priors),
+        "jevons-alone": lambda world, late_s: _jevons(world, late_s, (), ()),
         "keda": lambda world, cooldown_s: _peer(world, "keda", KedaSettings(sees_held=True, cooldown_s=cooldown_s, maximum=1), 330.0),
         "kpa": lambda world, retention_s: _peer(world, "kpa", replace(KNATIVE, retention_s=retention_s), 2.0 * KNATIVE.stable_s),
         "kubeai": lambda world, window_s: _peer(world, "kubeai", KubeaiSettings(window_s=window_s, maximum=1), window_s + 60.0),
@@ -85,11 +109,11 @@ def contender(scenario: Scenario, policy: str, knob: float, told_s: Sequence[flo
     return made[policy](scenario, knob)
 
 
-def _jevons(scenario: Scenario, knob: float) -> Contender:
+def _jevons(scenario: Scenario, knob: float, told_s: Sequence[float], priors: Sequence[Gaps]) -> Contender:
     usd_per_s = scenario.variants[0].usd_per_h / 3600.0
     late = None if knob == AUTO else Decimal(f"{knob * usd_per_s:.9f}")
     scenario = replace(scenario, objectives=replace(scenario.objectives, late_cost_usd=late))
-    return Contender(scenario, Rested(scenario, JevonsSettings()), SETTLED_S)
+    return Contender(scenario, Rested(scenario, JevonsSettings(), told_s, priors), SETTLED_S)
 
 
 def _peer(scenario: Scenario, name: str, settings: Any, remembers_s: float) -> Contender:
@@ -107,24 +131,62 @@ def _always_on(scenario: Scenario, knob: float) -> Contender:
 
 
 class Rested(Jevons):
-    """Jevons, with what its last decision implies: how long a loaded replica stays if nothing arrives."""
+    """Jevons, with what its last decision implies: until when it holds if nobody calls.
+
+    told_s: calls of another model of the namespace. priors: what all models of the zoo together showed of gaps, by `PRIOR_S` of the day; without them
+    it has only its own.
+    """
+
+    def __init__(self, scenario: Scenario, settings: JevonsSettings, told_s: Sequence[float] = (), priors: Sequence[Gaps] = ()) -> None:
+        super().__init__(scenario, settings)
+        self._told_s, self._priors = list(told_s), priors
+        self._caller = replace(self.spec, key=CALLER, uid=CALLER.name, model=CALLER.name, scaling=ScalingSpec(ScalingMode.PAUSED))
+
+    def snapshot(self, now: float, views: Mapping[str, View]) -> Snapshot:
+        """The operator's, with what members of a zoo know of each other."""
+        seen, place = super().snapshot(now, views), bisect_right(self._told_s, now)
+        prior = self._priors[min(len(self._priors) - 1, int(now // PRIOR_S))] if self._priors else ()
+        seen = replace(seen, memory=replace(seen.memory, prior=prior, prior_at_s=EPOCH_S + now))
+        if place:
+            caller = DeploymentState(self._caller, {}, last_arrival_at_s=EPOCH_S + self._told_s[place - 1])
+            seen = replace(seen, deployments={**seen.deployments, CALLER: caller})
+        return seen
 
     def rests_until(self, now: float) -> float:
-        """See `zoo_member.Resting`. `core.moving` lets go no sooner than `keep_for_s` after the last work, arrival and start that it knows of.
-
-        Only where lateAnswerCost is given: with Auto the loss follows the load. And not soon after work: what began between
-        two scrapes is seen by the next one.
-        """
+        """See `zoo_member.Resting`: what `core.moving` decides by. Not soon after work: what began between two scrapes is seen by the next one."""
         memory = self._memory.deployments.get(KEY)
-        late, variant = self.spec.objectives.late_cost_usd, self.spec.variants[0]
-        if memory is None or late is None or memory.last_arrival_at_s is None:
+        if memory is None or memory.last_arrival_at_s is None:
             return now
+        worked_s = memory.variants[self.spec.variants[0].name].work_at_s
+        if worked_s is None or max(worked_s, memory.last_arrival_at_s) > EPOCH_S + now - SEEN_S:
+            return now
+        found = self._warmth(memory, now)
+        return min(found.until_s - EPOCH_S, self._next_told_s(now)) if found.loaded else now
+
+    @property
+    def wakes_s(self) -> float:
+        """See `zoo_member.Waking`: when it will be started ahead of a call, or is told of another model's."""
+        now, memory = self._passed_s, self._memory.deployments.get(KEY)
+        if memory is None or memory.last_arrival_at_s is None:
+            return self._next_told_s(now)
+        found = self._warmth(memory, now)
+        return now if found.loaded else min(found.until_s - EPOCH_S, self._next_told_s(now))
+
+    def _warmth(self, memory: DeploymentMemory, now: float) -> Warmth:
+        variant = self.spec.variants[0]
         seen = memory.variants[variant.name]
-        if seen.work_at_s is None or max(seen.work_at_s, memory.last_arrival_at_s) > EPOCH_S + now - SEEN_S:
-            return now
-        loss_s = float(f"{float(late) * 3600.0 / self._variants[0].usd_per_h:.2g}")
-        keep_s = keep_for_s(variant.startup_s, loss_s, memory.gaps)
-        return max(memory.last_arrival_at_s, seen.work_at_s) - EPOCH_S + keep_s
+        startup_s = expected_s(seen.health, variant.startup_s)
+        loss_s = cold_loss_s(self.spec.objectives.late_cost_usd, self._variants[0].usd_per_h, startup_s)
+        last_s = memory.last_arrival_at_s
+        if last_s is not None and seen.work_at_s is not None and seen.work_at_s > last_s + LONG_WORK_S:
+            last_s = seen.work_at_s
+        return warmth(startup_s, loss_s, memory.gaps, self._memory.prior, memory.callers, last_s, EPOCH_S + now)
+
+    def _next_told_s(self, now: float) -> float:
+        """When something changes that it hears from elsewhere."""
+        place = bisect_right(self._told_s, now)
+        told_s = self._told_s[place] if place < len(self._told_s) else math.inf
+        return min(told_s, (now // PRIOR_S + 1.0) * PRIOR_S) if self._priors else told_s
 
 
 class Told:

@@ -18,12 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from jevons.core.hazard import Gaps
 from jevons.simulator.protocol.bootstrap import Interval, interval, resamples, whole
 from jevons.simulator.protocol.front import cost_at
 from jevons.simulator.protocol.zoo_figures import MemberRun
 from jevons.simulator.protocol.zoo_member import run
-from jevons.simulator.protocol.zoo_policies import contender
-from jevons.simulator.protocol.zoo_workload import USD_PER_H, Member, capped, chain, zoo_member, zoo_of
+from jevons.simulator.protocol.zoo_policies import PRIOR_S, contender
+from jevons.simulator.protocol.zoo_workload import USD_PER_H, Member, capped, chain, priors, zoo_member, zoo_of
 from jevons.simulator.scenario import Floats, Requests
 from jevons.simulator.traces import Zoo, discover
 
@@ -40,7 +41,7 @@ MEASURES: Mapping[str, Callable[[MemberRun], float]] = {
 
 
 MATCHES: Mapping[str, Callable[[MemberRun], float]] = {
-    "rate": lambda one: one.cold / one.requests,
+    "rate": lambda one: one.cold / max(1, one.requests),
     "starts": lambda one: float(one.cold_starts),
 }
 """What is held equal: each member's share of cold requests (the benchmark's), or the number of cold starts."""
@@ -57,6 +58,8 @@ class MemberJob:
     startups: tuple[float, ...]
     settings: tuple[Setting, ...]
     chained: bool = False
+    since_s: float = 0.0
+    """What happens before is not scored."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,11 @@ def _zoo(data: Path) -> tuple[Zoo, Requests]:
     return capped(zoo), sizes
 
 
+@lru_cache(maxsize=8)
+def _priors(data: Path, seed: int) -> tuple[Gaps, ...]:
+    return priors(*_zoo(data), seed, PRIOR_S)
+
+
 def member_count(data: Path) -> int:
     """Members of the folder's zoo."""
     return len(_zoo(data)[0].models)
@@ -102,8 +110,9 @@ def work(job: MemberJob) -> list[list[MemberRun]]:
     results = []
     for startup_s in job.startups:
         scenario = member.scenario(startup_s, 1_000 * job.seed + job.member)
-        made = [contender(scenario, policy, knob, member.told_s) for policy, knob in job.settings]
-        results.append([run(one.scenario, one.controller, remembers_s=one.remembers_s) for one in made])
+        known = () if job.chained else _priors(job.data, job.seed)
+        made = [contender(scenario, policy, knob, member.told_s, known) for policy, knob in job.settings]
+        results.append([run(one.scenario, one.controller, remembers_s=one.remembers_s, since_s=job.since_s) for one in made])
     return results
 
 
@@ -189,7 +198,7 @@ def row(runs: Runs, trace: str, startup_s: float, setting: Setting) -> dict[str,
         "requests": total(lambda one: one.requests),
         "cold_starts": total(lambda one: one.cold_starts),
         "starts": total(lambda one: one.starts),
-        "cold_share": total(lambda one: one.cold) / total(lambda one: one.requests),
+        "cold_share": total(lambda one: one.cold) / max(1.0, total(lambda one: one.requests)),
         "cold_rate": total(MATCHES["rate"]) / runs.members,
         "idle_gpu_hours": total(lambda one: one.idle_s / 3600.0),
         "idle_stretch_gpu_hours": total(lambda one: one.stretches_s / 3600.0),

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jevons.core import hazard, idle
+from jevons.core.hazard import Gaps
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.protocol.zoo_figures import DAY_S
 from jevons.simulator.scenario import Floats, Ints, Physics, Requests, Scenario, SimVariant, Startup
@@ -59,6 +61,23 @@ def zoo_member(zoo: Zoo, sizes: Requests, index: int, seed: int) -> Member:
     if not len(requests):
         raise ValueError(f"{zoo.name}: model {zoo.models[index]} has no calls")
     return Member(zoo.models[index], requests)
+
+
+def priors(zoo: Zoo, sizes: Requests, seed: int, every_s: float) -> tuple[Gaps, ...]:
+    """What all members of a (capped) zoo together have shown of gaps by 0, `every_s`, twice that ... of the day, and nothing of what comes later."""
+    ends: list[tuple[float, int, float]] = []
+    for index in range(len(zoo.models)):
+        at_s = zoo.sample(sizes, models=[index], seed=1_000_003 * seed + index)[0].at_s
+        gaps_s = np.diff(at_s)
+        ends += [(float(at_s[int(place) + 1]), index, float(gaps_s[place])) for place in np.flatnonzero(gaps_s >= idle.FIRST_GAP_S)]
+    ends.sort()
+    known: dict[int, Gaps] = {}
+    made: list[Gaps] = []
+    for ended_s, index, gap_s in ends:
+        while ended_s >= every_s * len(made):
+            made.append(hazard.pooled(known.values()))
+        known[index] = hazard.with_gap(known.get(index, ()), gap_s)
+    return (*made, hazard.pooled(known.values()))
 
 
 def chain(index: int, sizes: Requests, seed: int) -> tuple[Member, Member]:

@@ -1,0 +1,177 @@
+"""When a sleeping model is loaded: after a call, ahead of a likely one, and because another model was called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from core_worlds import KEY, NOW, SMALL, demand, deployment, held, pod, state, variant_state, world
+
+from jevons.core import hazard, idle
+from jevons.core.decide import decide
+from jevons.core.memory import DeploymentMemory, Memory, VariantMemory
+from jevons.core.observed import Known, Unknown
+from jevons.core.spec import BudgetSpec, Key, Objectives, Period, ScalingSpec
+
+AUTO = deployment(SMALL, scaling=ScalingSpec(), objectives=Objectives(late_cost_usd=Decimal("0.3")))
+"""A late answer is worth 300 s of the replica; a start takes 60 s."""
+
+
+def history(*gaps_s, times=1):
+    made = ()
+    for gap_s in gaps_s * times:
+        made = hazard.with_gap(made, gap_s)
+    return made
+
+
+EVERY_HALF_HOUR = history(1790.0, 1800.0, 1810.0, times=10)
+
+
+def remembered(gaps=EVERY_HALF_HOUR, called_s=600.0, **changes):
+    return DeploymentMemory({"small": VariantMemory(work_at_s=NOW - called_s)}, gaps=gaps, last_arrival_at_s=NOW - called_s, **changes)
+
+
+def asleep(called_s=600.0, spec=AUTO, **changes):
+    return state(spec, {"small": variant_state()}, demand=(demand(0.0),), last_arrival_at_s=NOW - called_s, **changes)
+
+
+def target(item, memory, **world_changes):
+    return decide(world(item, memory=Memory({KEY: memory}), **world_changes), NOW).deployments[KEY].replicas[0]
+
+
+def fate(item, memory, **world_changes):
+    found = target(item, memory, **world_changes)
+    return found.desired, found.reason
+
+
+def test_a_gap_is_counted_in_its_bin():
+    assert [index for index, count in enumerate(hazard.with_gap((), 300.0)) if count] == [23]
+    assert round(hazard.EDGES[hazard.QUIET_STEPS + 23], 1) == 284.4
+    assert round(hazard.EDGES[hazard.QUIET_STEPS + 24], 1) == 304.3
+
+
+def test_a_gap_on_an_edge_is_in_the_bin_that_begins_there_and_the_last_bin_has_no_end():
+    for index in (0, 1, 40, hazard.BINS - 1):
+        assert hazard.with_gap((), hazard.EDGES[hazard.QUIET_STEPS + index])[index] == 1.0
+    assert hazard.with_gap((), 1e9)[-1] == 1.0
+    assert hazard.with_gap((), 59.0) == ()
+
+
+def test_a_periodic_caller_is_let_go_at_once_and_loaded_before_its_time():
+    first, second = hazard.windows(60.0, 300.0, EVERY_HALF_HOUR)
+    assert first == (0.0, hazard.HOLD_S)
+    assert second[0] + hazard.lead_s(60.0) < 1790.0
+    assert second[1] > 1810.0
+    assert second[1] - second[0] < 500.0
+
+
+def test_a_call_worth_little_is_not_prepared_for():
+    assert hazard.windows(60.0, 5.0, history(300.0, 1200.0, 5000.0, 9000.0, 17_000.0, times=6)) == ((0.0, hazard.HOLD_S),)
+
+
+def test_a_call_worth_everything_finds_the_model_loaded():
+    plan = hazard.windows(60.0, 1e7, history(100.0, 700.0, 9000.0, times=20))
+    assert all(hazard.window(plan, gap_s) is not None for gap_s in (100.0, 700.0, 9000.0))
+    assert hazard.window(plan, 5000.0) is None
+
+
+def test_a_young_model_is_taken_for_one_of_the_others():
+    prior = hazard.pooled([EVERY_HALF_HOUR] * 3)
+    assert hazard.windows(60.0, 300.0, ()) == ((0.0, 360.0),), "alone, it is kept for what a start and a late answer are worth"
+    assert hazard.windows(60.0, 300.0, (), prior)[0] == (0.0, hazard.HOLD_S)
+    assert len(hazard.windows(60.0, 300.0, (), prior)) == 2
+
+
+def test_few_gaps_make_no_prior():
+    assert hazard.pooled([]) == hazard.pooled([(), (1.0,) * 3]) == hazard.pooled([history(600.0)]) == ()
+    assert sum(hazard.pooled([EVERY_HALF_HOUR, history(100.0)])) == pytest.approx(1.0, abs=0.001)
+
+
+def test_a_history_in_wider_bins_is_read():
+    old = ()
+    for _ in range(12):
+        old = idle.with_gap(old, 1800.0)
+    read = hazard.rebinned(old)
+    assert sum(read) == pytest.approx(sum(old))
+    assert len(hazard.windows(60.0, 300.0, read)) == 2
+    assert hazard.rebinned((1.0, 2.0)) == ()
+
+
+def test_the_next_call_is_prepared_for_and_the_event_says_why():
+    memory, item = remembered(called_s=1705.0), asleep(1705.0)
+    assert fate(item, memory) == (1, "Prewarm")
+    decision = decide(world(item, memory=Memory({KEY: memory})), NOW).deployments[KEY]
+    assert [note.reason for note in decision.events] == ["Prewarm"]
+    assert "of the pauses as long as this one end within the next" in decision.events[0].message
+
+
+def test_between_its_windows_it_sleeps():
+    assert fate(asleep(600.0), remembered(called_s=600.0)) == (0, "Steady")
+    assert fate(asleep(4000.0), remembered(called_s=4000.0)) == (0, "Steady"), "who did not come in time is not waited for"
+
+
+@pytest.mark.parametrize(
+    ("item", "changes"),
+    [
+        (asleep(1705.0, deployment(SMALL, scaling=ScalingSpec(idle_after_s=300.0), objectives=AUTO.objectives)), {}),
+        (replace(asleep(1705.0), last_arrival_at_s=None), {}),
+        (asleep(1705.0), {"metrics": Unknown("SourceDown")}),
+        (asleep(1705.0, replace(AUTO, budget=BudgetSpec(Decimal("0.01"), Period.DAY))), {}),
+    ],
+    ids=["sleep is set by hand", "no gateway reports", "no metrics", "no money"],
+)
+def test_nothing_is_loaded_ahead_on_what_is_not_known_or_not_wanted(item, changes):
+    assert fate(item, remembered(called_s=1705.0), **changes)[0] == 0
+
+
+def test_a_start_ahead_of_a_call_is_not_given_up_half_way():
+    starting = pod("a", ready_at_s=None, age_s=30.0)
+    item = state(AUTO, {"small": variant_state(starting)}, demand=(demand(0.0),), last_arrival_at_s=NOW - 600.0)
+    memory = remembered()
+    memory = replace(memory, variants={"small": VariantMemory(work_at_s=NOW - 600.0, start_at_s=NOW - 30.0)})
+    assert fate(item, memory) == (1, "Prewarm")
+    late = replace(memory, variants={"small": VariantMemory(work_at_s=NOW - 600.0, start_at_s=NOW - 77.0)})
+    assert fate(item, late) == (0, "Idle")
+
+
+def test_loaded_ahead_it_waits_for_the_call_and_leaves_when_that_does_not_come():
+    ready = pod("a", age_s=120.0)
+    made = []
+    for called_s in (1750.0, 1850.0, 2200.0):
+        item = state(AUTO, {"small": variant_state(ready)}, demand=(demand(0.0),), last_arrival_at_s=NOW - called_s)
+        made.append(fate(item, remembered(called_s=called_s)))
+    assert made == [(1, "IdleSoon"), (1, "IdleSoon"), (0, "Idle")]
+
+
+def test_an_answer_that_waits_for_a_start_costs_ten_starts_unless_said_otherwise():
+    spec = deployment(SMALL, scaling=ScalingSpec())
+    for idle_s, expected in ((600.0, 1), (700.0, 0)):
+        item = state(spec, {"small": variant_state(pod("a"))}, demand=(demand(0.0),), last_arrival_at_s=NOW - idle_s)
+        assert fate(item, remembered((), called_s=idle_s))[0] == expected, "kept for a start and ten: 660 s"
+
+
+def test_a_chain_is_learned_and_its_next_model_is_loaded_when_the_first_is_called():
+    first, own = Key(KEY.namespace, "planner"), AUTO
+    states = {
+        first: state(deployment(SMALL, key=first), {"small": variant_state()}, last_arrival_at_s=NOW - 99.0),
+        KEY: state(own, {"small": variant_state()}, last_arrival_at_s=NOW - 9.0),
+    }
+    memory, at = Memory(), NOW
+    for turn in range(6):
+        begin = NOW + turn * 3600.0
+        for at in (begin, begin + 15.0, begin + 120.0, begin + 900.0):
+            planner_s, own_s = (begin if at >= begin else begin - 3600.0), (begin + 100.0 if at >= begin + 100.0 else begin - 3500.0)
+            seen = (replace(states[first], last_arrival_at_s=planner_s), replace(states[KEY], last_arrival_at_s=own_s))
+            decision = decide(replace(world(*seen, now=at, memory=memory), metrics=Known(None, at)), at)
+            memory = decision.memory
+            made = decision.deployments[KEY].replicas[0]
+            if at == begin + 15.0:
+                assert (made.reason == "Prewarm") == (turn > 3), (turn, made)
+                assert ("planner was called, which" in made.message) == (turn > 3)
+    again = Memory.from_json({key: memory.to_json(key) for key in memory.deployments})
+    assert again.deployments[KEY].callers == memory.deployments[KEY].callers != ()
+
+
+def test_held_requests_wake_as_ever():
+    assert fate(asleep(600.0, held=(held("small", 1),)), remembered()) == (1, "Wake")
