@@ -27,6 +27,8 @@ VANISHED_S = 300.0
 """A class that had arrivals and is no longer reported by anybody is unknown for this long after its last reading, then forgotten."""
 QUEUE = 5.0
 """So many waiting requests on one pod are a queue, and no accident of the moment."""
+ROOM_S = 60.0
+"""A pod that became ready later has room because nothing has come to it yet."""
 NODE_S = 120.0
 """An unschedulable pod is given at least this long to be given a node."""
 INFINITE = math.inf
@@ -80,10 +82,14 @@ class Seen:
     """Ready, with work that makes no progress (`stuck.py`), the longest first: no capacity, and what they hold is no work being done."""
     stalled: tuple[Stalled, ...] = ()
     starting: tuple[Starting, ...] = ()
+    spot: tuple[str, ...] = ()
+    """UIDs of those that hold a spot node."""
     started_s: tuple[float, ...] = ()
     """How long the starts took that ended since the last pass."""
     queueing: int = 0
     """Ready, with at least QUEUE requests waiting."""
+    roomiest: float | None = None
+    """Fewest requests that run on a pod without a queue which has been ready for ROOM_S."""
     failed: int = 0
     overdue: int = 0
     unseen: int = 0
@@ -117,6 +123,8 @@ def pods_of(variant: Variant, state: VariantState, now: float, max_age_s: float,
         if pod.terminating:
             continue
         seen.pods += 1
+        if pod.spot and pod.scheduled_at_s is not None:
+            seen.spot += (pod.uid,)
         if pod.failed:
             seen.failed += 1
         elif pod.ready_at_s is not None:
@@ -160,15 +168,9 @@ def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: 
     if pod.ready_at_s is not None and pod.ready_at_s > seen.newest_ready_s:
         seen.newest_ready_s = pod.ready_at_s
     if running is not None and waiting is not None:
-        seen.queued += 1
-        seen.running += running
-        seen.waiting += waiting
-        if waiting >= QUEUE:
-            seen.queueing += 1
+        _queue_read(seen, pod, running, waiting, now)
         if not measured and waiting == 0 and (seen.best_pod is None or running > seen.best_pod[0]):
             seen.best_pod = (running, waiting, util, reading(signals.kv_used, now, max_age_s))
-        if running > 0 or waiting > 0:
-            seen.working = True
     elif util is not None and _hidden(signals.running) and _hidden(signals.waiting):
         seen.utils.append(util)
     else:
@@ -188,6 +190,19 @@ def _not_quiet(seen: Seen, signals: PodSignals, util: float | None, *, known: bo
     elif not (isinstance(signals.gpu_util, Unknown) and signals.gpu_util.reason == "NotExposed" and known):
         # an engine without any accelerator metrics is trusted by its queue alone; missing data never is
         seen.quiet, seen.gpu = False, seen.gpu or "GPUUnknown"
+
+
+def _queue_read(seen: Seen, pod: Pod, running: float, waiting: float, now: float) -> None:
+    """Add what runs and waits on one ready pod."""
+    seen.queued += 1
+    seen.running += running
+    seen.waiting += waiting
+    if waiting >= QUEUE:
+        seen.queueing += 1
+    elif waiting == 0 and (seen.roomiest is None or running < seen.roomiest) and now - (pod.ready_at_s or 0.0) >= ROOM_S:
+        seen.roomiest = running
+    if running > 0 or waiting > 0:
+        seen.working = True
 
 
 def _tokens_seen(seen: Seen, signals: PodSignals, now: float, max_age_s: float) -> None:

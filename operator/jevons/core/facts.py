@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from jevons.core import capacity, cowake, hazard, speed, startup, stuck
+from jevons.core import capacity, cowake, hazard, reclaim, speed, startup, stuck
 from jevons.core.cowake import Callers, Heard
 from jevons.core.demand import ClassLoad, Seen, class_loads, class_names, pods_of, stale_after_s
 from jevons.core.health import Health
@@ -246,7 +246,11 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float,
     health = old.health
     if seen.starting or seen.stalled or health.starting or health.stalled:
         starts_s = (*health.starts_s, *seen.started_s)[-startup.KEEP :] if seen.started_s else health.starts_s
-        health = Health(seen.starting, starts_s, seen.stalled, health.replaced_at_s, health.replacements)
+        health = Health(seen.starting, starts_s, seen.stalled, health.replaced_at_s, health.replacements, health.spot)
+    if seen.spot or health.spot is not None:
+        evicted = health.replaced_at_s is not None and health.spot is not None and health.replaced_at_s >= health.spot.at_s
+        spot = reclaim.observed(health.spot, seen.spot, seen.pods, current, now, ours=int(evicted))
+        health = Health(health.starting, health.starts_s, health.stalled, health.replaced_at_s, health.replacements, spot)
     same = work_at_s == old.work_at_s and start_at_s == old.start_at_s and batch == old.batch and health == old.health
     if same and failed == old.failed_starts and parked_until_s == old.parked_until_s:
         return old

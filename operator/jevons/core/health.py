@@ -18,6 +18,18 @@ Stalled: TypeAlias = tuple[str, float, float]
 
 
 @value
+class Spot:
+    """Spot pods as last seen, and how many were taken away in how many pod-hours (decayed)."""
+
+    uids: tuple[str, ...]
+    pods: int
+    """All of the variant that were not on their way out, spot or not."""
+    at_s: float
+    pod_hours: float = 0.0
+    losses: float = 0.0
+
+
+@value
 class Health:
     """Evidence about one variant's pods. Times are seconds since the epoch."""
 
@@ -29,6 +41,8 @@ class Health:
     """When a stuck pod was last replaced."""
     replacements: int = 0
     """How many were, without a long time in between."""
+    spot: Spot | None = None
+    """None = it never had a spot pod."""
 
 
 WELL = Health()
@@ -36,7 +50,9 @@ WELL = Health()
 
 def listed(health: Health) -> list[object]:
     """As a row for JSON."""
-    return [health.starting, health.starts_s, health.stalled, health.replaced_at_s, health.replacements]
+    spot = health.spot
+    taken = None if spot is None else [spot.uids, spot.pods, spot.at_s, spot.pod_hours, spot.losses]
+    return [health.starting, health.starts_s, health.stalled, health.replaced_at_s, health.replacements, taken]
 
 
 def restored(row: Sequence[Any]) -> Health:
@@ -44,7 +60,14 @@ def restored(row: Sequence[Any]) -> Health:
     if not row:
         return WELL
     replaced_at_s = None if row[3] is None else float(row[3])
-    return Health(_pods(row[0]), tuple(float(seconds) for seconds in row[1]), _pods(row[2]), replaced_at_s, int(row[4]))
+    return Health(_pods(row[0]), tuple(float(seconds) for seconds in row[1]), _pods(row[2]), replaced_at_s, int(row[4]), _spot(row[5:]))
+
+
+def _spot(rest: Sequence[Any]) -> Spot | None:
+    if not rest or rest[0] is None:
+        return None
+    uids, pods, at_s, pod_hours, losses = rest[0]
+    return Spot(tuple(str(uid) for uid in uids), int(pods), float(at_s), float(pod_hours), float(losses))
 
 
 def _pods(rows: Sequence[Sequence[Any]]) -> tuple[tuple[str, float, float], ...]:

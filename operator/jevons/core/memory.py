@@ -211,6 +211,10 @@ class Memory:
             or mine.gaps != theirs.gaps
             or mine.health.starts_s != theirs.health.starts_s
             or mine.health.replaced_at_s != theirs.health.replaced_at_s
+            or (
+                mine.health.spot is not None
+                and mine.health.spot.losses > (theirs.health.spot.losses if theirs.health.spot is not None else 0.0) + 0.5
+            )
             or abs(mine.slowness - theirs.slowness) > 0.05
             or abs((mine.work_at_s or 0.0) - (theirs.work_at_s or 0.0)) > 60.0
             for mine, theirs in ((new.variants[name], old.variants[name]) for name in new.variants)

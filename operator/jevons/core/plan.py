@@ -34,6 +34,8 @@ class VariantPlan:
     """Fluid capacity of one replica for its mix [1/s]."""
     concurrency: float = capacity.DEFAULT_BATCH
     reachable: bool = True
+    hot_spot: bool = False
+    """Requests queue on some of its pods while others have had room for a while."""
     stands_in: bool = False
     """For another variant that finds no node."""
     need: int = 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
-from jevons.core import attainment, budget, capacity, idle, moving, routing, sizing, usable
+from jevons.core import attainment, budget, capacity, idle, moving, reclaim, routing, sizing, usable
 from jevons.core.demand import ClassLoad, promise
 from jevons.core.facts import Facts, VariantFacts
 from jevons.core.plan import Plan, VariantPlan
@@ -29,6 +29,8 @@ BELIEVED_S = 30.0
 SECONDS_PER_TOKEN = 0.03
 """Stands in for an unknown pace where costs of variants without a profile are compared."""
 DEFAULT_TOKENS = (capacity.tokens(None, capacity.DEFAULT_INPUT_TOKENS), capacity.tokens(None, capacity.DEFAULT_OUTPUT_TOKENS))
+ROOMY = 0.5
+"""A pod that runs less than this part of what it may has room for what waits elsewhere."""
 MAX_COMPENSATION = 2
 """Replicas ordered beyond the need for pods that do not become ready, while others of the variant do."""
 
@@ -122,6 +124,10 @@ def make(ground: Ground, step: int) -> Plan:
     for item in plans:
         held = ground.held.get(item.facts.spec.name, 0)
         _size(facts, item, held, promises, ground.growth)
+        if item.hot_spot:
+            plan.binding.append(
+                f"{item.facts.seen.queueing} pods of {item.facts.spec.name} queue beside idle ones; more replicas would not help them"
+            )
     for item in plans:
         if item.facts.seen.unprovisioned:
             _stand_in(plan, item)
@@ -222,23 +228,29 @@ def _size(facts: Facts, item: VariantPlan, held: int, promises: Promises, growth
         item.concurrency = variant.memory.batch or capacity.DEFAULT_BATCH
     late_cost = facts.spec.objectives.late_cost_usd
     needed = _needed(item, promises, late_cost) if item.parts else 0.0
+    # what waits on one pod beside idle ones is for the router to mend: other replicas would not take it over
+    item.hot_spot = seen.roomiest is not None and seen.queueing > 0 and seen.roomiest <= ROOMY * item.concurrency
+    waiting = 0.0 if item.hot_spot else seen.waiting
     if needed > 0.0:
         # arrivals say how much is needed; what runs says no more than that the present fleet is in use (in a burst all of it prefills)
         observed = min(float(seen.ready), seen.running / item.concurrency)
-        present = seen.running + seen.waiting + held
-        if present > seen.ready * item.concurrency:
+        present = seen.running + waiting + held
+        if not item.hot_spot and present > seen.ready * item.concurrency:
             needed += _catching_up(item, present, late_cost)
         need = max(1, math.ceil(max(needed, observed) - 1e-9))
     else:
-        observed = (seen.running + seen.waiting + held) / item.concurrency
+        observed = (seen.running + waiting + held) / item.concurrency
         quantile = sizing.headroom_quantile(facts.spec.objectives.percentile, promises.pressure)
         need = sizing.replicas_for(observed * growth, item.concurrency, quantile=quantile) if observed > 0.0 else 0
-        if variant.spec.profile is None and seen.waiting > 0 and seen.ready > 0:
+        if variant.spec.profile is None and waiting > 0 and seen.ready > 0:
             # nobody knows what a replica can do: a queue says not this much, so up to twice what is ready
             need = min(max(need, seen.ready + 1), 2 * seen.ready)
     item.work = max(item.work, observed)
     if seen.utils:
         need = max(need, sizing.replicas_for_utilisation(seen.utils, len(seen.utils)) if max(seen.utils) > idle.QUIET_UTIL else min(need, 1))
+    if need and variant.memory.health.spot is not None:
+        missing = reclaim.missing_share(variant.memory.health.spot, variant.startup_s) * (1.0 - promises.pressure)
+        need = reclaim.ordered(need, missing, 1.0 - facts.spec.objectives.percentile / 100.0)
     if need and seen.ready:
         # a stuck pod that is replaced in this very pass makes room for its successor itself
         need += min(MAX_COMPENSATION, seen.failed + seen.overdue + len(seen.stuck) - variant.replaceable)

@@ -54,4 +54,4 @@ def due(health: Health, now: float, *, starting: bool) -> bool:
 def replaced(health: Health, now: float) -> Health:
     """The evidence after a replacement was ordered."""
     again = health.replaced_at_s is not None and now - health.replaced_at_s < FORGIVEN_S
-    return Health(health.starting, health.starts_s, health.stalled, now, health.replacements + 1 if again else 1)
+    return Health(health.starting, health.starts_s, health.stalled, now, health.replacements + 1 if again else 1, health.spot)
