@@ -290,4 +290,6 @@ def _slowness(funded: Funded, item: VariantPlan) -> float | None:
     running = seen.running / seen.ready
     factor = speed.estimate(running, item.per_s / seen.ready, alone_s=alone_s, engine_s=engine_s, prefill_s=prefill_s)
     overloaded = running > item.concurrency or seen.queueing > 0
-    return speed.learned(variant.memory.slowness, factor, running=seen.running, overloaded=overloaded, dispersion=item.dispersion, dt_s=since_s)
+    slowness = speed.learned(variant.memory.slowness, factor, running=seen.running, overloaded=overloaded, dispersion=item.dispersion, dt_s=since_s)
+    # a fleet that a budget keeps short refuses part of what arrives: that it runs little for so much makes it no faster
+    return max(slowness, variant.memory.slowness) if funded.plan.step or funded.shed else slowness

@@ -36,7 +36,8 @@ WHOLE = 20
 """A day of which fewer hours are known tells nothing."""
 FLAT_DAYS, FLAT_TURN, LIKE_OTHERS = 0.25, 0.25, 2.0
 """Days' worth of belief in a flat day, and in equal days; days of one weekday's worth of belief that it is like the other weekdays."""
-ROUNDS = 200
+STEP = 0.25
+"""A week at whose end costs are this much from its beginning (in logarithms) had a step, and no trend."""
 
 
 @value
@@ -152,19 +153,25 @@ def _hours(days: dict[int, tuple[float, dict[int, float]]]) -> list[list[float]]
 
 
 def _weekdays(days: dict[int, tuple[float, dict[int, float]]]) -> list[float]:
-    """Each weekday relative to the others, from how days followed each other: the least squares around the week."""
+    """Each weekday relative to the others, from how days followed each other; equal until every turn of the week was seen.
+
+    What the turns of a week add up to beyond nothing is no part of its shape: it is spread over all, or, where it is much, taken from the turn that
+    it explains best: there demand or a price made a step.
+    """
     turns: list[list[float]] = [[] for _ in range(7)]
     for day, (mean, _) in days.items():
         if day + 1 in days:
             turns[_weekday(day)].append(math.log(days[day + 1][0] / mean))
-    weight = [float(len(turn)) for turn in turns]
-    turned = [_middle(turn) if turn else 0.0 for turn in turns]
-    level = [0.0] * 7
-    for _ in range(ROUNDS if any(weight) else 0):
-        for k in range(7):
-            up, down = weight[k], weight[k - 1]
-            level[k] = (up * (level[(k + 1) % 7] - turned[k]) + down * (level[k - 1] + turned[k - 1])) / (up + down + FLAT_TURN)
-    return [math.exp(each) for each in level]
+    if not all(turns):
+        return [1.0] * 7
+    turned = [_middle(turn) for turn in turns]
+    excess = sum(turned)
+    if abs(excess) > STEP:
+        at = max(range(7), key=lambda k: abs(turned[k]) - abs(turned[k] - excess))
+        turned[at] -= excess
+        excess = 0.0
+    shrunk = [(turn - excess / 7.0) * len(seen) / (len(seen) + FLAT_TURN) for turn, seen in zip(turned, turns, strict=True)]
+    return [math.exp(level) for level in accumulate(shrunk[:-1], initial=0.0)]
 
 
 def _believed(seen: Sequence[float], prior: float, weight: float) -> float:

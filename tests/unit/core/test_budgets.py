@@ -13,6 +13,8 @@ from jevons.core import funding
 from jevons.core.budget import Pace, Standing
 from jevons.core.decide import decide
 from jevons.core.funding import Funded
+from jevons.core.memory import Memory
+from jevons.core.observed import Known
 from jevons.core.plan import Plan
 from jevons.core.spec import BudgetSpec, Key, Period, Priority, RequestClass, Rung, SharedBudget
 
@@ -146,3 +148,20 @@ def test_the_pressures_of_the_own_and_of_the_team_budget_add(own, team, step):
     funded = Funded(None, None, None, plans[0], plans[0], paces=paces, plans=plans)
     funding.replan(funded)
     assert funded.plan.step == step
+
+
+def test_a_fleet_that_a_budget_keeps_short_does_not_look_faster_for_what_it_refuses():
+    """Forty requests a second arrive, a few replicas may run, and what they run tells of the few that were let in."""
+
+    def slowness(amount):
+        memory = Memory()
+        for at in range(120):
+            now = NOW + at * 30.0
+            pods = [pod(f"s{number}", now, running=10.0, util=0.9) for number in range(3)]
+            spec = deployment(replace(SMALL, max_replicas=30), budget=BudgetSpec(Decimal(amount), Period.DAY))
+            seen = state(spec, {"small": variant_state(*pods)}, demand=(demand(40.0, now),), last_arrival_at_s=now)
+            memory = decide(world(seen, now=now, memory=memory, metrics=Known(None, now)), now).memory
+        return memory.deployments[KEY].variants["small"].slowness
+
+    assert slowness("150") == 0.0
+    assert slowness("100000") < -0.2
