@@ -16,6 +16,7 @@ import structlog
 from jevons.cluster.connect import MERGE_PATCH, Api, ApiError, Kind
 from jevons.cluster.records import COST_ANNOTATION, SCALER, PodRecord, WorkloadRecord
 from jevons.cluster.world import PODS, Collection
+from jevons.core.idle import QUIET_UTIL
 from jevons.core.observed import Known
 from jevons.core.snapshot import Pod
 
@@ -60,10 +61,17 @@ def _remember(collection: Collection[WorkloadRecord], workload: WorkloadRecord, 
 
 
 def _busyness(pod: Pod, stuck: Sequence[str]) -> tuple[bool, bool, float]:
-    """Sort key: pods that do not serve first, then stuck ones, then by requests in the engine; unknown is busy: nobody loses work to a guess."""
+    """Sort key: pods that do not serve first, then stuck ones, then by requests in the engine.
+
+    Unknown counts as busy, because nobody may lose work to a guess; and so does a busy GPU without work of ours: someone else uses it.
+    """
     signals = pod.signals
     known = [reading.value for reading in (signals.running, signals.waiting) if isinstance(reading, Known)]
-    return pod.ready, pod.name not in stuck, sum(known) if len(known) == 2 else float("inf")
+    work = sum(known) if len(known) == 2 else float("inf")
+    tokens = [rate for rate in (signals.prompt_tokens_per_s, signals.generation_tokens_per_s) if isinstance(rate, Known) and rate.value > 0]
+    if not work and not tokens and isinstance(signals.gpu_util, Known) and signals.gpu_util.value > QUIET_UTIL:
+        work = float("inf")
+    return pod.ready, pod.name not in stuck, work
 
 
 async def choose_victims(

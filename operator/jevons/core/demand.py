@@ -92,6 +92,8 @@ class Seen:
     """Fewest requests that run on a pod without a queue which has been ready for ROOM_S."""
     failed: int = 0
     overdue: int = 0
+    borrowed: int = 0
+    """Ready, with a busy GPU and no work of ours to be seen: someone else uses it."""
     unseen: int = 0
     """Ready, but without a reading of its queue (nor of its GPU, where there is no queue to read)."""
     running: float = 0.0
@@ -179,6 +181,8 @@ def _ready_pod(seen: Seen, pod: Pod, now: float, max_age_s: float, *, measured: 
         _tokens_seen(seen, signals, now, max_age_s)
     if util is None or util > idle.QUIET_UTIL:
         _not_quiet(seen, signals, util, known=running is not None)
+        if util is not None and running == 0.0 and waiting == 0.0 and not _progress(signals, now, max_age_s):
+            seen.borrowed += 1
     if isinstance(signals.running, Known) and (seen.oldest_sample_s is None or signals.running.at_s < seen.oldest_sample_s):
         seen.oldest_sample_s = signals.running.at_s
 
@@ -211,8 +215,12 @@ def _tokens_seen(seen: Seen, signals: PodSignals, now: float, max_age_s: float) 
     if grown_s is not None:
         seen.worked_at_s = max(seen.worked_at_s, grown_s)
     else:
-        tokens = reading(signals.generation_tokens_per_s, now, max_age_s) or reading(signals.prompt_tokens_per_s, now, max_age_s)
-        seen.working = bool(tokens)
+        seen.working = _progress(signals, now, max_age_s)
+
+
+def _progress(signals: PodSignals, now: float, max_age_s: float) -> bool:
+    """Tokens were seen to come or go in the last minute."""
+    return bool(reading(signals.generation_tokens_per_s, now, max_age_s) or reading(signals.prompt_tokens_per_s, now, max_age_s))
 
 
 def _silent(signals: PodSignals, now: float, max_age_s: float) -> bool:

@@ -77,9 +77,10 @@ def _down(facts: Facts, plan: Plan, item: VariantPlan, held: int, low: int) -> t
         if current == 1:
             return 1, reason
     low = max(1, low)
-    if low + seen.unseen >= current:
-        return current, "PodsUnseen" if low < current else "Steady"
-    low += seen.unseen
+    kept = seen.unseen + seen.borrowed
+    if low + kept >= current:
+        return current, "Steady" if low >= current else "PodsUnseen" if seen.unseen else "GPUBusy"
+    low += kept
     if not seen.quiet and item.work <= 0.0 and not seen.utils:
         return current, seen.gpu
     late_s = _loss_s(facts, item) * (item.capacity_per_s or 1.0)

@@ -100,6 +100,19 @@ def test_a_gpu_that_is_busy_or_unseen_keeps_a_model_awake(busy):
     assert desired(snapshot)["small"] == 1
 
 
+def test_a_busy_gpu_without_work_of_ours_keeps_its_replica_and_only_that():
+    def left(*pods):
+        needs = Memory({KEY: DeploymentMemory({"small": VariantMemory(needs=((NOW - 3000.0, 1),), work_at_s=NOW)})})
+        return desired(world(state(ONE, {"small": variant_state(*pods)}, demand=(demand(1.0),), last_arrival_at_s=NOW), memory=needs))["small"]
+
+    ours, idle = pod("a", running=3.0, util=0.9), pod("b")
+    served = pod("c", util=0.9, signals=replace(pod("c", util=0.9).signals, generation_tokens_per_s=Known(50.0, NOW)))
+    assert left(ours, idle, pod("c")) == 1
+    assert left(ours, idle, served) == 1, "it has just served"
+    assert left(ours, idle, pod("c", util=0.9)) == 2
+    assert left(ours, pod("b", util=0.9), pod("c", util=0.9)) == 3
+
+
 def test_a_model_that_may_not_sleep_keeps_its_minimum():
     spec = deployment(replace(SMALL, min_replicas=1))
     snapshot = world(state(spec, {"small": variant_state(pod("a"))}, last_arrival_at_s=NOW - 9000.0), memory=WORKED)
