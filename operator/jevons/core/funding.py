@@ -17,11 +17,12 @@ from jevons.core import budget, money, planner, season
 from jevons.core.budget import Line, Pace, Standing
 from jevons.core.facts import Facts
 from jevons.core.ledger import Account, Ledger
+from jevons.core.metering import Tariff
 from jevons.core.money import ZERO
 from jevons.core.plan import Plan, VariantPlan
 from jevons.core.planner import Ground
 from jevons.core.snapshot import RouterCurve
-from jevons.core.spec import AcceleratorClass, BudgetSpec, Key, Priority, Rung, SharedBudget
+from jevons.core.spec import BudgetSpec, Key, Priority, Rung, SharedBudget
 
 LEAST_SHAPE = 0.05
 """What is wanted in an hour that usually costs almost nothing says almost nothing about the level."""
@@ -35,6 +36,7 @@ class Funded:
     facts: Facts
     account: Account
     ground: Ground
+    tariff: Tariff
     plan: Plan
     full: Plan
     """Without pressure."""
@@ -43,7 +45,6 @@ class Funded:
     """What is wanted on the average of a week, at the level of late."""
     saving: float | None = None
     """The part of that which full pressure saves, once asked for."""
-    accelerators: Mapping[str, AcceleratorClass] = field(default_factory=dict)
     own: Pace | None = None
     paces: list[Pace] = field(default_factory=list)
     """Its own and the shared ones that it is under."""
@@ -79,9 +80,7 @@ def alerting(pace: Pace) -> bool:
     return at.rung_allowed is not Rung.NONE and (pace.over or at.spent >= budget.ALERT_SHARE * at.amount)
 
 
-def begin(
-    facts: Facts, account: Account, curve: RouterCurve | None, budgets: list[BudgetSpec], accelerators: Mapping[str, AcceleratorClass]
-) -> Funded:
+def begin(facts: Facts, account: Account, curve: RouterCurve | None, budgets: list[BudgetSpec], tariff: Tariff) -> Funded:
     """The plan without pressure, and the level that such plans cost: their mean of late over what the season says of those hours.
 
     budgets: those that apply, its own first. A price that has changed since the last pass moves the level with it at once.
@@ -95,16 +94,17 @@ def begin(
     if memory.wanted_usd_per_h is not None:
         tau_s = budget.mean_tau_s([each.period for each in budgets], days=shape.days)
         weight = -math.expm1(-max(0.0, facts.now - memory.wanted_at_s) / tau_s)
-        stepped = priced(plan, accelerators, memory.wanted_at_s, facts.now)
+        stepped = priced(plan, tariff, memory.wanted_at_s, facts.now)
         old = memory.wanted_usd_per_h * (stepped[-1][1] if stepped else 1.0)
         level = old + min(1.0, weight * now_shape) * (level - old)
-    funded = Funded(facts, account, ground, plan, plan, plan.usd_per_h, level)
-    funded.accelerators = accelerators
-    return funded
+    return Funded(facts, account, ground, tariff, plan, plan, plan.usd_per_h, level)
 
 
-def priced(plan: Plan, accelerators: Mapping[str, AcceleratorClass], start_s: float, end_s: float) -> list[tuple[float, float]]:
+def priced(plan: Plan, tariff: Tariff, start_s: float, end_s: float) -> list[tuple[float, float]]:
     """When in (start_s, end_s] the plan's replicas change their price, and what they cost then, times what they cost at `start_s`."""
+    if not any(start_s < at_s <= end_s for at_s in tariff.changes_s):
+        return []
+    accelerators = tariff.classes
     lines = [(item.replicas * item.facts.spec.accelerator_count, item.facts.spec.accelerator_class) for item in plan.variants if item.replicas]
     stepped = {name: money.steps(accelerators.get(name), start_s, end_s) for _, name in lines}
     if not any(stepped.values()):
@@ -122,7 +122,7 @@ def priced(plan: Plan, accelerators: Mapping[str, AcceleratorClass], start_s: fl
 def expected_usd(funded: Funded, at: Standing) -> float:
     """What the rest of a period costs one deployment without pressure: its season at its level, prices as far as they are known."""
     now, shape = funded.facts.now, season.shape(funded.facts.memory.season, at.time_zone)
-    cuts = [(now, 1.0), *priced(funded.full, funded.accelerators, now, at.end_s), (at.end_s, 1.0)]
+    cuts = [(now, 1.0), *priced(funded.full, funded.tariff, now, at.end_s), (at.end_s, 1.0)]
     rest_h = sum(ratio * shape.hours_between(start_s, end_s, at.time_zone) for (start_s, ratio), (end_s, _) in pairwise(cuts))
     present = {"shape": shape.at(now, at.time_zone), "rest_h": rest_h}
     return budget.expected_usd(at.left_s, at.end_s - at.start_s, funded.wanted_usd_per_h, funded.level_usd_per_h, **present)

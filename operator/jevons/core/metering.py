@@ -45,11 +45,14 @@ class Tariff:
     rates: dict[tuple[str, int, tuple[bool, ...]], Decimal | None] = field(default_factory=dict)
     usd_per_h: dict[str, float] = field(init=False)
     """Of classes with a usable price: on demand, now."""
+    changes_s: tuple[float, ...] = field(init=False)
+    """When a price of any class begins."""
 
     def __post_init__(self) -> None:
         """Look up what is asked for every variant of every deployment."""
         prices = {name: accelerator_usd_per_h(accelerator, self.now) for name, accelerator in self.classes.items()}
         self.usd_per_h = {name: float(price) for name, price in prices.items() if price is not None}
+        self.changes_s = tuple({price.effective_from_s for accelerator in self.classes.values() for price in accelerator.prices})
 
     def hourly(self, accelerator: str, count: int, spots: tuple[bool, ...]) -> Decimal | None:
         """USD/h of pods of `count` accelerators each, one per entry of `spots` (whether it is a spot one); None where one has no usable price."""
