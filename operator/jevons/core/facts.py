@@ -14,6 +14,7 @@ from jevons.core import capacity, cowake, hazard, reclaim, speed, startup, stuck
 from jevons.core.cowake import Callers, Heard
 from jevons.core.demand import ClassLoad, Seen, class_loads, class_names, pods_of, stale_after_s
 from jevons.core.health import Health
+from jevons.core.levels import Gaps
 from jevons.core.memory import DeploymentMemory, Trend, VariantMemory
 from jevons.core.metering import Tariff
 from jevons.core.money import ZERO
@@ -59,6 +60,10 @@ class VariantFacts:
     """The spec's, as slow as it has shown itself to be."""
     usable: bool = False
     """May serve requests of its own: promoted, not parked, and either ready or startable."""
+    rate: float = 0.0
+    """`usd_per_h`, or its accelerators where there is no price: variants are compared by it."""
+    gaps: dict[int, Gaps] = field(default_factory=dict)
+    """`levels.with_gaps` after a need, by that need: plans at several pressures ask the same."""
     capacities: dict[str, capacity.Capacity] = field(default_factory=dict)
     """Of one replica, by request class."""
 
@@ -210,6 +215,7 @@ def _variant(
         bool(seen.stuck) and sure and not fixed and stuck.due(learned.health, now, starting=seen.expected > 0.0),
         profile,
         variant.promotion is Promotion.AUTO and not parked and (seen.ready > 0 or startable),
+        per_h * count if per_h is not None else float(count),
     )
 
 

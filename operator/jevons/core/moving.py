@@ -31,7 +31,7 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
         item.replicas, item.reason, item.needs = 0, "StartFailed", ()
         return
     if item.needs and item.need > item.needs[-1][1]:
-        item.gaps = levels.with_gaps(item.gaps, item.needs, item.need, facts.now)
+        item.gaps = _with_gaps(item, facts.now)
     need, reason = item.need, "Demand"
     if need and not held and not variant.seen.working and variant.spec.min_replicas == 0 and _silent(facts, item):
         need = 0
@@ -55,6 +55,14 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
     item.replicas, item.reason = low, reason
     if variant.fixed:
         item.recommended, item.replicas, item.reason = low, current, variant.fixed
+
+
+def _with_gaps(item: VariantPlan, now: float) -> levels.Gaps:
+    """The histories of its levels after this need; plans at several pressures often need the same."""
+    known, need = item.facts.gaps, item.need
+    if need not in known:
+        known[need] = levels.with_gaps(item.gaps, item.needs, need, now)
+    return known[need]
 
 
 def _starts_by_plan(plan: Plan, item: VariantPlan) -> bool:

@@ -84,9 +84,14 @@ class Ground:
 def ground(facts: Facts, curve: RouterCurve | None) -> Ground:
     """Everything that does not depend on pressure, worked out once."""
     usable = [variant for variant in facts.variants if variant.usable] or list(facts.variants)
-    wake = min(usable, key=lambda variant: (_rate(variant), variant.spec.quality)).spec.name
-    top = max(usable, key=lambda variant: (variant.spec.quality, -_rate(variant))).spec
-    best_quality = facts.spec.best.quality
+    cheapest = best = usable[0]
+    for variant in usable[1:]:
+        if (variant.rate, variant.spec.quality) < (cheapest.rate, cheapest.spec.quality):
+            cheapest = variant
+        if (variant.spec.quality, -variant.rate) > (best.spec.quality, -best.rate):
+            best = variant
+    wake, top = cheapest.spec.name, best.spec
+    best_quality = max([variant.spec.quality for variant in facts.variants])
     routed = len(usable) > 1 and facts.spec.routing.mode is RoutingMode.AUTO
     return Ground(
         facts=facts,
@@ -96,13 +101,13 @@ def ground(facts: Facts, curve: RouterCurve | None) -> Ground:
         routed=routed,
         questions=_questions(facts, usable if routed else [], curve or routing.FLAT, best_quality or 1.0),
         held=_held(facts, wake),
-        growth=max((load.ahead_per_s / load.now_per_s for load in facts.loads if load.now_per_s > 0), default=1.0),
+        growth=max([load.ahead_per_s / load.now_per_s for load in facts.loads if load.now_per_s > 0], default=1.0),
     )
 
 
 def _questions(facts: Facts, usable: list[VariantFacts], curve: RouterCurve, best_quality: float) -> tuple[Question, ...]:
-    total = sum(load.now_per_s for load in facts.loads)
-    priced = all(variant.usd_per_h is not None for variant in usable)
+    total = sum([load.now_per_s for load in facts.loads])
+    priced = None not in [variant.usd_per_h for variant in usable]
     made = []
     for load in (*facts.loads, *_silent(facts)):
         weight = load.now_per_s / total if total > 0 else 1.0 / max(1, len(facts.loads))
@@ -142,10 +147,6 @@ def make(ground: Ground, step: int) -> Plan:
     return plan
 
 
-def _rate(variant: VariantFacts) -> float:
-    return variant.usd_per_h if variant.usd_per_h is not None else float(variant.spec.accelerator_count)
-
-
 def _route(ground: Ground, plan: Plan, pressure: float) -> None:
     """Split every class over the variants and add up shares, rates and work."""
     if ground.routed:
@@ -171,7 +172,7 @@ def _silent(facts: Facts) -> list[ClassLoad]:
 
 def _cost(variant: VariantFacts, load: ClassLoad, *, priced: bool) -> float:
     """What a request costs on the variant at full use, to three digits: USD where all prices are known, else accelerator hours."""
-    per_h = _rate(variant) if priced else float(variant.spec.accelerator_count)
+    per_h = variant.rate if priced else float(variant.spec.accelerator_count)
     return _three_digits(per_h / (3600.0 * _capacity(variant, load).requests_per_s))
 
 
@@ -271,7 +272,7 @@ def _stand_in(plan: Plan, short: VariantPlan) -> None:
         return
     quality = short.facts.spec.quality
     equal = [item for item in others if item.facts.spec.quality >= quality] or others
-    other = min(equal, key=lambda item: (-min(quality, item.facts.spec.quality), _rate(item.facts), item.facts.spec.name))
+    other = min(equal, key=lambda item: (-min(quality, item.facts.spec.quality), item.facts.rate, item.facts.spec.name))
     served, serves = short.facts.capacities, other.facts.capacities
     size = max((one.requests_per_s / serves[name].requests_per_s for name, one in served.items() if name in serves), default=1.0)
     other.need += max(1, math.ceil(missing * size - 1e-9))
@@ -340,7 +341,7 @@ def _fall_back(facts: Facts, plan: Plan) -> None:
     serving = [item for item in plan.variants if not item.facts.fixed and not item.facts.parked and item.facts.usable]
     if not serving or sum(item.replicas for item in plan.variants) >= wanted:
         return
-    item = min(serving, key=lambda candidate: (candidate.facts.current == 0, _rate(candidate.facts), candidate.facts.spec.name))
+    item = min(serving, key=lambda candidate: (candidate.facts.current == 0, candidate.facts.rate, candidate.facts.spec.name))
     others = sum(other.replicas for other in plan.variants if other is not item)
     item.replicas = max(item.replicas, min(item.facts.spec.max_replicas, wanted - others))
     item.reason = "Fallback"

@@ -145,7 +145,7 @@ def test_the_pressures_of_the_own_and_of_the_team_budget_add(own, team, step):
     plans = {number: Plan(number, "large", "small", [], usd_per_h=10.0 - number) for number in range(5)}
     standing = Standing("", Rung.DEGRADE, 100.0, 0.0, NOW, NOW + 3600.0, 3600.0)
     paces = [Pace(standing, 0.0, pressure, 3600.0, 0.0) for pressure in (own, team) if pressure is not None]
-    funded = Funded(None, None, None, plans[0], plans[0], paces=paces, plans=plans)
+    funded = Funded(None, None, None, None, plans[0], plans[0], paces=paces, plans=plans)
     funding.replan(funded)
     assert funded.plan.step == step
 
