@@ -37,6 +37,7 @@ class OperatorMetrics(Collector):
         self.queries = Gauge("jevons_promql_queries", "PromQL queries of the last reading", registry=self.registry)
         self.decision_errors = Counter("jevons_decision_errors", "Passes or objects that could not be decided or carried out", registry=self.registry)
         self.writes = Counter("jevons_api_writes", "Writes sent to the API server", ["kind"], registry=self.registry)
+        self.recorded = Counter("jevons_passes_recorded", "Passes for jevons replay, by what became of them", ["outcome"], registry=self.registry)
         self.leader = Gauge("jevons_leader", "1 while this operator leads", registry=self.registry)
         self.wake_seconds = Histogram(
             "jevons_wake_seconds",
@@ -51,6 +52,10 @@ class OperatorMetrics(Collector):
         parts = path.strip("/").split("/")
         kind = next((part for part in reversed(parts) if part in {"scale", "status", "deployments", "configmaps", "events", "pods"}), "other")
         self.writes.labels(kind).inc()
+
+    def pass_recorded(self, outcome: str) -> None:
+        """Count one pass of the recorder: recorded, left-out or failed."""
+        self.recorded.labels(outcome).inc()
 
     def render(self) -> bytes:
         """The page."""

@@ -8,6 +8,7 @@ oldest goes. A full or read-only disk costs the recording, never the loop.
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,9 +25,12 @@ log = structlog.get_logger(__name__)
 
 
 class Recorder:
-    """Records into `folder`, at most `limit_bytes` [bytes] on disk (and one pass); None or 0 records nothing."""
+    """Records into `folder`, at most `limit_bytes` [bytes] on disk (and one pass); None or 0 records nothing.
 
-    def __init__(self, folder: Path | None, *, limit_bytes: int) -> None:
+    count: hears of every pass what became of it: recorded, left-out or failed.
+    """
+
+    def __init__(self, folder: Path | None, *, limit_bytes: int, count: Callable[[str], None] = lambda _outcome: None) -> None:
         self._folder = folder if limit_bytes > 0 else None
         self._each = max(1, limit_bytes // SEGMENTS)
         self._writer = Writer()
@@ -34,7 +38,7 @@ class Recorder:
         self._path: Path | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._writing: Future[None] | None = None
-        self.recorded = self.left_out = self.failures = 0
+        self._count = count
 
     def offer(self, at_s: float, snapshot: Snapshot, decision: Decision) -> None:
         """Take a pass, unless the one before is still being written. Never waits."""
@@ -42,9 +46,10 @@ class Recorder:
             return
         if self._writing is not None:
             if not self._writing.done():
-                self.left_out += 1
+                self._count("left-out")
                 return
             if error := self._writing.exception():
+                self._count("failed")
                 log.error("pass not recorded", error=repr(error))
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._writing = self._thread.submit(self._record, self._folder, at_s, snapshot, decision)
@@ -61,12 +66,12 @@ class Recorder:
             file = self._file or self._begin_segment(folder, at_s)
             file.write("".join(f"{line}\n" for line in self._writer.lines(at_s, snapshot, decision)).encode())
             file.flush()
-            self.recorded += 1
+            self._count("recorded")
             if self._path is not None and self._path.stat().st_size >= self._each:
                 self._end_segment()
                 self._drop(folder)
         except OSError as error:
-            self.failures += 1
+            self._count("failed")
             self._end_segment()
             log.warning("pass not recorded", error=str(error))
 

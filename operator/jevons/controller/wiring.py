@@ -87,7 +87,7 @@ class Operator:
         self._viewer = Viewer(self._lister.world, controller_name=options.controller_name)
         self._audit = Audit(options.data_dir)
         passes = options.data_dir / "passes" if options.data_dir is not None else None
-        self._recorder = Recorder(passes, limit_bytes=options.record_mib * 1024 * 1024)
+        self._recorder = Recorder(passes, limit_bytes=options.record_mib * 1024 * 1024, count=self._metrics.pass_recorded)
         prometheus = Prometheus(options.prometheus_url, token_file=options.prometheus_token_file, ca_file=options.prometheus_ca_file)
         self._reader = PrometheusReader(prometheus, scrape_interval_s=options.scrape_interval_s)
         authenticate = None if options.insecure_demand else TokenReviewer(api).user

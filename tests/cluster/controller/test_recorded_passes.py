@@ -31,9 +31,8 @@ async def test_the_passes_of_an_operator_replay_to_the_same_bytes(operators, ass
     op.signals.demand.clear()
     await op.passes(3)
     recorder.close()
-    assert recorder.recorded >= 4
-
     found = list(passes(tmp_path))
+    assert len(found) >= 4
     assert any(target.reason == "Wake" for one in found for made in one.decision.deployments.values() for target in made.replicas)
     result = run("replay", tmp_path)
     assert result.exit_code == 0, result.output

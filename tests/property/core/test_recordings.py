@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import types
 from collections.abc import Mapping
 from dataclasses import is_dataclass
@@ -11,6 +12,7 @@ from enum import Enum
 from functools import cache
 from typing import Union, get_args, get_origin, get_type_hints
 
+import pytest
 from core_plant import Plant, assistant
 from core_worlds import A100, KEY, NOW
 from hypothesis import given, settings
@@ -74,14 +76,29 @@ def test_every_value_of_the_core_is_read_back_as_it_was_written(data):
         assert type(again) is kind
 
 
+WORLDS = {
+    "rates": st.lists(st.sampled_from([0.0, 0.3, 1.0, 4.0, 15.0]), min_size=2, max_size=6),
+    "amount": st.sampled_from([None, "0.5", "8", "300"]),
+    "price": st.sampled_from(["3.67", "0.1", "NaN", "-1", "Infinity"]),
+    "dark": st.integers(0, 5),
+}
+
+
 @settings(max_examples=8, deadline=None)
-@given(
-    rates=st.lists(st.sampled_from([0.0, 0.3, 1.0, 4.0, 15.0]), min_size=2, max_size=6),
-    amount=st.sampled_from([None, "0.5", "8", "300"]),
-    price=st.sampled_from(["3.67", "0.1", "NaN", "-1", "Infinity"]),
-    dark=st.integers(0, 5),
-)
+@given(**WORLDS)
 def test_every_pass_is_decided_again_to_the_same_bytes(rates, amount, price, dark):
+    replays(rates, amount, price, dark)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(43_200)
+@settings(max_examples=int(os.environ.get("JEVONS_SLOW_EXAMPLES", "10000")), deadline=None)
+@given(**WORLDS)
+def test_ten_thousand_worlds_are_decided_again_to_the_same_bytes(rates, amount, price, dark):
+    replays(rates, amount, price, dark)
+
+
+def replays(rates, amount, price, dark):
     other = Key("team-b", "other")
     spec = BudgetSpec(Decimal(amount), Period.HOUR) if amount is not None else None
     plant = Plant({KEY: assistant(budget=spec), other: assistant(key=other)}, NOW)

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jevons.cli.bench import app
+from jevons.simulator.protocol.pool_cluster import cluster
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "data"
 RUNNER = CliRunner()
@@ -37,6 +39,11 @@ class Programs:
             except subprocess.TimeoutExpired:
                 continue
         return found[1]
+
+    def kill_last(self) -> None:
+        process = self._running.pop()
+        process.kill()
+        process.wait()
 
     def end(self) -> None:
         for process in reversed(self._running):
@@ -109,6 +116,20 @@ def test_a_comparison_of_autoscalers_is_the_same_on_the_cluster(workers: str, tm
     assert bare(tmp_path / "here.json") == bare(tmp_path / "there.json")
 
 
+def test_another_worker_does_the_jobs_of_one_that_dies(workers: str, programs: Programs) -> None:
+    programs.start("dask_worker", workers, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--no-nanny", until=r"(Registered to): +tcp")
+    done = []
+
+    def count() -> None:
+        if not done:
+            programs.kill_last()
+        done.append(1)
+
+    with cluster(workers) as runner:
+        assert runner(time.sleep, [0.3] * 12, count) == [None] * 12
+    assert len(done) == 12
+
+
 def test_a_cluster_that_is_not_fit_is_said(workers: str, programs: Programs, tmp_path: Path) -> None:
     words = ("budget", "--period", "Day", "--seeds", "1", "--json", str(tmp_path / "out.json"), "--cluster")
     lost = RUNNER.invoke(app, [*words, "tcp://127.0.0.1:9"])
@@ -118,6 +139,7 @@ def test_a_cluster_that_is_not_fit_is_said(workers: str, programs: Programs, tmp
     assert "leave --jobs out" in plain(both.output)
     programs.start("dask_worker", workers, "--host", "127.0.0.1", "--nthreads", "2", "--no-dashboard", "--no-nanny", until=r"(Registered to): +tcp")
     crowded = RUNNER.invoke(app, [*words, workers])
+    programs.kill_last()
     assert crowded.exit_code == 2
     assert "start workers with --nthreads 1" in plain(crowded.output)
 
