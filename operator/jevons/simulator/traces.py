@@ -158,8 +158,7 @@ def _chunks(path: Path) -> Sequence[tuple[NDArray[np.int64], NDArray[np.int64], 
     try:
         with opened(path) as file:
             rows = csv.reader(file, skipinitialspace=True)
-            names = [name.strip() for name in next(rows)]
-            stamp, given, wanted = (names.index(name) for name in ("TIMESTAMP", "ContextTokens", "GeneratedTokens"))
+            stamp, given, wanted = _places(path, [name.strip() for name in next(rows, [])])
             while some := list(itertools.islice(rows, CHUNK)):
                 filled = [row for row in some if row]
                 try:
@@ -175,6 +174,13 @@ def _chunks(path: Path) -> Sequence[tuple[NDArray[np.int64], NDArray[np.int64], 
     if not any(len(part[0]) for part in made):
         raise ValueError(f"{path}: no rows below its header; take it out of the folder, or fill it")
     return made
+
+
+def _places(path: Path, names: list[str]) -> tuple[int, int, int]:
+    """Where the three columns are. Raises ValueError for a header without them."""
+    if missing := sorted(LOG - set(names)):
+        raise ValueError(f"{path}: its first line is not a row of TIMESTAMP,ContextTokens,GeneratedTokens: {', '.join(missing)} missing")
+    return names.index("TIMESTAMP"), names.index("ContextTokens"), names.index("GeneratedTokens")
 
 
 def _bad_row(path: Path, rows: Sequence[Sequence[str]], columns_at: tuple[int, int, int], *, first: int) -> str:
