@@ -11,15 +11,17 @@ something is not known. It is bounded, so that a lying counter moves the size by
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from statistics import NormalDist
 
 from jevons.core.memory import Attained
 from jevons.core.observed import Known, Observed
 from jevons.core.snapshot import Outcomes
 
-GAIN = 0.5
+GAIN = 0.05
 REQUESTS = 500.0
 """A share of 1 missing over so many requests moves `tight` by GAIN."""
-LOOSEST, TIGHTEST = -0.3, 1.0
+LOOSEST, TIGHTEST = -0.3, 3.0
 STEP = 0.05
 """`tight` is used in steps of this, so that plans do not flap."""
 
@@ -40,8 +42,15 @@ def updated(old: Attained | None, outcomes: Observed[Outcomes], promised: float,
     tight = old.tight
     if settled and new > 0.0 and good >= 0.0:
         missing = promised - min(1.0, good / new)
-        tight = min(TIGHTEST, max(LOOSEST, tight + GAIN * missing * min(1.0, new / REQUESTS)))
+        tight = min(TIGHTEST, max(LOOSEST, tight + GAIN * missing * min(1.0, new / REQUESTS) / density(promised)))
     return Attained(offered, useful, tight)
+
+
+@lru_cache(maxsize=64)
+def density(promised: float) -> float:
+    """Of a standard normal at the promised share's quantile: how much of the share one more standard deviation of headroom keeps there."""
+    normal = NormalDist()
+    return normal.pdf(normal.inv_cdf(min(0.999, max(0.5, promised))))
 
 
 def deviations(attained: Attained | None) -> float:

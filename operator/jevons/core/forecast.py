@@ -20,26 +20,26 @@ import math
 
 from jevons.core.memory import Bet, Learned, Trend
 
-LEVEL_TAU_S = 15.0
-SLOPE_TAU_S = 120.0
-DAMPING_S = 180.0
-"""The slope is expected to die away with this time constant."""
-MAX_GROWTH = 0.5
-BURST_FACTOR = 1.5
+FAST_TAU_S, FAST_SHARE = 60.0, 0.5
+"""What counts as the rate now is a mean over this long, or this share of a start: a single reading of a minute scatters."""
 READING_S = 60.0
 """A reading is the mean over this long."""
-DISPERSION_TAU_S = 600.0
+DISPERSION_TAU_S = 1200.0
+UNSEEN_S = 120.0
+"""For so long arrivals are taken to have been at random before anything was seen."""
 OUTLIER, MAX_DISPERSION = 5.0, 200.0
-BASE_TAU_S = 600.0
+BASE_TAU_S = 1200.0
 MEMORABLE = 100.0
 """Persistence and errors are means over so many forecasts."""
-PRIOR = 4.0
-"""Forecasts' worth of belief that a difference lasts."""
-UNCHECKED = 8.0
-"""Squares of what forecasts miss by, over the randomness of arrivals, before one was checked: traffic that has just begun often grows."""
+PERSISTENCE, PERSISTENCE_SD = 0.5, 0.3
+"""What is thought of persistence before anything was seen, and how firmly (standard deviation)."""
+PRIOR = 8.0
+"""Forecasts' worth of belief in the error's scale before one was checked."""
+UNCHECKED = 0.25
+"""That scale: standard deviation of a rate one startup time ahead, as a part of the base."""
 PENDING = 4
 """Forecasts under way at a time."""
-SIZED = 200.0
+SIZED = 1000.0
 SHORTEST_S, LONGEST_S = 30.0, 900.0
 COVERED = 0.9
 BAND = 1.2816
@@ -63,22 +63,23 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
         return trend
     before = trend.level if trend.base is None else trend.base
     if rate_per_s < QUIET_PER_S and max(trend.level, before) < QUIET_PER_S:
-        at_rest = trend.level == 0.0 and trend.slope == 0.0 and trend.base == 0.0
+        at_rest = trend.level == 0.0 and trend.base == 0.0
         return trend if at_rest else Trend(0.0, 0.0, now, 0.0, trend.dispersion, 0.0, trend.learned, (), trend.since_s, trend.tokens)
-    since_s = trend.at_s if trend.since_s is None else trend.since_s
-    base = before + max(-math.expm1(-dt_s / BASE_TAU_S), dt_s / (dt_s + now - since_s)) * (rate_per_s - before)
-    level, slope = _holt(trend, rate_per_s, dt_s)
+    horizon_s = min(LONGEST_S, max(SHORTEST_S, horizon_s))
+    age_s = now - (trend.at_s if trend.since_s is None else trend.since_s)
+    base = before + max(-math.expm1(-dt_s / BASE_TAU_S), dt_s / (dt_s + age_s)) * (rate_per_s - before)
+    level = trend.level + max(-math.expm1(-dt_s / min(FAST_TAU_S, FAST_SHARE * horizon_s)), dt_s / (dt_s + age_s)) * (rate_per_s - trend.level)
     dispersion = _dispersion(trend, rate_per_s, dt_s)
     learned, pending = trend.learned, trend.pending
     if pending and pending[0].due_s <= now:
         learned, pending = _matured(learned, pending, rate_per_s, dispersion, now)
-    horizon_s = min(LONGEST_S, max(SHORTEST_S, horizon_s))
-    sizes = trend.tokens if tokens == trend.tokens else _sizes(trend.tokens, tokens, rate_per_s * dt_s, before * (now - since_s - dt_s))
-    new = Trend(level, slope, now, rate_per_s, dispersion, base, learned, pending, since_s, sizes)
+    sizes = trend.tokens if tokens == trend.tokens else _sizes(trend.tokens, tokens, rate_per_s * dt_s, before * (age_s - dt_s))
+    since_s = now - age_s
+    new = Trend(level, 0.0, now, rate_per_s, dispersion, base, learned, pending, since_s, sizes)
     if not pending or now + horizon_s - pending[-1].due_s >= horizon_s / PENDING:
         expected = ahead(new, horizon_s)
-        bet = Bet(now + horizon_s, rate_per_s - base, base, expected, BAND * _error(new, expected))
-        new = Trend(level, slope, now, rate_per_s, dispersion, base, learned, (*pending, bet), since_s, sizes)
+        bet = Bet(now + horizon_s, level - base, base, expected, BAND * _error(new, expected))
+        new = Trend(level, 0.0, now, rate_per_s, dispersion, base, learned, (*pending, bet), since_s, sizes)
     return new
 
 
@@ -93,17 +94,6 @@ def _sizes(known: tuple[float, float] | None, seen: tuple[float, float] | None, 
     return known[0] + weight * (seen[0] - known[0]), known[1] + weight * (seen[1] - known[1])
 
 
-def _holt(trend: Trend, rate_per_s: float, dt_s: float) -> tuple[float, float]:
-    """Level and slope after a reading. A burst (far above the level) is believed at once."""
-    if rate_per_s > BURST_FACTOR * trend.level:
-        return rate_per_s, trend.slope
-    weight = -math.expm1(-dt_s / LEVEL_TAU_S)
-    expected = trend.level + trend.slope * DAMPING_S * -math.expm1(-dt_s / DAMPING_S)
-    level = max(0.0, weight * rate_per_s + (1.0 - weight) * expected)
-    weight = -math.expm1(-dt_s / SLOPE_TAU_S)
-    return level, weight * (level - trend.level) / dt_s + (1.0 - weight) * trend.slope
-
-
 def _dispersion(trend: Trend, rate_per_s: float, dt_s: float) -> float:
     """The arrivals' index of dispersion after one more reading, from the squares of what readings differ by.
 
@@ -115,7 +105,8 @@ def _dispersion(trend: Trend, rate_per_s: float, dt_s: float) -> float:
     mean = max((rate_per_s + trend.rate) / 2.0, 1.0 / READING_S)
     seen = (rate_per_s - trend.rate) ** 2 * READING_S * READING_S / (2.0 * dt_s * mean)
     seen = min(seen, OUTLIER * trend.dispersion + OUTLIER)
-    weight = -math.expm1(-dt_s / DISPERSION_TAU_S)
+    age_s = trend.at_s - (trend.at_s if trend.since_s is None else trend.since_s)
+    weight = max(-math.expm1(-dt_s / DISPERSION_TAU_S), dt_s / (dt_s + age_s + UNSEEN_S))
     return min(MAX_DISPERSION, max(1.0, trend.dispersion + weight * (seen - trend.dispersion)))
 
 
@@ -128,7 +119,7 @@ def _matured(learned: Learned, pending: tuple[Bet, ...], rate_per_s: float, disp
             continue  # nobody looked when it was due
         bets = min(MEMORABLE, learned.bets + 1.0)
         weight, scale = 1.0 / bets, 1.0 / max(bet.base, 1.0 / READING_S)
-        miss, expected = rate_per_s - bet.expected, max(bet.expected, 1.0 / READING_S)
+        miss = rate_per_s - bet.expected
         inside = miss <= bet.band
         width = learned.width * math.exp(STEP * ((0.0 if inside else 1.0) - (1.0 - COVERED)))
         quantile_miss = miss - bet.band
@@ -136,7 +127,7 @@ def _matured(learned: Learned, pending: tuple[Bet, ...], rate_per_s: float, disp
             bets,
             learned.lasting + weight * (bet.above * (rate_per_s - bet.base) * scale - learned.lasting),
             learned.square + weight * (bet.above * bet.above * scale - learned.square),
-            learned.error + weight * (min(miss * miss / expected, OUTLIER * (learned.error + dispersion / READING_S)) - learned.error),
+            learned.error + weight * (min(miss * miss * scale, OUTLIER * (learned.error + dispersion / READING_S)) - learned.error),
             min(WIDTHS[1], max(WIDTHS[0], width)),
             learned.covered + weight * ((1.0 if inside else 0.0) - learned.covered),
             learned.pinball + weight * (max(COVERED * quantile_miss, (COVERED - 1.0) * quantile_miss) - learned.pinball),
@@ -145,36 +136,32 @@ def _matured(learned: Learned, pending: tuple[Bet, ...], rate_per_s: float, disp
 
 
 def persistence(trend: Trend) -> float:
-    """The part (0..1) of a difference from the base that is still there one startup time later."""
-    bets, lasting, square = trend.learned.bets, trend.learned.lasting, trend.learned.square
-    if square <= 0.0:
-        return 1.0
-    return min(1.0, max(0.0, (bets * lasting / square + PRIOR) / (bets + PRIOR)))
+    """The part (0..1) of a difference from the base that is still there one startup time later.
+
+    A regression through the origin that begins at PERSISTENCE: differences far beyond what forecasts miss by anyway teach at once, small ones little.
+    Bets overlap, so PENDING of them count for one.
+    """
+    learned = trend.learned
+    firm = max(learned.error, trend.dispersion / READING_S) / (PERSISTENCE_SD * PERSISTENCE_SD)
+    bets = learned.bets / PENDING
+    return min(1.0, max(0.0, (bets * learned.lasting + PERSISTENCE * firm) / (bets * learned.square + firm)))
 
 
 def ahead(trend: Trend, horizon_s: float) -> float:
     """The rate [1/s] expected when a replica ordered now is ready.
 
-    Example: level 2.0/s rising by 0.01/s per s, 60 s ahead -> 2 + 0.01 * 180 * (1 - exp(-60/180)) = 2.51
-    (test_worked_examples.py::test_the_forecast_looks_at_the_startup_time).
+    Example: a base of 2.0/s, 3.0/s now and nothing learned yet -> 2 + 0.5 * 1 = 2.5 (test_worked_examples.py::test_the_forecast_...).
     """
-    rate = trend.level if trend.rate is None else trend.rate
-    expected = rate
-    if trend.base is None or trend.slope > 0.0:
-        lasting = persistence(trend)
-        growth = trend.slope * DAMPING_S * -math.expm1(-horizon_s / DAMPING_S) if trend.slope > 0.0 else 0.0
-        above = 0.0 if trend.base is None else (1.0 - lasting) * (rate - trend.base)
-        expected = rate - above + lasting * min(growth, MAX_GROWTH * trend.level)
-    elif rate != trend.base:
-        expected = trend.base + persistence(trend) * (rate - trend.base)
-    return max(0.0, expected)
+    if trend.base is None:
+        return trend.level
+    return max(0.0, trend.base + persistence(trend) * (trend.level - trend.base))
 
 
 def _error(trend: Trend, expected: float) -> float:
-    """Standard deviation [1/s] of a reading one startup time ahead from what was expected; before anything is learned, that of random arrivals."""
-    learned = trend.learned
-    error = (learned.bets * learned.error + PRIOR * UNCHECKED * trend.dispersion / READING_S) / (learned.bets + PRIOR)
-    return learned.width * math.sqrt(error * max(expected, 1.0 / READING_S))
+    """Standard deviation [1/s] of a reading one startup time ahead from what was expected."""
+    learned, base = trend.learned, max(trend.level if trend.base is None else trend.base, 1.0 / READING_S)
+    unchecked = UNCHECKED * UNCHECKED * base + trend.dispersion / READING_S
+    return learned.width * math.sqrt((learned.bets * learned.error + PRIOR * unchecked) / (learned.bets + PRIOR) * base)
 
 
 def doubt(trend: Trend, expected: float) -> float:

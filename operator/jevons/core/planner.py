@@ -31,6 +31,8 @@ SECONDS_PER_TOKEN = 0.03
 DEFAULT_TOKENS = (capacity.tokens(None, capacity.DEFAULT_INPUT_TOKENS), capacity.tokens(None, capacity.DEFAULT_OUTPUT_TOKENS))
 ROOMY = 0.5
 """A pod that runs less than this part of what it may has room for what waits elsewhere."""
+LEAST_OF_NEED = 0.7
+"""What a promise that is more than kept may take from the need."""
 MAX_COMPENSATION = 2
 """Replicas ordered beyond the need for pods that do not become ready, while others of the variant do."""
 
@@ -50,17 +52,17 @@ class Question:
 class Promises:
     """The share of requests that each promised percentile asks for in this plan, worked out once."""
 
-    __slots__ = ("_found", "_tight", "pressure")
+    __slots__ = ("_found", "pressure", "tight")
 
     def __init__(self, pressure: float, tight: float) -> None:
-        self.pressure, self._tight = pressure, tight
+        self.pressure, self.tight = pressure, tight * (1.0 - pressure)
         self._found: dict[float, float] = {}
 
     def of(self, percentile: float) -> float:
         """See `usable.promised`."""
         found = self._found.get(percentile)
         if found is None:
-            found = self._found[percentile] = usable.promised(percentile, self.pressure, self._tight)
+            found = self._found[percentile] = usable.promised(percentile, self.pressure)
         return found
 
 
@@ -310,6 +312,7 @@ def _needed(item: VariantPlan, promises: Promises, late_cost_usd: Decimal | None
         served += weight * share * one.requests_per_s
         fluid += weight * one.requests_per_s
     item.concurrency, item.fluid_per_s = max(1.0, concurrency), fluid
+    needed = max(LEAST_OF_NEED * needed, needed + promises.tight * math.sqrt(item.variance))
     if late_cost_usd is not None and late_cost_usd.is_finite() and needed > 0.0 and not promises.pressure:
         needed = _worthwhile(item, promises, needed, deviation, late_cost_usd)
     item.capacity_per_s = item.per_s / needed if needed > 0.0 and item.per_s > 0.0 else served

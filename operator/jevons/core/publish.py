@@ -268,7 +268,7 @@ def _attained(funded: Funded) -> Attained | None:
     if isinstance(facts.state.outcomes, Unknown):
         return facts.memory.attained
     settled = not (plan.step or funded.shed or facts.unknown_demand or facts.metrics_down) and all(
-        item.need <= item.facts.seen.ready for item in plan.variants
+        item.need <= item.facts.spec.max_replicas and item.facts.seen.ready and not item.facts.seen.stuck for item in plan.variants if item.need
     )
     return attainment.updated(facts.memory.attained, facts.state.outcomes, facts.spec.objectives.percentile / 100.0, settled=settled)
 

@@ -51,6 +51,8 @@ GRID = tuple(FIRST_LOAD * RATIO**index for index in range(LOADS))
 FIRST_NOISE, NOISE_RATIO, NOISES = 0.02, 1.6, 12
 NOISE = tuple(FIRST_NOISE * NOISE_RATIO**index for index in range(NOISES))
 """Relative deviations for which the share is worked out: 0.02 .. 3.5."""
+TAME = 5
+"""Index into NOISE (0.21)."""
 HIGHEST = 3.0902
 """Standard deviations of 0.999."""
 MARGIN = 0.3
@@ -62,14 +64,13 @@ LEAST = 0.9
 
 
 @lru_cache(maxsize=1024)
-def promised(percentile: float, pressure: float, tight: float = 0.0) -> float:
+def promised(percentile: float, pressure: float) -> float:
     """The share of requests (0.5 .. 0.999) to keep inside: the percentile's, shrinking to LEAST as budget `pressure` (0..1) grows.
 
-    tight: standard deviations more than the percentile's (`attainment.py`).
     Example: 95 without pressure -> 0.95, at full pressure -> 0.9 (test_worked_examples.py::test_pressure_lowers_the_promise).
     """
     normal = NormalDist()
-    z = min(HIGHEST, max(0.0, normal.inv_cdf(min(0.999, max(0.5, percentile / 100.0))) + tight))
+    z = min(HIGHEST, max(0.0, normal.inv_cdf(min(0.999, max(0.5, percentile / 100.0)))))
     given_up = max(0.0, z - normal.inv_cdf(LEAST)) * min(1.0, max(0.0, pressure))
     return round(normal.cdf(z - given_up), 4)
 
@@ -83,15 +84,24 @@ class Usable:
     concurrency: float
 
     def share(self, noise: float) -> float:
-        """The usable share of a replica, 0 < share <= 1, at this relative deviation of the fleet's load; straight in log-log between the knots."""
+        """The usable share of a replica, 0 < share <= 1, at this relative deviation of the fleet's load.
+
+        Straight in log-log between the knots; beyond TAME the fleet grows by the same part of a deviation for each more (a lognormal load's long
+        tail is no load that ever comes: rates are bounded by what the clients are).
+        """
         if noise <= FIRST_NOISE:
             return self.shares[0]
+        if noise > NOISE[TAME]:
+            return self.shares[TAME] / (1.0 + self.slope * (noise - NOISE[TAME]))
         place = math.log(noise / FIRST_NOISE) / LOG_NOISE_RATIO
-        index = int(place)
-        if index >= NOISES - 1:
-            return self.shares[-1]
+        index = min(int(place), TAME - 1)
         low, high = self.shares[index], self.shares[index + 1]
         return low * math.pow(high / low, place - index)
+
+    @property
+    def slope(self) -> float:
+        """Relative growth of the fleet per unit of noise at TAME."""
+        return (self.shares[TAME - 1] / self.shares[TAME] - 1.0) / (NOISE[TAME] - NOISE[TAME - 1])
 
 
 LOG_NOISE_RATIO = math.log(NOISE_RATIO)

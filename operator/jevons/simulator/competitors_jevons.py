@@ -25,6 +25,7 @@ from jevons.core.snapshot import (
     DeploymentDecision,
     DeploymentState,
     Held,
+    Outcomes,
     Pod,
     PodSignals,
     Snapshot,
@@ -160,6 +161,7 @@ class Jevons:
             variants={variant.name: self._state(index, views[variant.name]) for index, variant in enumerate(self._variants)},
             demand=self._counts.demand(arrived, now, EPOCH_S),
             held=self._held(now),
+            outcomes=Known(Outcomes(*map(float, self._inside.outcomes(now))), at),
             last_arrival_at_s=EPOCH_S + float(arrived.at_s[-1]) if len(arrived) else None,
         )
         return Snapshot(

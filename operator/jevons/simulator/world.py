@@ -49,6 +49,9 @@ class Inside(Protocol):
     def counts(self, index: int, now: float) -> Sample:
         """What is counted in front of a variant's pods: a scrape of it without the pods."""
 
+    def outcomes(self, now: float) -> tuple[int, int]:
+        """Requests done by `now` (answered or refused), and how many of them were answered inside the objectives."""
+
     def busy_s(self, pod: Pod) -> float:
         """Seconds that the pod's accelerators have worked since it was last ready; 0 when it does not serve."""
 
@@ -110,6 +113,18 @@ class Run:
     def pods(self, index: int) -> Sequence[Pod]:
         """See `Inside`."""
         return self._cluster.pods(index)
+
+    def outcomes(self, now: float) -> tuple[int, int]:
+        """See `Inside`. Who waits longer than the limit was refused."""
+        count, fleet = self._arrived(now), self._fleet
+        requests, made = self.scenario.requests.first(count), self.scenario.objectives
+        first_s, end_s = np.asarray(fleet.first_token_s[:count]), np.asarray(fleet.end_s[:count])
+        with np.errstate(invalid="ignore"):
+            done = end_s <= now
+            pace = (end_s - first_s) / np.maximum(requests.output_tokens - 1, 16)
+            good = done & (first_s - requests.at_s <= made.ttft_s) & (pace <= made.itl_s)
+            refused = ~np.isfinite(first_s) & (requests.at_s + self.scenario.max_wait_s <= now)
+        return int(done.sum() + refused.sum()), int(good.sum())
 
     def busy_s(self, pod: Pod) -> float:
         """See `Inside`."""
