@@ -76,9 +76,10 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
     sizes = trend.tokens if tokens == trend.tokens else _sizes(trend.tokens, tokens, rate_per_s * dt_s, before * (age_s - dt_s))
     since_s = now - age_s
     new = Trend(level, 0.0, now, rate_per_s, dispersion, base, learned, pending, since_s, sizes)
-    if not pending or now + horizon_s - pending[-1].due_s >= horizon_s / PENDING:
+    due_s = now + horizon_s + READING_S / 2.0  # that reading's middle lies one startup time ahead, and it shares no arrival with this one
+    if not pending or due_s - pending[-1].due_s >= horizon_s / PENDING:
         expected = ahead(new, horizon_s)
-        bet = Bet(now + horizon_s, level - base, base, expected, BAND * _error(new, expected))
+        bet = Bet(due_s, level - base, base, expected, BAND * _error(new, expected))
         new = Trend(level, 0.0, now, rate_per_s, dispersion, base, learned, (*pending, bet), since_s, sizes)
     return new
 

@@ -70,16 +70,16 @@ def keep_s(level: int, startup_s: float, loss_s: float, gaps: Gaps) -> float:
     return max(rent_s, idle.keep_for_s(startup_s, float(f"{loss_s:.2g}"), own)) if own else rent_s
 
 
-def kept(needs: Needs, gaps: Gaps, *, low: int, current: int, startup_s: float, late_s: float, now: float) -> int:
+def kept(needs: Needs, gaps: Gaps, *, low: int, current: int, startup_s: float, late_s: float, now: float, least_s: float = 0.0) -> int:
     """The highest level, from `current` down to `low`, that is worth keeping. Without any memory all are.
 
-    late_s: what it costs that all of what one replica serves in a second is late, in seconds of a replica's price.
+    late_s: what it costs that all of what one replica serves in a second is late, in seconds of a replica's price. least_s: no level goes sooner.
     """
     if not needs:
         return current
     loss_s = late_s * startup_s * ONE_SHORT
     for level in range(current, low, -1):
         last_s = last_needed_s(needs, level)
-        if last_s is not None and now - last_s < keep_s(level, startup_s, loss_s, gaps):
+        if last_s is not None and now - last_s < max(least_s, keep_s(level, startup_s, loss_s, gaps)):
             return level
     return low
