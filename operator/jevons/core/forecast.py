@@ -24,6 +24,8 @@ FAST_TAU_S, FAST_SHARE = 60.0, 0.5
 """What counts as the rate now is a mean over this long, or this share of a start: a single reading of a minute scatters."""
 READING_S = 60.0
 """A reading is the mean over this long."""
+BRIEF_S = 15.0
+"""At the shortest; gateways report the last seconds where those say more."""
 DISPERSION_TAU_S = 1200.0
 UNSEEN_S = 120.0
 """For so long arrivals are taken to have been at random before anything was seen."""
@@ -37,6 +39,8 @@ PRIOR = 8.0
 """Forecasts' worth of belief in the error's scale before one was checked."""
 UNCHECKED = 0.25
 """That scale: standard deviation of a rate one startup time ahead, as a part of the base."""
+ACQUAINTED, UNHEARD = 12.0, 5.0
+"""After so many forecasts, a rate so many of their deviations above the base is no burst of the usual kind: what is beyond is believed at once."""
 PENDING = 4
 """Forecasts under way at a time."""
 SIZED = 1000.0
@@ -69,6 +73,8 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
     age_s = now - (trend.at_s if trend.since_s is None else trend.since_s)
     base = before + max(-math.expm1(-dt_s / BASE_TAU_S), dt_s / (dt_s + age_s)) * (rate_per_s - before)
     level = trend.level + max(-math.expm1(-dt_s / min(FAST_TAU_S, FAST_SHARE * horizon_s)), dt_s / (dt_s + age_s)) * (rate_per_s - trend.level)
+    if rate_per_s > before + _usual(trend, before):
+        level = max(level, rate_per_s)
     dispersion = _dispersion(trend, rate_per_s, dt_s)
     learned, pending = trend.learned, trend.pending
     if pending and pending[0].due_s <= now:
@@ -155,7 +161,17 @@ def ahead(trend: Trend, horizon_s: float) -> float:
     """
     if trend.base is None:
         return trend.level
-    return max(0.0, trend.base + persistence(trend) * (trend.level - trend.base))
+    above = trend.level - trend.base
+    usual = min(above, _usual(trend, trend.base))
+    return max(0.0, trend.base + persistence(trend) * usual + above - usual)
+
+
+def _usual(trend: Trend, base: float) -> float:
+    """How far above the base [1/s] a rate may be and still be a burst of the kind that this class has; nobody knows of young traffic."""
+    learned = trend.learned
+    if learned.bets < ACQUAINTED:
+        return math.inf
+    return UNHEARD * math.sqrt(max(learned.error, trend.dispersion / BRIEF_S) * max(base, 1.0 / READING_S))
 
 
 def _error(trend: Trend, expected: float) -> float:

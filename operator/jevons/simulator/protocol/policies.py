@@ -37,7 +37,7 @@ DISPATCHERS = {
 STATIC = (0.3, 0.45, 0.6, 0.75, 0.9, 1.0, 1.15, 1.35, 1.6, 2.0, 2.5)
 MIN_QUALITY = 0.95
 """What the arm that routes promises of the large model's quality."""
-PERCENTILES = (50.0, 70.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.7)
+PERCENTILES = (50.0, 70.0, 80.0, 90.0, 95.0, 98.0, 99.0, 99.5, 99.9)
 
 
 class Tier(StrEnum):
