@@ -1,11 +1,13 @@
 """The price of lateness: is the promise kept, and how much more (or less) headroom does keeping it take?
 
 A profile is a prior, and so is every assumption about lengths and bursts; what clients got is the truth. The share of useful answers against the
-promised one is integrated, slowly, into `tight`: standard deviations by which the fleet is sized for a higher (or lower) percentile than promised.
-It is the dual variable of the constraint "this share is inside its objectives".
+promised one is integrated, slowly, into `tight`: standard deviations of the load by which the fleet is larger (or smaller) than the model asks for.
+It is the dual variable of the constraint "this share is inside its objectives". A miss counts for what it says: at 99 % one more deviation keeps
+fewer requests than at 90 %, so the same missing share asks for more (`density`).
 
-Integration stops where headroom is not what is missing (no wind-up): while replicas start or cannot be had, under budget pressure, at a bound, while
-something is not known. It is bounded, so that a lying counter moves the size by at most LOOSEST..TIGHTEST.
+What is late while replicas start counts as well: more headroom would have borne it, and a promise is one over all requests. Integration stops where
+no headroom can help (no wind-up): at replicas.max, where nothing is ready or no node comes, under budget pressure, while something is not known. It
+is bounded, so that a lying counter moves the size by at most LOOSEST..TIGHTEST.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from jevons.core.snapshot import Outcomes
 
 GAIN = 0.05
 REQUESTS = 500.0
-"""A share of 1 missing over so many requests moves `tight` by GAIN."""
+"""What one deviation would keep, missing over so many requests, moves `tight` by GAIN."""
 LOOSEST, TIGHTEST = -0.3, 3.0
 STEP = 0.05
 """`tight` is used in steps of this, so that plans do not flap."""
@@ -29,7 +31,7 @@ STEP = 0.05
 def updated(old: Attained | None, outcomes: Observed[Outcomes], promised: float, *, settled: bool) -> Attained | None:
     """The dual after a reading of the gateway's counters; `promised` is a share, `settled` whether headroom alone decides the share now.
 
-    Example: 500 requests of which 450 were useful, 0.95 promised -> 0.025 tighter (test_worked_examples.py::test_a_missed_promise_tightens).
+    Example: 500 requests of which 450 were useful, 0.95 promised -> 0.024 tighter (test_worked_examples.py::test_a_missed_promise_tightens).
     """
     if not isinstance(outcomes, Known) or not (math.isfinite(outcomes.value.offered) and math.isfinite(outcomes.value.useful)):
         return old

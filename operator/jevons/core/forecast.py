@@ -1,15 +1,16 @@
 """How much will arrive when a replica ordered now is ready, and how wrong may that be?
 
 A replica ordered now serves from one startup time h on, so neither the rate now nor its peak matters but what of it is left then. Each class's rate
-is split into a slow base (a mean over about ten minutes) and what it is above or below that now; the part of this difference that lasts over h is
-learned from the class itself:
+is split into a slow base (a mean over about twenty minutes) and what it is above or below that now; the part of this difference that lasts over h is
+learned from the class itself, beginning at a little more than a half:
 
     expected(t + h) = base + persistence * (rate - base)
 
-A step in traffic persists (persistence near 1: it is believed at once); bursts shorter than h do not (near 0: replicas would come after them, so a
-fleet is kept that bears them). What the forecasts missed by, over the square root of what they expected, is the error's scale; a correction keeps the
-share of readings inside the band at COVERED whatever the errors' distribution (adaptive conformal inference, Gibbs & Candes 2021). Beside it the
-arrivals' index of dispersion says how bursty they are within a reading. A growing rate is followed along its damped slope (Holt).
+Levels persist (persistence near 1); bursts shorter than h do not (near 0: replicas would come after them, so a fleet is kept that bears them). What is
+far above every burst of its kind is believed at once and whole. What the forecasts missed by is the error's scale [1/s, relative to the base, not to
+what was expected: a lull is no certainty]; a correction keeps the share of readings inside the band at COVERED whatever the errors' distribution
+(adaptive conformal inference, Gibbs & Candes 2021). Beside it the arrivals' index of dispersion says how bursty they are within a reading. All of
+these begin at priors and move slowly: what is learned from an hour of traffic is noisy itself, and chasing it cost a tenth to a quarter in trials.
 
 Everything is a function of (trend, reading, time); a trend is a few dozen numbers and survives a restart.
 """
@@ -33,7 +34,7 @@ OUTLIER, MAX_DISPERSION = 5.0, 200.0
 BASE_TAU_S = 1200.0
 MEMORABLE = 100.0
 """Persistence and errors are means over so many forecasts."""
-PERSISTENCE, PERSISTENCE_SD = 0.5, 0.3
+PERSISTENCE, PERSISTENCE_SD = 0.6, 0.3
 """What is thought of persistence before anything was seen, and how firmly (standard deviation)."""
 PRIOR = 8.0
 """Forecasts' worth of belief in the error's scale before one was checked."""
@@ -157,7 +158,8 @@ def persistence(trend: Trend) -> float:
 def ahead(trend: Trend, horizon_s: float) -> float:
     """The rate [1/s] expected when a replica ordered now is ready.
 
-    Example: a base of 2.0/s, 3.0/s now and nothing learned yet -> 2 + 0.5 * 1 = 2.5 (test_worked_examples.py::test_the_forecast_...).
+    Example: a base of 2.0/s, 3.0/s now and nothing learned yet -> 2 + 0.6 * 1 = 2.6
+    (test_worked_examples.py::test_the_forecast_believes_a_part_of_what_is_above_the_base).
     """
     if trend.base is None:
         return trend.level

@@ -263,7 +263,7 @@ def remembered(funded: Funded) -> DeploymentMemory:
 
 
 def _attained(funded: Funded) -> Attained | None:
-    """The dual of the promise after this pass; it only moves while enough is ready and nothing but headroom decides what is late."""
+    """The dual of the promise after this pass; it only moves while headroom could have helped."""
     facts, plan = funded.facts, funded.plan
     if isinstance(facts.state.outcomes, Unknown):
         return facts.memory.attained

@@ -82,12 +82,14 @@ class Usable:
     shares: tuple[float, ...]
     """At each deviation of NOISE, falling."""
     concurrency: float
+    slope: float
+    """Relative growth of the fleet per unit of noise beyond TAME."""
 
     def share(self, noise: float) -> float:
         """The usable share of a replica, 0 < share <= 1, at this relative deviation of the fleet's load.
 
-        Straight in log-log between the knots; beyond TAME the fleet grows by the same part of a deviation for each more (a lognormal load's long
-        tail is no load that ever comes: rates are bounded by what the clients are).
+        Straight in log-log between the knots. Beyond TAME the fleet grows by the promise's quantile for each deviation more, as for a normal load: a
+        lognormal one's long tail never comes, since rates are bounded by what the clients are.
         """
         if noise <= FIRST_NOISE:
             return self.shares[0]
@@ -97,11 +99,6 @@ class Usable:
         index = min(int(place), TAME - 1)
         low, high = self.shares[index], self.shares[index + 1]
         return low * math.pow(high / low, place - index)
-
-    @property
-    def slope(self) -> float:
-        """Relative growth of the fleet per unit of noise at TAME."""
-        return (self.shares[TAME - 1] / self.shares[TAME] - 1.0) / (NOISE[TAME] - NOISE[TAME - 1])
 
 
 LOG_NOISE_RATIO = math.log(NOISE_RATIO)
@@ -223,7 +220,8 @@ def _usable(one: Replica, promise: float) -> Usable:
             found = max(min(found, shares[-1]), shares[-1] / (NOISE_RATIO * NOISE_RATIO))
         shares.append(found)
     place = min(LOADS - 1, max(0, round(math.log(shares[0] / FIRST_LOAD) / math.log(RATIO))))
-    return Usable(tuple(shares), max(1.0, one.batches[place]))
+    spread = max(0.0, NormalDist().inv_cdf(promise))
+    return Usable(tuple(shares), max(1.0, one.batches[place]), spread / (1.0 + spread * NOISE[TAME]))
 
 
 def _highest(first: float, drops: list[float], wanted: float, met: tuple[float, ...]) -> float:

@@ -19,7 +19,7 @@ def followed(rates, horizon_s=120.0, tokens=None):
 
 
 def test_a_step_is_believed_in_the_pass_that_sees_it():
-    assert forecast.ahead(followed([2.0] * 40 + [8.0]), 120.0) > 7.0
+    assert forecast.ahead(followed([2.0] * 40 + [8.0]), 120.0) > 6.5
 
 
 def test_levels_that_last_keep_being_believed():
@@ -30,11 +30,17 @@ def test_levels_that_last_keep_being_believed():
 
 
 def test_bursts_shorter_than_a_start_are_not_chased():
-    rates = ([0.5] * 8 + [16.0] * 2) * 40
+    chance = random.Random(1)
+    rates = [rate for _ in range(40) for rate in [0.5] * chance.randint(3, 14) + [16.0] * 2]
     trend = followed([*rates, 16.0])
-    assert forecast.persistence(trend) < 0.2
-    assert 2.0 < forecast.ahead(trend, 120.0) < 6.0
+    assert forecast.persistence(trend) < 0.5
+    assert 2.0 < forecast.ahead(trend, 120.0) < 8.0
     assert forecast.doubt(trend, forecast.ahead(trend, 120.0)) > 0.0
+
+
+def test_a_ramp_is_followed():
+    rates = [1.0 + 0.02 * index for index in range(120)]
+    assert forecast.ahead(followed(rates), 120.0) == pytest.approx(rates[-1], rel=0.1)
 
 
 def test_what_bursts_leave_is_expected_in_the_quiet_between_them():

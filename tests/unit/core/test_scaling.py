@@ -55,14 +55,14 @@ def test_traffic_that_bypasses_the_gateway_counts():
 
 
 def test_a_queue_raises_replicas_in_the_same_pass():
-    quiet = world(state(ONE, {"small": variant_state(pod("a", running=40.0))}, demand=(demand(5.0),)))
-    queued = world(state(ONE, {"small": variant_state(pod("a", running=90.0, waiting=150.0))}, demand=(demand(5.0),)))
+    quiet = world(state(ONE, {"small": variant_state(pod("a", running=40.0))}, demand=(demand(3.5),)))
+    queued = world(state(ONE, {"small": variant_state(pod("a", running=90.0, waiting=300.0))}, demand=(demand(3.5),)))
     assert desired(quiet)["small"] == 1
     assert desired(queued)["small"] >= 2
 
 
 def test_a_queue_that_is_soon_worked_off_raises_nothing():
-    short = world(state(ONE, {"small": variant_state(pod("a", running=90.0, waiting=20.0))}, demand=(demand(5.0),)))
+    short = world(state(ONE, {"small": variant_state(pod("a", running=90.0, waiting=20.0))}, demand=(demand(3.5),)))
     assert desired(short)["small"] == 1
 
 
