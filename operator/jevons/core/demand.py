@@ -258,7 +258,7 @@ def class_loads(
             trends[demand.name] = trend
         same = same and trend is old and old is not None
         level = rate if rate is not None else trend.level if trend is not None else 0.0
-        ahead = forecast.ahead(trend, horizon_s) if trend is not None else level
+        ahead = forecast.ahead(trend) if trend is not None else level
         sizes = (trend.tokens if trend is not None else None) or (None, None)
         objectives, min_quality = promise(spec, demand.name)
         loads.append(

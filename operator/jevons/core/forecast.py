@@ -6,8 +6,8 @@ learned from the class itself, beginning at a little more than a half:
 
     expected(t + h) = base + persistence * (rate - base)
 
-Levels persist (persistence near 1); bursts shorter than h do not (near 0: replicas would come after them, so a fleet is kept that bears them). What is
-far above every burst of its kind is believed at once and whole. What the forecasts missed by is the error's scale [1/s, relative to the base, not to
+Levels persist (persistence near 1); bursts shorter than h do not (near 0: replicas would come after them, so a fleet is kept that bears them). What
+is far above every burst of its kind is believed at once and whole. What the forecasts missed by is the scale of errors [1/s, over the base, not over
 what was expected: a lull is no certainty]; a correction keeps the share of readings inside the band at COVERED whatever the errors' distribution
 (adaptive conformal inference, Gibbs & Candes 2021). Beside it the arrivals' index of dispersion says how bursty they are within a reading. All of
 these begin at priors and move slowly: what is learned from an hour of traffic is noisy itself, and chasing it cost a tenth to a quarter in trials.
@@ -85,8 +85,8 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
     new = Trend(level, 0.0, now, rate_per_s, dispersion, base, learned, pending, since_s, sizes)
     due_s = now + horizon_s + READING_S / 2.0  # that reading's middle lies one startup time ahead, and it shares no arrival with this one
     if not pending or due_s - pending[-1].due_s >= horizon_s / PENDING:
-        expected = ahead(new, horizon_s)
-        bet = Bet(due_s, level - base, base, expected, BAND * _error(new, expected))
+        expected = ahead(new)
+        bet = Bet(due_s, level - base, base, expected, BAND * _error(new))
         new = Trend(level, 0.0, now, rate_per_s, dispersion, base, learned, (*pending, bet), since_s, sizes)
     return new
 
@@ -155,8 +155,8 @@ def persistence(trend: Trend) -> float:
     return min(1.0, max(0.0, (bets * learned.lasting + PERSISTENCE * firm) / (bets * learned.square + firm)))
 
 
-def ahead(trend: Trend, horizon_s: float) -> float:
-    """The rate [1/s] expected when a replica ordered now is ready.
+def ahead(trend: Trend) -> float:
+    """The rate [1/s] expected when a replica ordered now is ready (persistence is learned at that horizon).
 
     Example: a base of 2.0/s, 3.0/s now and nothing learned yet -> 2 + 0.6 * 1 = 2.6
     (test_worked_examples.py::test_the_forecast_believes_a_part_of_what_is_above_the_base).
@@ -176,7 +176,7 @@ def _usual(trend: Trend, base: float) -> float:
     return UNHEARD * math.sqrt(max(learned.error, trend.dispersion / BRIEF_S) * max(base, 1.0 / READING_S))
 
 
-def _error(trend: Trend, expected: float) -> float:
+def _error(trend: Trend) -> float:
     """Standard deviation [1/s] of a reading one startup time ahead from what was expected."""
     learned, base = trend.learned, max(trend.level if trend.base is None else trend.base, 1.0 / READING_S)
     unchecked = UNCHECKED * UNCHECKED * base + trend.dispersion / READING_S
@@ -186,5 +186,5 @@ def _error(trend: Trend, expected: float) -> float:
 def doubt(trend: Trend, expected: float) -> float:
     """Relative variance of the rate ahead, beyond the randomness of arrivals within a reading (which `usable.py` counts)."""
     expected = max(expected, 1.0 / READING_S)
-    error = _error(trend, expected)
+    error = _error(trend)
     return max(0.0, error * error / expected - trend.dispersion / READING_S) / expected

@@ -16,6 +16,8 @@ from jevons.core.warmth import Warmth, warmth
 
 LONG_WORK_S = 120.0
 """Work so long after the last call of the gateway's was nobody's answer that it knows of, or a long one: quiet is counted from its end."""
+KNOWN, LONGEST_LULL_S = 0.3, 600.0
+"""Bursty arrivals are watched for so long that their mean is known to within this part of it, before a lull is taken for less traffic."""
 START_PER_MINUTE = 3.0
 """Requests a minute that start a sleeping variant by plan (without anybody held for it)."""
 
@@ -93,7 +95,8 @@ def _down(facts: Facts, plan: Plan, item: VariantPlan, held: int, low: int) -> t
         return current, seen.gpu
     late_s = _loss_s(facts, item) * (item.capacity_per_s or 1.0)
     startup_s = variant.startup_s
-    level = levels.kept(variant.memory.needs, item.gaps, low=low, current=current, startup_s=startup_s, late_s=late_s, now=facts.now)
+    lull_s = min(LONGEST_LULL_S, item.dispersion / max(1e-6, KNOWN * KNOWN * sum([trend.base or 0.0 for trend in facts.trends.values()])))
+    level = levels.kept(variant.memory.needs, item.gaps, low=low, current=current, startup_s=startup_s, late_s=late_s, now=facts.now, least_s=lull_s)
     return (low, "Demand") if level <= low else (level, "Stabilising")
 
 

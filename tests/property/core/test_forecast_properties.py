@@ -22,7 +22,7 @@ def test_expectations_are_rates_and_doubts_are_finite(readings, horizon_s, sizes
     for rate, dt_s in readings:
         now += dt_s
         trend = forecast.updated(trend, rate, now, horizon_s, sizes)
-        expected = forecast.ahead(trend, horizon_s)
+        expected = forecast.ahead(trend)
         assert 0.0 <= expected <= 1.5 * max(rate for rate, _ in readings) + 1e-6
         assert 0.0 <= forecast.persistence(trend) <= 1.0
         assert 0.0 <= forecast.doubt(trend, expected) < math.inf

@@ -19,14 +19,14 @@ def followed(rates, horizon_s=120.0, tokens=None):
 
 
 def test_a_step_is_believed_in_the_pass_that_sees_it():
-    assert forecast.ahead(followed([2.0] * 40 + [8.0]), 120.0) > 6.5
+    assert forecast.ahead(followed([2.0] * 40 + [8.0])) > 6.5
 
 
 def test_levels_that_last_keep_being_believed():
     rates = ([2.0] * 80 + [8.0] * 80) * 4
     trend = followed([*rates, 2.0, 8.0])
     assert forecast.persistence(trend) > 0.7
-    assert forecast.ahead(trend, 120.0) > 6.0
+    assert forecast.ahead(trend) > 6.0
 
 
 def test_bursts_shorter_than_a_start_are_not_chased():
@@ -34,18 +34,18 @@ def test_bursts_shorter_than_a_start_are_not_chased():
     rates = [rate for _ in range(40) for rate in [0.5] * chance.randint(3, 14) + [16.0] * 2]
     trend = followed([*rates, 16.0])
     assert forecast.persistence(trend) < 0.5
-    assert 2.0 < forecast.ahead(trend, 120.0) < 8.0
-    assert forecast.doubt(trend, forecast.ahead(trend, 120.0)) > 0.0
+    assert 2.0 < forecast.ahead(trend) < 8.0
+    assert forecast.doubt(trend, forecast.ahead(trend)) > 0.0
 
 
 def test_a_ramp_is_followed():
     rates = [1.0 + 0.02 * index for index in range(120)]
-    assert forecast.ahead(followed(rates), 120.0) == pytest.approx(rates[-1], rel=0.1)
+    assert forecast.ahead(followed(rates)) == pytest.approx(rates[-1], rel=0.1)
 
 
 def test_what_bursts_leave_is_expected_in_the_quiet_between_them():
     rates = ([0.0] * 8 + [16.0] * 2) * 40
-    assert forecast.ahead(followed([*rates, 0.0]), 120.0) > 2.0
+    assert forecast.ahead(followed([*rates, 0.0])) > 2.0
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -76,10 +76,10 @@ def test_sizes_of_requests_outlive_a_minute_without_any():
 def test_a_class_at_rest_does_not_change():
     trend = followed([1.0] * 10 + [0.0] * 1500)
     assert forecast.updated(trend, 0.0, trend.at_s + 15.0, 120.0) is trend
-    assert forecast.ahead(trend, 120.0) == 0.0
+    assert forecast.ahead(trend) == 0.0
 
 
 def test_a_trend_of_an_old_checkpoint_goes_on():
     trend = Trend(2.0, 0.0, 0.0)
-    assert forecast.ahead(trend, 60.0) == 2.0
-    assert forecast.ahead(forecast.updated(trend, 2.0, 15.0), 60.0) == pytest.approx(2.0)
+    assert forecast.ahead(trend) == 2.0
+    assert forecast.ahead(forecast.updated(trend, 2.0, 15.0)) == pytest.approx(2.0)
