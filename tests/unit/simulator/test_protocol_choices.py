@@ -10,6 +10,7 @@ from jevons.simulator.protocol.cell import Cell, Machine, scenario
 from jevons.simulator.protocol.policies import Ours, described
 from jevons.simulator.protocol.sizing import attained, chosen, sized, smallest
 from jevons.simulator.protocol.splits import Span, Split, Window, blocks, longest, requests_of, room_s, span, starts
+from jevons.simulator.protocol.study import QUICK, Effort
 from jevons.simulator.scenario import Physics
 from jevons.simulator.traces import Log, Zoo, columns
 from jevons.simulator.traces_clients import ClientModel
@@ -225,3 +226,11 @@ def test_a_log_that_needs_more_than_the_fleet_asked_for_is_measured():
     assert cell.needed > 3
     assert cell.max_replicas >= 2 * cell.needed
     assert "needs" in cell.note
+
+
+def test_a_busy_trace_has_shorter_windows_and_two_seeds_in_a_quick_run():
+    calm, busy = a_cell(rate=5.0), a_cell(rate=215.0)
+    assert QUICK.light(calm) is QUICK
+    assert QUICK.light(busy).seeds == 2
+    assert QUICK.light(busy).test_s == 900.0
+    assert Effort().light(busy) == Effort()

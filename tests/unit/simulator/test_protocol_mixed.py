@@ -35,7 +35,7 @@ def cell():
 def test_a_mix_is_one_model_on_what_there_is_the_cells_own_machine_first(cell):
     assert [one.name for one in cell.mix] == [SLOW.name, FAST.name, DEAR.name]
     assert cell.mean_tokens == (500.0, 100.0)
-    assert mixed.needs(cell)["fp8-h-2-vllm"] < mixed.needs(cell)["bf16-a-4-vllm"] == 3
+    assert mixed.needs(cell)[1] < mixed.needs(cell)[0] == 3
 
 
 def test_everybody_is_given_the_same_variants_and_a_peer_may_be_set_up_on_one(cell):
@@ -43,7 +43,7 @@ def test_everybody_is_given_the_same_variants_and_a_peer_may_be_set_up_on_one(ce
     assert [variant.name for variant in world.variants] == ["bf16-a-4-vllm", "fp8-h-2-vllm", "bf16-h-4-vllm"]
     assert mixed.entrant(world, JEVONS, Ours(95.0))[0] is world
     hpa = PEERS["hpa"].defaults
-    pool, alone = (mixed.entrant(world, "hpa", On(name, hpa)) for name in (POOL, "fp8-h-2-vllm"))
+    pool, alone = (mixed.entrant(world, "hpa", On(name, hpa)) for name in (POOL, 1))
     assert [variant.initial_replicas for variant in pool[0].variants][1:] == [1, 1]
     assert [variant.name for variant in alone[0].variants] == ["fp8-h-2-vllm"]
     figured = [figures(own, simulate(own, one)) for own, one in (pool, alone)]
@@ -52,13 +52,14 @@ def test_everybody_is_given_the_same_variants_and_a_peer_may_be_set_up_on_one(ce
 
 
 def test_the_variant_is_tuned_with_the_rest(cell):
-    assert {one.variant for one in mixed.grid("keda", cell)} == {POOL, *mixed.needs(cell)}
+    assert {one.variant for one in mixed.grid("keda", cell)} == {POOL, 0, 1, 2}
     assert len(mixed.grid("keda", replace(cell, mix=()))) * 4 == len(mixed.grid("keda", cell))
     assert {one.variant for one in mixed.front("keda", cell, every=2)} == {POOL}
-    assert {one.variant for one in mixed.front("static", cell, every=2)} == set(mixed.needs(cell))
+    assert {one.variant for one in mixed.front("static", cell, every=2)} == {0, 1, 2}
     turned = mixed.near("keda", [On(POOL, PEERS["keda"].defaults)], (1.0, 2.0))
     assert [one.variant for one in turned] == [POOL, POOL]
-    assert mixed.described("keda", turned[1]).startswith("on pool: target=")
+    assert mixed.described(cell, "keda", turned[1]).startswith("on pool: target=")
+    assert mixed.described(cell, "keda", On(1, PEERS["keda"].defaults)) == "on fp8-h-2-vllm: defaults"
 
 
 def test_a_condition_holds_for_the_whole_mix(cell):

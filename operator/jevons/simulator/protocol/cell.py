@@ -71,7 +71,7 @@ class Cell:
     clients: of a client model, by index. peak_rps: of a shape. note: what was done to get the size. slowdown: the simulator's replicas take so
     many times as long as their profile says; nobody is told. fit_s, test_s: what the two parts have room for, burn-in included.
     condition: what is other than usual in it on purpose. pair: for arms that route; outcomes: their labelled prompts, None = those of the package.
-    mix: every machine that may be used at once, the cell's own first (`mixed.py`). mean_tokens: of a request, in and out.
+    mix: every machine that may be used at once, the cell's own first (`mixed.py`). mean_tokens: of a request, in and out; rate: of arrivals [1/s].
     """
 
     trace: str
@@ -92,6 +92,7 @@ class Cell:
     outcomes: Path | None = None
     mix: tuple[Machine, ...] = ()
     mean_tokens: tuple[float, float] = (1155.0, 211.0)
+    rate: float = 0.0
 
     def window(self, split: Split, seed: int, length_s: float) -> Window:
         """A seed's window: as long as asked for, or as there is room for."""

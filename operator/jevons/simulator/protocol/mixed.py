@@ -23,14 +23,14 @@ from jevons.simulator.protocol import policies
 from jevons.simulator.protocol.cell import Cell
 from jevons.simulator.scenario import Controller, Scenario
 
-POOL = "pool"
+POOL = -1
 
 
 @dataclass(frozen=True, slots=True)
 class On:
-    """A peer's settings, on one variant by name or on the pool of all."""
+    """A peer's settings, on one variant or on the `POOL` of all. variant: its place in the cell's mix, which has a meaning elsewhere too."""
 
-    variant: str
+    variant: int
     settings: Any
 
 
@@ -40,14 +40,14 @@ def front(policy: str, cell: Cell, *, every: int) -> tuple[Any, ...]:
         return policies.front(policy, needed=cell.needed, every=every)
     if policy != "static":
         return tuple(On(POOL, one) for one in policies.front(policy, every=every))
-    return tuple(On(name, one) for name, needed in needs(cell).items() for one in policies.front(policy, needed=needed, every=every))
+    return tuple(On(at, one) for at, needed in enumerate(needs(cell)) for one in policies.front(policy, needed=needed, every=every))
 
 
 def grid(policy: str, cell: Cell) -> tuple[Any, ...]:
     """What may be tuned: the peer's grid, on the pool and on each variant."""
     if not cell.mix:
         return policies.grid(policy)
-    return tuple(On(name, one) for name, one in itertools.product((POOL, *needs(cell)), policies.grid(policy)))
+    return tuple(On(at, one) for at, one in itertools.product(range(POOL, len(cell.mix)), policies.grid(policy)))
 
 
 def near(policy: str, settings: Sequence[Any], factors: Sequence[float]) -> tuple[Any, ...]:
@@ -59,17 +59,18 @@ def near(policy: str, settings: Sequence[Any], factors: Sequence[float]) -> tupl
     return tuple(dict.fromkeys(made))
 
 
-def described(policy: str, setting: Any) -> str:
+def described(cell: Cell, policy: str, setting: Any) -> str:
     """In words."""
     if isinstance(setting, On):
-        return f"on {setting.variant}: {policies.described(policy, setting.settings)}"
+        where = "pool" if setting.variant == POOL else cell.mix[setting.variant].label
+        return f"on {where}: {policies.described(policy, setting.settings)}"
     return policies.described(policy, setting)
 
 
-def needs(cell: Cell) -> dict[str, int]:
-    """By variant, about how many replicas serve the trace alone: those of the cell's machine, by the work a request takes."""
+def needs(cell: Cell) -> list[int]:
+    """By variant of the mix, about how many replicas serve the trace alone: those of the cell's machine, by the work a request takes."""
     first = cell.mix[0]
-    return {one.label: max(1, round(cell.needed * seconds(one, cell) / seconds(first, cell))) for one in cell.mix}
+    return [max(1, round(cell.needed * seconds(one, cell) / seconds(first, cell))) for one in cell.mix]
 
 
 def seconds(machine: Any, cell: Cell) -> float:
@@ -85,8 +86,7 @@ def entrant(world: Scenario, policy: str, setting: Any) -> tuple[Scenario, Contr
         begun = tuple(replace(variant, initial_replicas=max(1, variant.initial_replicas)) for variant in world.variants)
         world = replace(world, variants=begun)
         return world, competitors.peer(policy, world, setting.settings, pooled=True)
-    at = next(at for at, variant in enumerate(world.variants) if variant.name == setting.variant)
-    chosen, first = world.variants[at], world.variants[0]
+    chosen, first = world.variants[min(setting.variant, len(world.variants) - 1)], world.variants[0]
     begin = math.ceil(first.initial_replicas * chosen.max_replicas / first.max_replicas)
     alone = replace(world, variants=(replace(chosen, initial_replicas=int(np.clip(begin, 1, chosen.max_replicas))),))
     return alone, policies.controller(alone, policy, setting.settings)

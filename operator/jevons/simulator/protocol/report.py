@@ -107,7 +107,7 @@ def rows(found: Found) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     for entry in found.entries:
         for setting, seeds in zip(entry.settings, entry.runs, strict=True):
-            made.extend(_row(entry, mixed.described(entry.policy, setting), seed, [figures]) for seed, figures in enumerate(seeds))
+            made.extend(_row(entry, mixed.described(entry.cell, entry.policy, setting), seed, [figures]) for seed, figures in enumerate(seeds))
         made.extend(_matched(entry, target) for target in TARGETS)
     for floor in found.floors:
         made.extend(_bound(floor, name, at) for name in BOUNDS for at in range(len(TARGETS)))
@@ -159,7 +159,7 @@ def _matched(entry: Entry, target: float) -> dict[str, Any]:
         )
     low, high = between
     share = (target - reached[low]) / (reached[high] - reached[low]) if high != low else 1.0
-    names = [mixed.described(entry.policy, entry.settings[at]) for at in between]
+    names = [mixed.described(entry.cell, entry.policy, entry.settings[at]) for at in between]
     one, other = (_row(entry, "", None, entry.runs[at]) for at in between)
     blend = {name: _mix(one[name], other[name], share) for name in other}
     return blend | {

@@ -27,7 +27,9 @@ from jevons.simulator.traces_clients import WINDOW_S, ClientModel
 from jevons.simulator.traces_synthetic import Synthetic
 
 ATTAINMENT = 0.95
-SIZING_S = 3600.0
+SIZING_S, SHORTEST_S = 3600.0, 600.0
+ENOUGH = 50_000
+"""Requests that show what a log needs: of a busy one a shorter window does."""
 CLOSE = 1.2
 """A fleet within this factor of the one asked for is near enough."""
 PROMPT_SHARE = 0.65
@@ -108,7 +110,8 @@ def sized(trace: Trace | Synthetic, machines: Sequence[Machine], *, name: str, f
     else:
         cell = _by_machine(trace, machines, fleet=fleet, objectives=objectives)
     cell = replace(cell, trace=name, startup_s=startup_s, fit_s=room_s(trace, Split.FIT), test_s=room_s(trace, Split.TEST))
-    return replace(cell, pair=paired(trace, cell, machines))
+    window = window_of(trace, cell.clients, 0, SIZING_S / 2, peak_rps=cell.peak_rps)
+    return replace(cell, pair=paired(trace, cell, machines), rate=len(window) / max(1.0, float(window.at_s[-1])))
 
 
 def mix_of(trace: Trace | Synthetic, cell: Cell, machines: Sequence[Machine]) -> Cell:
@@ -116,7 +119,7 @@ def mix_of(trace: Trace | Synthetic, cell: Cell, machines: Sequence[Machine]) ->
 
     Of each accelerator and precision the cheapest per request, and of those the cheapest ones.
     """
-    window = window_of(trace, cell.clients, 0, SIZING_S / 2, peak_rps=cell.peak_rps)
+    window = window_of(trace, cell.clients, 0, SIZING_S / 4, peak_rps=cell.peak_rps)
     given, wanted, long = float(window.input_tokens.mean()), float(window.output_tokens.mean()), float(np.percentile(window.input_tokens, 98))
     model = cell.machine.name.split("/")[0]
     fit = [one for one in machines if one.name.split("/")[0] == model and able(one, long, cell.objectives) and one.label != cell.machine.label]
@@ -131,7 +134,7 @@ def paired(trace: Trace | Synthetic, cell: Cell, machines: Sequence[Machine]) ->
 
     Where the cell's own machine runs the large model, that is the large one.
     """
-    window = window_of(trace, cell.clients, 0, SIZING_S / 2, peak_rps=cell.peak_rps)
+    window = window_of(trace, cell.clients, 0, SIZING_S / 4, peak_rps=cell.peak_rps)
     given, wanted, long = float(window.input_tokens.mean()), float(window.output_tokens.mean()), float(np.percentile(window.input_tokens, 98))
 
     def cheapest(model: str) -> Machine | None:
@@ -160,7 +163,8 @@ def _unfit(name: str, objectives: Objectives) -> ValueError:
 
 
 def _by_machine(trace: Log, machines: Sequence[Machine], *, fleet: int, objectives: Objectives) -> Cell:
-    window = window_of(trace, (), 0, SIZING_S)
+    rate = len(trace.requests) / trace.duration_s
+    window = window_of(trace, (), 0, max(SHORTEST_S, min(SIZING_S, ENOUGH / rate)))
     given, wanted = float(window.input_tokens.mean()), float(window.output_tokens.mean())
     fit = [machine for machine in machines if able(machine, float(np.percentile(window.input_tokens, 98)), objectives)]
     fit.sort(key=lambda machine: machine.seconds(given, wanted, objectives.itl_s))

@@ -10,6 +10,7 @@ tunes may always keep what there was; that its best points are found on the test
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from jevons.simulator.protocol.splits import Split, Window
 Progress = Callable[[str, int], Callable[[], None]]
 """(what is done now, how many jobs) -> called once for each that is done."""
 
+LEAST_S = 900.0
 Wanted = tuple[Cell, str, Tier | None, tuple[Any, ...]]
 """A cell, who runs on it, how well set up, and the settings."""
 
@@ -53,10 +55,29 @@ class Effort:
     every: int = 1
     routers: tuple[str, ...] = ROUTERS
     plans: tuple[foresight.Plan, ...] = foresight.SETTINGS
+    heavy: float = math.inf
+    """Requests of a run above which a busy trace has shorter windows, and fewer of them."""
+
+    def light(self, cell: Cell) -> Effort:
+        """The effort for this cell: where a run would have more than `heavy` requests, windows as short as `LEAST_S` and at most two seeds."""
+        requests = cell.rate * (cell.burn_in_s + self.test_s)
+        if requests <= self.heavy:
+            return self
+        shorter = max(self.heavy / cell.rate - cell.burn_in_s, LEAST_S)
+        return replace(self, test_s=min(self.test_s, shorter), fit_s=min(self.fit_s, shorter / 2), seeds=min(self.seeds, 2))
 
 
 QUICK = Effort(
-    seeds=3, test_s=3000.0, fit_s=1500.0, grid=28, finalists=3, knob=(1.0,), every=2, routers=(CLASSIFIER, SHUFFLED, ORACLE), plans=foresight.FEW
+    seeds=3,
+    test_s=3000.0,
+    fit_s=1500.0,
+    grid=28,
+    finalists=3,
+    knob=(1.0,),
+    every=2,
+    routers=(CLASSIFIER, SHUFFLED, ORACLE),
+    plans=foresight.FEW,
+    heavy=60_000,
 )
 
 
@@ -192,15 +213,16 @@ class Study:
 
     def windows(self, cell: Cell) -> list[Window]:
         """Of the test, by seed."""
-        return [cell.window(Split.TEST, seed, self.effort.test_s) for seed in range(self.effort.seeds)]
+        effort = self.effort.light(cell)
+        return [cell.window(Split.TEST, seed, effort.test_s) for seed in range(effort.seeds)]
 
     def _tuned(self, pool: Runner, progress: Progress) -> Mapping[tuple[Cell, str, Tier], tuple[Any, ...]]:
         """Settings per cell, peer and tuned tier; two rounds."""
         peers = [policy for policy in self.competitors if policy != "static"]
         cells = list(dict.fromkeys((*self.cells, *self.others))) if Tier.OTHER_TRACES in self.tiers else list(self.cells)
-        first = {cell: cell.window(Split.FIT, 100, self.effort.fit_s) for cell in cells}
+        first = {cell: cell.window(Split.FIT, 100, self.effort.light(cell).fit_s) for cell in cells}
         most = tuning.first_round(self.effort.grid, at_least=2 * self.effort.finalists)
-        grids = {policy: thinned(mixed.grid(policy, cells[0]), most) for policy in peers}
+        grids = {policy: thinned(mixed.grid(policy, max(cells, key=lambda cell: len(cell.mix))), most) for policy in peers}
         ran = self._figures([(cell, policy, grids[policy], [first[cell]]) for cell in cells for policy in peers], "tuning", pool, progress)
         tables = {
             (cell, policy): tuning.scores([[ran[cell, policy, setting, first[cell]]] for setting in grids[policy]])
@@ -231,7 +253,7 @@ class Study:
             for policy, settings in grids.items():
                 table = tables[cell, policy]
                 kept[cell, policy] = tuning.keep(table, tuning.survivors(len(settings), at_least=2 * self.effort.finalists))
-        longer = {cell: cell.window(Split.FIT, 101, 2 * self.effort.fit_s) for cell in self.cells}
+        longer = {cell: cell.window(Split.FIT, 101, 2 * self.effort.light(cell).fit_s) for cell in self.cells}
         wanted = [(cell, policy, tuple(grids[policy][at] for at in chosen), [longer[cell]]) for (cell, policy), chosen in kept.items()]
         ran = self._figures(wanted, "tuning again", pool, progress)
         answer = {}
@@ -266,8 +288,8 @@ class Study:
         bare = [cell for cell in self.cells if not cell.mix]
         jobs = [BoundJob(self.data, cell, window) for cell in bare for window in self.windows(cell)]
         results = pool(work, jobs, progress("lower bounds", len(jobs)))
-        seeds = self.effort.seeds
-        return [Floor(cell, tuple(results[at * seeds : (at + 1) * seeds])) for at, cell in enumerate(bare)]
+        by_cell = {cell: tuple(result for job, result in zip(jobs, results, strict=True) if job.cell == cell) for cell in bare}
+        return [Floor(cell, bounds) for cell, bounds in by_cell.items()]
 
 
 EACH = 10
