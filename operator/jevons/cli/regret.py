@@ -96,6 +96,9 @@ def _show(console: Console, asked: Asked, found: Regret) -> None:
     table.add_row(
         "foresight", _usd(found.foresight_usd), _usd(avoidable), share, "the whole future: the cheapest schedule found that keeps the target"
     )
+    if found.target < found.promised:
+        missed = "what keeping the promise costs who knows the whole future"
+        table.add_row("foresight, promise kept", _usd(found.foresight_at_promise_usd), "", "", missed)
     console.print(table, highlight=False)
     console.print(
         "Modelled. `saved` of a part is against the controller at the same attainment (its own promise swept), of over-delivery and foresight "
@@ -124,6 +127,7 @@ def _as_json(asked: Asked, found: Regret, was: Recorded | None) -> dict[str, Any
         "usd": found.written.usd,
         "usd_at_target": found.front_usd,
         "foresight_usd": found.foresight_usd,
+        "foresight_at_promise_usd": found.foresight_at_promise_usd,
         "avoidable_usd": found.avoidable_usd,
         "losses": [{**asdict(loss), "meaning": MEANING[loss.name]} for loss in found.losses],
     }

@@ -88,6 +88,8 @@ class Regret:
     front_usd: float | None
     losses: tuple[Loss, ...]
     foresight_usd: float | None
+    foresight_at_promise_usd: float | None
+    """The same where the promise is kept; None = no schedule did."""
     hours: float
 
     @property
@@ -133,7 +135,8 @@ def regret(asked: Asked, pool: Runner, progress: Callable[[str, int], Callable[[
     schedules = pool(_schedules, jobs_ahead, progress("foresight", len(jobs_ahead)))
     known = [usd for usd in (front, _cheapest(asked, world, jobs_ahead, schedules, target)) if usd is not None]
     best = min(known) if known else None
-    return Regret(promised / 100.0, written, target, front, tuple(losses), best, float(asked.requests.at_s[-1]) / 3600.0)
+    whole = best if target >= promised / 100.0 else _cheapest(asked, world, jobs_ahead, schedules, promised / 100.0)
+    return Regret(promised / 100.0, written, target, front, tuple(losses), best, whole, float(asked.requests.at_s[-1]) / 3600.0)
 
 
 def target_of(promised: float, attained: float) -> float:

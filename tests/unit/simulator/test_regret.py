@@ -116,6 +116,7 @@ def test_the_bill_is_taken_apart_at_equal_attainment():
     assert losses["over-delivery"].saved_usd >= 0
     assert found.front_usd == pytest.approx(found.written.usd - losses["over-delivery"].saved_usd)
     assert found.avoidable_usd > 0.1 * found.written.usd
+    assert found.foresight_at_promise_usd >= found.foresight_usd
     assert losses["all parts"].saved_usd > 0
     assert {name for name, loss in losses.items() if not loss.of_the_controller} == {"starts in no time", "no replicas.min"}
 
