@@ -11,12 +11,14 @@ from typer.testing import CliRunner
 
 from jevons.api.profiles import table
 from jevons.cli.main import build
+from jevons.core import forecast
+from jevons.core.memory import Trend
 from jevons.core.recording import Reader, Writer, header, replayed
 from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import AcceleratorClass, Deployment, Key, Objectives, Price, Variant
 from jevons.simulator import competitors_jevons
 from jevons.simulator.competitors import jevons
-from jevons.simulator.oracles import Part, Seer, certain_router, rates, rent_s
+from jevons.simulator.oracles import CERTAIN, Part, Seer, certain_router, rates, rent_s
 from jevons.simulator.protocol.pool import local
 from jevons.simulator.recorded import recorded
 from jevons.simulator.regret import Asked, regret, target_of
@@ -82,6 +84,13 @@ def test_who_is_no_oracle_is_the_operator_itself():
     scenario = scenario_of(written(), L40S, requests)
     plain = simulate(scenario, jevons(scenario, written=written(), accelerators=L40S))
     assert played(written(), requests)[0].usd == plain.usd
+
+
+def test_what_is_known_is_expected_without_doubt():
+    trend = Trend(7.0, 0.0, 100.0, 7.0, 12.0, None, CERTAIN)
+    assert forecast.updated(trend, 2.0, 100.0) is trend
+    assert forecast.ahead(trend) == 7.0
+    assert forecast.doubt(trend, 7.0) == 0.0
 
 
 def test_knowing_the_rate_ahead_has_replicas_ready_when_the_wave_comes():
