@@ -179,8 +179,8 @@ def _believed(seen: Sequence[float], prior: float, weight: float) -> float:
 
 
 def _middle(seen: Sequence[float]) -> float:
-    """The median; of two the smaller: one of them may have been a step."""
-    return min(seen, key=abs) if len(seen) == 2 else median(seen)
+    """The median; of two that disagree the smaller: one of them was a step."""
+    return min(seen, key=abs) if len(seen) == 2 and abs(seen[0] - seen[1]) > STEP else median(seen)
 
 
 def _weekday(day: int) -> int:
