@@ -3,7 +3,8 @@
 Each deployment remembers a few others, its callers: how often it was called within `WITHIN_S` of their call, how often not, and how much later. A
 call of a caller opens a window; the first call of ours in it counts as following, a window that passes without one as missed. Candidates are those
 that were called before one of ours ended a quiet time; a busy neighbour is a candidate as well, and its many missed windows soon say that it means
-nothing. What a caller's call makes likely is weighed by the same rule as a model's own gaps (`hazard.py`).
+nothing. What a caller's call makes likely is weighed by the same rule as a model's own gaps (`hazard.py`);
+a chain's next call often comes before a start can be over, and then waits only for the rest of it.
 
 Only within a namespace: nothing in a tenant's object names another one's.
 """
@@ -30,8 +31,6 @@ ENOUGH = 3.0
 """Windows after which a caller is believed."""
 DOUBT = 1.0
 """Missed windows that nobody saw."""
-WAITING = 0.5
-"""A call that comes during a start waits for the rest of it only."""
 
 
 @value
@@ -127,4 +126,4 @@ def _windows(startup_s: float, loss_s: float, chance: float, lags: tuple[float, 
             shared_s = min(edges[at + 1], LAGS_S[place + 1]) - max(edges[at], LAGS_S[place])
             if shared_s > 0.0:
                 ends[at] += chance * count / total * shared_s / (LAGS_S[place + 1] - LAGS_S[place])
-    return hazard.programme(ends, startup_s, loss_s, asleep=True, waiting=WAITING)
+    return hazard.programme(ends, startup_s, loss_s, asleep=True, patient=True)

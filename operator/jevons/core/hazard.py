@@ -97,22 +97,25 @@ def windows(startup_s: float, loss_s: float, gaps: Gaps, prior: Gaps = ()) -> Wi
     return programme([0.0] * QUIET_STEPS + [count / total for count in counts], startup_s, loss_s)
 
 
-def programme(ends: list[float], startup_s: float, loss_s: float, *, asleep: bool = False, waiting: float = 1.0) -> Windows:
+def programme(ends: list[float], startup_s: float, loss_s: float, *, asleep: bool = False, patient: bool = False) -> Windows:
     """The cheapest windows. ends[i]: chance that a call comes within step i of EDGES; what they lack to 1 is the chance that none ever comes.
 
-    asleep: whether the model begins so. waiting: what a call that comes during a start loses, of `loss_s`.
+    asleep: whether the model begins so. patient: a call that comes during a start loses only as much of `loss_s` as is left of the start.
     """
-    stay, start = _cheapest(ends, startup_s, loss_s, waiting)
+    stay, start = _cheapest(ends, startup_s, loss_s, patient=patient)
     return _windows(stay, start, lead_s(startup_s), asleep=asleep)
 
 
-def _cheapest(ends: list[float], startup_s: float, loss_s: float, waiting: float) -> tuple[list[bool], list[bool]]:
+def _cheapest(ends: list[float], startup_s: float, loss_s: float, *, patient: bool) -> tuple[list[bool], list[bool]]:
     """By age step: whether a loaded model stays, and whether a sleeping one is started."""
     steps, early_s, cold_s = len(ends), lead_s(startup_s), startup_s + loss_s
     beyond = [0.0] * steps + [max(0.0, 1.0 - math.fsum(ends))]
     """The chance that the gap is longer than the begin of a step."""
+    moment = [0.0] * (steps + 1)
+    """Ages of the calls from a step on, each times its chance."""
     for at in range(steps - 1, -1, -1):
         beyond[at] = beyond[at + 1] + ends[at]
+        moment[at] = moment[at + 1] + 0.5 * ends[at] * (EDGES[at] + EDGES[at + 1])
     loaded, asleep = [0.0] * (steps + 1), [0.0] * (steps + 1)
     stay, start = [True] * steps, [False] * steps
     ready_at = steps
@@ -124,11 +127,14 @@ def _cheapest(ends: list[float], startup_s: float, loss_s: float, waiting: float
         while ready_at > at and EDGES[ready_at] > ready_s:
             ready_at -= 1
         if ready_at < steps:
-            # calls between the start and being ready are late all the same; from the middle of a step on it stays for the rest of that
+            # calls between the start and being ready are late; from the middle of a step on it stays for the rest of that
             left = (EDGES[ready_at + 1] - ready_s) / (EDGES[ready_at + 1] - EDGES[ready_at])
             late = beyond[at] - beyond[ready_at] + (1.0 - left) * ends[ready_at]
             rest = (0.5 * left * ends[ready_at] + beyond[ready_at + 1]) * (EDGES[ready_at + 1] - ready_s) + loaded[ready_at + 1]
-            started = startup_s * beyond[at] + waiting * loss_s * late + rest
+            if patient:
+                age_s = 0.5 * (EDGES[ready_at] + ready_s)
+                late = max(0.0, ready_s * late - (moment[at] - moment[ready_at] + (1.0 - left) * ends[ready_at] * age_s)) / early_s
+            started = startup_s * beyond[at] + loss_s * late + rest
             if started < asleep[at] - 1e-12:
                 asleep[at], start[at] = started, True
         if EDGES[at] >= HOLD_S and kept > asleep[at] - 1e-12:

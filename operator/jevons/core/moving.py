@@ -173,9 +173,11 @@ def _prewarms(facts: Facts, plan: Plan, item: VariantPlan) -> bool:
     if item.facts.spec.name != plan.wake or variant.fixed or any(other.facts.current or other.facts.seen.ready for other in plan.variants):
         return False
     found = _loaded(facts, item, facts.last_arrival_at_s)
-    if found.loaded:
-        item.foretold = _foretold(facts, found)
-    return found.loaded
+    if not found.loaded or not (found.caller or found.since_s > facts.state.last_arrival_at_s):
+        # in the window that begins with a call it stays if it is loaded; the call itself has woken it, if anybody waits for that
+        return False
+    item.foretold = _foretold(facts, found)
+    return True
 
 
 def _foretold(facts: Facts, found: Warmth) -> str:

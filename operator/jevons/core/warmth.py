@@ -29,12 +29,12 @@ def warmth(  # noqa: PLR0917  a cache's key is positional in what it calls
 
     startup_s: of one start [s]; loss_s: what a late answer costs, in seconds of the replica's price; last_s: its last call or work, None = never.
     """
-    spans = [
-        (begin_s, end_s, "") for begin_s, end_s in _at(hazard.windows(startup_s, loss_s, gaps, prior) if last_s is not None else (), last_s, now)
-    ]
+    spans: list[tuple[float, float, str]] = []
+    if last_s is not None and now - last_s < hazard.END_S:
+        spans += [(begin_s, end_s, "") for begin_s, end_s in _at(hazard.windows(startup_s, loss_s, gaps, prior), last_s, now)]
     for one in cowake.opened(callers, now):
         spans += [(begin_s, end_s, one.name) for begin_s, end_s in _at(cowake.windows(one, startup_s, loss_s), one.open_s, now)]
-    inside = min((span for span in spans if span[0] <= now), default=None)
+    inside = max((span for span in spans if span[0] <= now), default=None)
     if inside is None:
         return Warmth(False, min((begin_s for begin_s, _, _ in spans), default=math.inf))
     until_s = inside[1]

@@ -94,6 +94,16 @@ def test_callers_are_few_their_counts_are_bounded_and_what_they_ask_for_ends(cal
     assert all(one.open_s is None for one in later)
 
 
+@QUICK
+@given(lags=st.lists(st.integers(0, 5), min_size=9, max_size=9).filter(any), startup_s=st.floats(10.0, 600.0))
+def test_a_sure_caller_starts_the_model_before_its_last_lag_or_not_at_all(lags, startup_s):
+    one = cowake.Caller("a", 0.0, 19.0, 0.0, tuple(map(float, lags)))
+    last_s = max(edge_s for edge_s, count in zip(cowake.LAGS_S[1:], lags, strict=True) if count)
+    for begin_s, end_s in cowake.windows(one, startup_s, 10.0 * startup_s):
+        assert 0.0 <= begin_s < last_s
+        assert end_s <= max(last_s, hazard.HOLD_S, begin_s + hazard.lead_s(startup_s)) * hazard.RATIO + 15.0
+
+
 def test_a_neighbour_that_is_called_all_the_time_foretells_nothing():
     callers, now, own_s, busy_s = (), 0.0, None, None
     for step in range(4000):

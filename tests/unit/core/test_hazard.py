@@ -106,6 +106,10 @@ def test_the_next_call_is_prepared_for_and_the_event_says_why():
     assert "of the pauses as long as this one end within the next" in decision.events[0].message
 
 
+def test_a_call_that_nobody_waits_for_any_more_starts_nothing():
+    assert fate(asleep(20.0), remembered(called_s=20.0)) == (0, "Steady")
+
+
 def test_between_its_windows_it_sleeps():
     assert fate(asleep(600.0), remembered(called_s=600.0)) == (0, "Steady")
     assert fate(asleep(4000.0), remembered(called_s=4000.0)) == (0, "Steady"), "who did not come in time is not waited for"
@@ -160,13 +164,13 @@ def test_a_chain_is_learned_and_its_next_model_is_loaded_when_the_first_is_calle
     memory, at = Memory(), NOW
     for turn in range(6):
         begin = NOW + turn * 3600.0
-        for at in (begin, begin + 15.0, begin + 120.0, begin + 900.0):
+        for at in (begin, begin + 30.0, begin + 120.0, begin + 900.0):
             planner_s, own_s = (begin if at >= begin else begin - 3600.0), (begin + 100.0 if at >= begin + 100.0 else begin - 3500.0)
             seen = (replace(states[first], last_arrival_at_s=planner_s), replace(states[KEY], last_arrival_at_s=own_s))
             decision = decide(replace(world(*seen, now=at, memory=memory), metrics=Known(None, at)), at)
             memory = decision.memory
             made = decision.deployments[KEY].replicas[0]
-            if at == begin + 15.0:
+            if at == begin + 30.0:
                 assert (made.reason == "Prewarm") == (turn > 3), (turn, made)
                 assert ("planner was called, which" in made.message) == (turn > 3)
     again = Memory.from_json({key: memory.to_json(key) for key in memory.deployments})
