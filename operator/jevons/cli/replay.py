@@ -19,6 +19,7 @@ import typer
 
 from jevons.cli.recordings import passes
 from jevons.core.recording import Difference, replayed
+from jevons.solver.highs import solve
 
 
 def command(
@@ -33,7 +34,7 @@ def command(
     try:
         for one in passes(recording):
             times.append(one.at_s)
-            if found := replayed(one):
+            if found := replayed(one, solve):
                 differing.append((one.at_s, found))
                 _show(one.at_s, found, most)
     except (ValueError, OSError) as error:

@@ -29,6 +29,7 @@ from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import Decision, RouterCurve, Snapshot
 from jevons.core.spec import Key
 from jevons.ports import Clock, DemandSource, Metrics, MetricSource
+from jevons.solver.highs import solve
 
 ACT_DEADLINE_S = 30.0
 LAST_SAVE_S = 2.0
@@ -175,7 +176,7 @@ class Loop:
         now_s = self._clock.now()
         snapshot, view = self._observe(now_s)
         # in a thread: whatever a decision takes, the Lease is renewed and gateways are heard meanwhile
-        decision = await asyncio.to_thread(decide, snapshot, now_s)
+        decision = await asyncio.to_thread(decide, snapshot, now_s, solve)
         self._memory, self._ledger = decision.memory, decision.ledger
         self._metrics.last = LastPass(decision, view)
         outcome = Outcome()

@@ -11,15 +11,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from jevons.core import conditions, cowake, funding, hazard, publish
+from jevons.core import conditions, coordination, cowake, funding, hazard, planner, publish
 from jevons.core.budget import Pace
 from jevons.core.cowake import Heard
-from jevons.core.facts import NOBODY, Facts, gather
+from jevons.core.facts import NOBODY, gather
 from jevons.core.funding import Funded
 from jevons.core.ledger import Account, Ledger
 from jevons.core.memory import DeploymentMemory, Memory
 from jevons.core.metering import Tariff, billed, memberships, with_gone
+from jevons.core.milp import Solver
 from jevons.core.money import ZERO
+from jevons.core.planner import Ground
 from jevons.core.snapshot import (
     BudgetDecision,
     Condition,
@@ -29,7 +31,6 @@ from jevons.core.snapshot import (
     DeploymentState,
     Explanation,
     ReplicaTarget,
-    RouterCurve,
     RoutingPlan,
     Snapshot,
     VariantRoute,
@@ -40,9 +41,10 @@ NOTHING = DeploymentMemory()
 PRIOR_EVERY_S = 600.0
 
 
-def decide(snapshot: Snapshot, now: float) -> Decision:
+def decide(snapshot: Snapshot, now: float, solver: Solver | None = None) -> Decision:
     """Decide for every deployment of the snapshot at `now` (seconds since the epoch). Never raises for one deployment's sake.
 
+    solver: chooses routes and replicas of several variants together (`milp.py`); without one, routes follow the rule of `routing.py`.
     Step by step for all of them: one step's code is small enough for the processor to keep, which saves a tenth of the time.
     """
     snapshot = replace(snapshot, memory=_with_prior(snapshot.memory, now))
@@ -51,8 +53,10 @@ def decide(snapshot: Snapshot, now: float) -> Decision:
     tariff = Tariff(snapshot.accelerators, now)
     before = snapshot.ledger.accounts
     accounts = {key: billed(before.get(key), state, tariff, shared.get(key, ())) for key, state in snapshot.deployments.items()}
-    gathered = {key: _gathered(snapshot, state, tariff, heard.get(key.namespace, NOBODY)) for key, state in snapshot.deployments.items()}
-    funded = {key: _begun(facts, accounts[key], snapshot.router, tariff, shared.get(key, ())) for key, facts in gathered.items()}
+    grounds = {key: _ground(snapshot, state, tariff, heard.get(key.namespace, NOBODY)) for key, state in snapshot.deployments.items()}
+    if solver is not None:
+        coordination.steer(snapshot, grounds, solver, now)
+    funded = {key: _begun(ground, accounts[key], tariff, shared.get(key, ())) for key, ground in grounds.items()}
     ledger = with_gone(accounts, snapshot.ledger, tariff)
     views = _planned_again(snapshot, funded, ledger, now)
     decided = {key: _decided(funded[key], snapshot, state, now) for key, state in snapshot.deployments.items()}
@@ -79,24 +83,25 @@ def _heard(snapshot: Snapshot, now: float) -> dict[str, dict[str, tuple[float, f
     return found
 
 
-def _gathered(snapshot: Snapshot, state: DeploymentState, tariff: Tariff, heard: Heard) -> Facts | str:
-    """The facts of one deployment, or why it cannot be decided."""
+def _ground(snapshot: Snapshot, state: DeploymentState, tariff: Tariff, heard: Heard) -> Ground | str:
+    """What the plans of one deployment stand on, or why it cannot be decided."""
     if not state.spec.variants:
         return state.invalid or "spec.variants: there is none; at least 1 is needed"
     try:
-        return gather(snapshot, state, snapshot.memory.deployments.get(state.spec.key, NOTHING), tariff, heard)
+        facts = gather(snapshot, state, snapshot.memory.deployments.get(state.spec.key, NOTHING), tariff, heard)
+        return planner.ground(facts, snapshot.router)
     except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
         return _described(error)
 
 
-def _begun(facts: Facts | str, account: Account, curve: RouterCurve | None, tariff: Tariff, shared: tuple[SharedBudget, ...]) -> Funded | str:
+def _begun(ground: Ground | str, account: Account, tariff: Tariff, shared: tuple[SharedBudget, ...]) -> Funded | str:
     """The plan without pressure and the own budget's pace; or why there is none."""
-    if isinstance(facts, str):
-        return facts
+    if isinstance(ground, str):
+        return ground
     try:
-        own = facts.spec.budget
+        own = ground.facts.spec.budget
         applying = [*([own] if own is not None else []), *[budget.budget for budget in shared]]
-        begun = funding.begin(facts, account, curve, applying, tariff)
+        begun = funding.begin(ground, account, applying, tariff)
         funding.own_pace(begun)
     except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
         return _described(error)

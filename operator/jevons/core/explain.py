@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from jevons.core import attainment, forecast
+from jevons.core import attainment, forecast, shadow
 from jevons.core.funding import Funded
 from jevons.core.memory import Learned
 from jevons.core.observed import Known, Observed
@@ -33,7 +33,8 @@ def explanation(funded: Funded, source: Observed[None]) -> Explanation:
         seen = variant.seen
         age = max(0.0, facts.now - seen.oldest_sample_s) if seen.oldest_sample_s is not None else None
         inputs.append((f"pods[{variant.spec.name}]", _pods(seen.ready, seen.expected, seen.running, seen.waiting, seen.unseen), age))
-    binding = list(dict.fromkeys(plan.binding))
+    inputs.extend(shadow.inputs(funded))
+    binding = [*dict.fromkeys(plan.binding), *shadow.binding(funded)]
     binding.extend(f"budget {pace.standing.name or 'spec.budget'} at {pace.cap_usd_per_h:.4g} USD/h" for pace in funded.paces if funded.shed)
     if facts.no_down:
         binding.append(facts.no_down)
@@ -68,6 +69,7 @@ def _alternatives(funded: Funded) -> tuple[tuple[str, str, str], ...]:
         current = ", ".join(f"{item.facts.current} {item.facts.spec.name}" for item in funded.plan.variants)
         cost = sum(item.facts.current * (item.facts.usd_per_h or 0.0) for item in funded.plan.variants)
         rows.append((f"no change: {current}", f"{cost:.4g} USD/h", moved))
+    rows.extend(shadow.ways(funded))
     return tuple(rows)
 
 

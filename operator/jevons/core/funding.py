@@ -21,7 +21,6 @@ from jevons.core.metering import Tariff
 from jevons.core.money import ZERO
 from jevons.core.plan import Plan, VariantPlan
 from jevons.core.planner import Ground
-from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import BudgetSpec, Key, Priority, Rung, SharedBudget
 
 LEAST_SHAPE = 0.05
@@ -80,13 +79,12 @@ def alerting(pace: Pace) -> bool:
     return at.rung_allowed is not Rung.NONE and (pace.over or at.spent >= budget.ALERT_SHARE * at.amount)
 
 
-def begin(facts: Facts, account: Account, curve: RouterCurve | None, budgets: list[BudgetSpec], tariff: Tariff) -> Funded:
+def begin(ground: Ground, account: Account, budgets: list[BudgetSpec], tariff: Tariff) -> Funded:
     """The plan without pressure, and the level that such plans cost: their mean of late over what the season says of those hours.
 
     budgets: those that apply, its own first. A price that has changed since the last pass moves the level with it at once.
     """
-    ground = planner.ground(facts, curve)
-    plan = planner.make(ground, 0)
+    facts, plan = ground.facts, planner.make(ground, 0)
     memory, zone = facts.memory, budgets[0].time_zone if budgets else "UTC"
     shape = season.shape(memory.season, zone) if budgets else season.FLAT
     now_shape = max(LEAST_SHAPE, shape.at(facts.now, zone))

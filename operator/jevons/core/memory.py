@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from jevons.core import cowake, hazard, health
+from jevons.core.course import Course, listed, read
 from jevons.core.cowake import Caller, Callers
 from jevons.core.health import WELL, Health
 from jevons.core.season import KEEP_HOURS, UNSEEN, Season
@@ -131,6 +132,8 @@ class DeploymentMemory:
     """The part of the cost that full budget pressure saves, on the average of a day."""
     callers: Callers = ()
     """Deployments of the namespace whose calls may foretell its own (`cowake.py`)."""
+    course: Course | None = None
+    """Thresholds that were chosen together with replicas (`steering.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,7 @@ class Memory:
             "attained": [memory.attained.offered, memory.attained.useful, memory.attained.tight] if memory.attained is not None else None,
             "season": [getattr(memory.season, name) for name in SEASON],
             "saving": memory.saving,
+            "course": listed(memory.course),
             "callers": [[one.name, one.open_s, one.followed, one.missed, one.lags] for one in memory.callers],
         }
         return json.dumps(document, separators=(",", ":"))
@@ -236,6 +240,7 @@ def _deployment(text: str) -> DeploymentMemory | None:
             attained=Attained(*[float(number) for number in raw["attained"]]) if raw.get("attained") is not None else None,
             season=_season(*raw["season"]) if raw.get("season") else UNSEEN,
             saving=_maybe(raw.get("saving")),
+            course=read(raw.get("course")),
             callers=tuple([_caller(*one) for one in raw.get("callers") or ()][: cowake.CALLERS]),
         )
     except (ValueError, TypeError, LookupError, AttributeError):

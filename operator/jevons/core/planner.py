@@ -10,13 +10,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 
 from jevons.core import attainment, budget, capacity, idle, moving, reclaim, routing, sizing, usable
+from jevons.core.course import Course, Routes
 from jevons.core.demand import ClassLoad, promise
 from jevons.core.facts import Facts, VariantFacts
 from jevons.core.plan import Plan, VariantPlan
 from jevons.core.routing import Option, Split, Splits
+from jevons.core.serving import capacity_of, cost
+from jevons.core.shadowprices import NO_SHADOW, ShadowPrices
 from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import RoutingMode
 
@@ -26,8 +28,6 @@ FIRST_START = 0.5
 SOONEST_S = 15.0
 """A queue is not meant to be worked off faster than this: a pass comes between."""
 BELIEVED_S = 30.0
-SECONDS_PER_TOKEN = 0.03
-"""Stands in for an unknown pace where costs of variants without a profile are compared."""
 DEFAULT_TOKENS = (capacity.tokens(None, capacity.DEFAULT_INPUT_TOKENS), capacity.tokens(None, capacity.DEFAULT_OUTPUT_TOKENS))
 ROOMY = 0.5
 """A pod that runs less than this part of what it may has room for what waits elsewhere."""
@@ -58,6 +58,11 @@ class Promises:
         self.pressure, self.tight = pressure, tight * (1.0 - pressure)
         self._found: dict[float, float] = {}
 
+    @classmethod
+    def without_pressure(cls, facts: Facts) -> Promises:
+        """Those that a plan without a budget keeps."""
+        return cls(0.0, attainment.deviations(facts.memory.attained))
+
     def of(self, percentile: float) -> float:
         """See `usable.promised`."""
         found = self._found.get(percentile)
@@ -81,6 +86,12 @@ class Ground:
     """Held requests by the variant that shall serve them."""
     growth: float
     """Arrivals when a replica ordered now is ready, over those now."""
+    course: Course | None = None
+    """Thresholds chosen together with replicas (`steering.py`); None = each class by the rule of `routing.py`."""
+    shadow: ShadowPrices = NO_SHADOW
+    """Shadow prices of this pass."""
+    trouble: str = ""
+    """Why there is none although there might be."""
 
 
 def ground(facts: Facts, curve: RouterCurve | None) -> Ground:
@@ -115,7 +126,7 @@ def _questions(facts: Facts, usable: list[VariantFacts], curve: RouterCurve, bes
         weight = load.now_per_s / total if total > 0 else 1.0 / max(1, len(facts.loads))
         splits = None
         if usable:
-            options = tuple([Option(variant.spec.name, variant.spec.quality, _cost(variant, load, priced=priced)) for variant in usable])
+            options = tuple([Option(variant.spec.name, variant.spec.quality, cost(variant, load, priced=priced)) for variant in usable])
             splits = routing.splits(options, best_quality, routing.score_shares(load.scores), curve)
         made.append(Question(load, weight, load.now_per_s + load.ahead_per_s > 0.0, splits))
     return tuple(made)
@@ -123,10 +134,17 @@ def _questions(facts: Facts, usable: list[VariantFacts], curve: RouterCurve, bes
 
 def make(ground: Ground, step: int) -> Plan:
     """The plan at pressure step / PRESSURE_STEPS."""
+    plan = _made(ground, step, ground.course)
+    # pressure asks for what is cheapest; the course was chosen without it
+    ruled = _made(ground, step, None) if step and ground.course is not None else plan
+    return ruled if ruled.usd_per_h < plan.usd_per_h - 1e-9 else plan
+
+
+def _made(ground: Ground, step: int, course: Course | None) -> Plan:
     facts, pressure = ground.facts, step / budget.PRESSURE_STEPS
     plans = [VariantPlan(variant) for variant in facts.variants]
     plan = Plan(step, ground.best, ground.wake, plans)
-    _route(ground, plan, pressure)
+    _route(ground, plan, pressure, course.aim if course is not None else None)
     promises = Promises(pressure, attainment.deviations(facts.memory.attained))
     for item in plans:
         held = ground.held.get(item.facts.spec.name, 0)
@@ -135,6 +153,8 @@ def make(ground: Ground, step: int) -> Plan:
             plan.binding.append(
                 f"{item.facts.seen.queueing} pods of {item.facts.spec.name} queue beside idle ones; more replicas would not help them"
             )
+    if course is not None and course.now != course.aim:
+        _hold(ground, plan, course, promises)
     for item in plans:
         if item.facts.seen.unprovisioned:
             _stand_in(plan, item)
@@ -149,21 +169,54 @@ def make(ground: Ground, step: int) -> Plan:
     return plan
 
 
-def _route(ground: Ground, plan: Plan, pressure: float) -> None:
-    """Split every class over the variants and add up shares, rates and work."""
+def asked(ground: Ground, routes: Routes | None) -> tuple[Plan, list[float]]:
+    """What the sizing rule asks for at these thresholds (None = the rule's own): a plan with shares alone, and replicas by variant, not rounded."""
+    plan = Plan(0, ground.best, ground.wake, [VariantPlan(variant) for variant in ground.facts.variants])
+    _route(ground, plan, 0.0, routes)
+    promises, late_cost = Promises.without_pressure(ground.facts), ground.facts.spec.objectives.late_cost_usd
+    return plan, [_needed(item, promises, late_cost) if item.parts else 0.0 for item in plan.variants]
+
+
+def _hold(ground: Ground, plan: Plan, course: Course, promises: Promises) -> None:
+    """While what the course aims at starts, requests go where they went, and what serves them there stays (but gets no more)."""
+    before = Plan(plan.step, ground.best, ground.wake, [VariantPlan(variant) for variant in ground.facts.variants])
+    _route(ground, before, promises.pressure, course.now)
+    late_cost = ground.facts.spec.objectives.late_cost_usd
+    for item, serving in zip(plan.variants, before.variants, strict=True):
+        if serving.parts:
+            there = min(item.facts.current, item.facts.seen.ready + round(item.facts.seen.expected))
+            item.need = max(item.need, min(there, math.ceil(_needed(serving, promises, late_cost) - 1e-9)))
+    plan.splits, plan.best = before.splits, before.best
+
+
+def _route(ground: Ground, plan: Plan, pressure: float, routes: Routes | None) -> None:
+    """Split every class over the variants, by these thresholds or else by the rule, and add up shares, rates and work."""
     if ground.routed:
         plan.degraded_share = pressure * ground.facts.spec.routing.max_degraded_share
     margin = routing.MARGIN * (1.0 - pressure)
     by_name = {item.facts.spec.name: item for item in plan.variants}
+    chosen = dict(routes) if routes else {}
     for question in ground.questions:
-        split = ground.alone
-        if question.splits is not None:
+        split, cuts = ground.alone, chosen.get(question.load.name)
+        cut = question.splits.cut(cuts, plan.degraded_share) if question.splits is not None and cuts is not None else None
+        if cut is not None:
+            split = cut
+        elif question.splits is not None:
             split = question.splits.at(min_quality=min(1.0, question.load.min_quality + margin), degraded_share=plan.degraded_share)
         plan.splits[question.load.name] = split
         if question.arrives:
             for name, share in split.shares:
                 if share > 0.0:
                     _add(by_name[name], question.load, share, question.weight)
+    if ground.routed:
+        plan.best = _rest(ground, plan)
+
+
+def _rest(ground: Ground, plan: Plan) -> str:
+    """Of several best variants the one that answers what is nobody else's, as most requests have it."""
+    last = plan.splits[max(ground.questions, key=lambda question: question.weight).load.name].shares[-1][0]
+    quality = {variant.spec.name: variant.spec.quality for variant in ground.facts.variants}
+    return last if quality[last] == quality[ground.best] else ground.best
 
 
 def _silent(facts: Facts) -> list[ClassLoad]:
@@ -172,34 +225,9 @@ def _silent(facts: Facts) -> list[ClassLoad]:
     return [ClassLoad(name, 0.0, 0.0, *DEFAULT_TOKENS, *promise(facts.spec, name), ()) for name in facts.class_names if name not in known]
 
 
-def _cost(variant: VariantFacts, load: ClassLoad, *, priced: bool) -> float:
-    """What a request costs on the variant at full use, to three digits: USD where all prices are known, else accelerator hours."""
-    per_h = variant.rate if priced else float(variant.spec.accelerator_count)
-    return _three_digits(per_h / (3600.0 * _capacity(variant, load).requests_per_s))
-
-
-@lru_cache(maxsize=4096)
-def _three_digits(cost: float) -> float:
-    return float(f"{cost:.3g}")
-
-
-def _capacity(variant: VariantFacts, load: ClassLoad) -> capacity.Capacity:
-    found = variant.capacities.get(load.name)
-    if found is None:
-        profile = variant.profile
-        if profile is None:
-            batch = variant.memory.batch or capacity.DEFAULT_BATCH
-            found = capacity.Capacity(batch / (load.output_tokens * SECONDS_PER_TOKEN), batch, "Learned")
-        else:
-            made = load.objectives
-            found = capacity.served(profile, load.input_tokens, load.output_tokens, made.itl_s, made.ttft_s)
-        variant.capacities[load.name] = found
-    return found
-
-
 def _add(item: VariantPlan, load: ClassLoad, share: float, weight: float) -> None:
     """Add one class's share to a variant: its rate, and its work ahead with the variance of that."""
-    one = _capacity(item.facts, load)
+    one = capacity_of(item.facts, load)
     if item.facts.spec.profile is not None:
         work = share * load.ahead_per_s / one.requests_per_s
         item.work += work

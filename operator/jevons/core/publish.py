@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
 from jevons.core import attainment, capacity, conditions, season, speed, stuck
+from jevons.core.budget import PRESSURE_STEPS
+from jevons.core.course import Course
 from jevons.core.explain import explanation
 from jevons.core.facts import NOT_NOW, UNTRIED
 from jevons.core.funding import Funded
@@ -171,7 +174,9 @@ def _class_route(name: str, plan: Plan) -> ClassRoute:
     split = plan.splits.get(name)
     if split is None:
         return ClassRoute(name, ())
-    return ClassRoute(name, split.min_score, round(plan.degraded_share, 2), split.expected_quality)
+    last = split.shares[-1][0]
+    rest = ((last, 0.0),) if last != plan.best and not any(edge <= 0.0 for _, edge in split.min_score) else ()
+    return ClassRoute(name, (*split.min_score, *rest), round(plan.degraded_share, 2), split.expected_quality)
 
 
 def usd_per_1k_tokens(profile: Profile | None, usd_per_h: float | None) -> float | None:
@@ -243,7 +248,7 @@ def remembered(funded: Funded) -> DeploymentMemory:
             )
         variants[item.facts.spec.name] = old
     old_memory = facts.memory
-    attained = _attained(funded)
+    attained, course = _attained(funded), _course(funded)
     mean = float(f"{funded.level_usd_per_h:.5g}")
     wanted = season.noted(old_memory.season, funded.wanted_usd_per_h, facts.now) if funded.paces else old_memory.season
     saving = old_memory.saving if funded.saving is None else float(f"{funded.saving:.4g}")
@@ -254,12 +259,21 @@ def remembered(funded: Funded) -> DeploymentMemory:
         and facts.callers == old_memory.callers
         and facts.last_arrival_at_s == old_memory.last_arrival_at_s
         and attained == old_memory.attained
+        and course == old_memory.course
         and mean == old_memory.wanted_usd_per_h == float(f"{funded.wanted_usd_per_h:.5g}")
         and wanted is old_memory.season
         and saving == old_memory.saving
     ):
         return old_memory
-    return DeploymentMemory(variants, facts.trends, facts.gaps, facts.last_arrival_at_s, mean, facts.now, attained, wanted, saving, facts.callers)
+    return DeploymentMemory(
+        variants, facts.trends, facts.gaps, facts.last_arrival_at_s, mean, facts.now, attained, wanted, saving, facts.callers, course
+    )
+
+
+def _course(funded: Funded) -> Course | None:
+    """The course with the pressure that it is under, for the next pass's prices."""
+    course, pressure = funded.ground.course, funded.plan.step / PRESSURE_STEPS
+    return course if course is None or course.pressure == pressure else replace(course, pressure=pressure)
 
 
 def _attained(funded: Funded) -> Attained | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from jevons.core.canonical import PART, Text, read
 from jevons.core.decide import decide
+from jevons.core.milp import Solver
 from jevons.core.snapshot import Decision, Snapshot
 
 VERSION = 1
@@ -113,9 +114,9 @@ class Difference:
     now: str
 
 
-def replayed(one: Pass) -> list[Difference]:
-    """Decide the pass again with this code and compare; empty = the same bytes."""
-    again = decide(one.snapshot, one.at_s)
+def replayed(one: Pass, solver: Solver | None = None) -> list[Difference]:
+    """Decide the pass again with this code (and the solver that decided it) and compare; empty = the same bytes."""
+    again = decide(one.snapshot, one.at_s, solver)
     text = Text()
     return [difference for name, was, now in _sections(one.decision, again) for difference in _compared(name, was, now, text)]
 

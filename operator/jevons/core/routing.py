@@ -8,10 +8,13 @@ Without counts a flat prior stands in, and blends away as counts come.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from jevons.core.course import Cuts
 from jevons.core.snapshot import SCORE_BINS, RouterCurve
 
 REFERENCE_QUALITY = 0.7
@@ -22,6 +25,8 @@ PRIOR_COUNT = 1.0
 """Per bin."""
 QUANTUM = 200
 """Score shares are rounded to 1/200, so that a plan stays while they drift less."""
+LEAST_SHARE = 1e-4
+"""Less than this of a class is nobody's."""
 MARGIN = 0.005
 """Quality kept above the promise; given up as budget pressure grows."""
 
@@ -83,11 +88,40 @@ def split(
 class Splits:
     """One class's `split` at any promise and share, each made once. Hashing a question costs as much as most of a plan, so it is done once a pass."""
 
-    __slots__ = ("_found", "_question")
+    __slots__ = ("_cut", "_found", "_question")
 
     def __init__(self, options: tuple[Option, ...], best_quality: float, shares: tuple[int, ...], curve: RouterCurve) -> None:
         self._question = (options, best_quality, shares, curve)
         self._found: dict[tuple[float, float], Split] = {}
+        self._cut: dict[tuple[Cuts, float], Split | None] = {}
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Of the question."""
+        return self._question[0]
+
+    @property
+    def shares(self) -> tuple[int, ...]:
+        """Score counts of the question."""
+        return self._question[2]
+
+    def right(self) -> list[tuple[float, ...]]:
+        """P(right) by bin, of every option."""
+        options, best_quality, _, curve = self._question
+        return [expected_right(curve, option.quality / best_quality) for option in options]
+
+    def always_best(self) -> float:
+        """Expected share of right answers when the best answers all."""
+        _, _, shares, curve = self._question
+        return sum(share * right for share, right in zip(shares, curve.p_large, strict=True)) / (sum(shares) or 1)
+
+    def cut(self, cuts: Cuts, degraded_share: float) -> Split | None:
+        """`at_cuts` of this question."""
+        key = (cuts, degraded_share)
+        if key not in self._cut:
+            options, best_quality, shares, curve = self._question
+            self._cut[key] = at_cuts(options, best_quality=best_quality, shares=shares, curve=curve, cuts=cuts, degraded_share=degraded_share)
+        return self._cut[key]
 
     def at(self, *, min_quality: float, degraded_share: float) -> Split:
         """`split` of this question."""
@@ -147,6 +181,13 @@ def _as_split(
     edges = [next((bin_ for bin_ in range(SCORE_BINS) if choice[bin_] <= index), SCORE_BINS) / SCORE_BINS for index in range(len(ladder) - 1)]
     if edges and slack > 0:
         edges = _stretched(right, weights, choice, edges, slack)
+    return _spread(ladder, right, weights, edges, always_best=always_best, degraded=degraded)
+
+
+def _spread(
+    ladder: list[Option], right: list[tuple[float, ...]], weights: list[float], edges: list[float], *, always_best: float, degraded: float
+) -> Split:
+    """Shares and quality when variant i of the ladder answers scores from edges[i] on that no variant before it does, and the last the rest."""
     shares = [0.0] * len(ladder)
     quality = 0.0
     for bin_, weight in enumerate(weights):
@@ -164,6 +205,51 @@ def _as_split(
         tuple((option.name, share) for option, share in zip(ladder, shares, strict=True)),
         round(min(1.0, quality / always_best), 4),
     )
+
+
+def ranked(options: tuple[Option, ...]) -> list[Option]:
+    """From the lowest quality up, of equals the dearest first: the last is the one that answers what nobody else does."""
+    return sorted(options, key=lambda option: (option.quality, -option.cost, option.name))
+
+
+def cuts_for(ladder: list[Option], wanted: Mapping[str, float], shares: tuple[int, ...]) -> Cuts:
+    """Thresholds at which each variant of the ladder (as `ranked`) gets about its wanted share (of 1) of these score counts.
+
+    Rounded up to a hundredth, as published: the better variant gets the difference. Example: half to the lesser of two, scores spread evenly ->
+    from 0.5 on (test_worked_examples.py::test_a_share_becomes_a_threshold).
+    """
+    total = sum(shares) or 1
+    cuts: list[tuple[str, float]] = []
+    reached, bin_, left = 0.0, SCORE_BINS, 0.0
+    for option in ladder:
+        share = wanted.get(option.name, 0.0)
+        if share <= LEAST_SHARE:
+            continue
+        reached += share
+        while bin_ > 0 and left + shares[bin_ - 1] / total < reached:
+            bin_ -= 1
+            left += shares[bin_] / total
+        inside = (reached - left) / (shares[bin_ - 1] / total) if bin_ > 0 and shares[bin_ - 1] else 0.0
+        edge = max(0.0, (bin_ - inside) / SCORE_BINS) if reached < 1.0 - LEAST_SHARE else 0.0
+        cuts.append((option.name, math.ceil(edge * 100.0 - 1e-6) / 100.0))
+        if not edge:
+            break
+    return tuple(cuts)
+
+
+def at_cuts(
+    options: tuple[Option, ...], *, best_quality: float, shares: tuple[int, ...], curve: RouterCurve, cuts: Cuts, degraded_share: float
+) -> Split | None:
+    """The split at these thresholds; None when one of their variants is no longer an option, or nobody answers the rest."""
+    by_name = {option.name: option for option in options}
+    if not cuts or cuts[-1][1] > 0.0 or any(name not in by_name for name, _ in cuts):
+        return None
+    ladder = [by_name[name] for name, _ in cuts]
+    total = sum(shares) or 1
+    weights = [share / total for share in shares]
+    always_best = sum(weight * right for weight, right in zip(weights, curve.p_large, strict=True)) or 1.0
+    right = [expected_right(curve, option.quality / best_quality) for option in ladder]
+    return _spread(ladder, right, weights, [edge for _, edge in cuts[:-1]], always_best=always_best, degraded=degraded_share)
 
 
 def _stretched(right: list[tuple[float, ...]], weights: list[float], choice: list[int], edges: list[float], slack: float) -> list[float]:

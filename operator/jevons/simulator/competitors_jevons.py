@@ -140,7 +140,7 @@ class Jevons:
         self._passed_s, self.due_s = now, math.inf
         self._hear_wishes(now)
         at = EPOCH_S + now
-        answer = decide(self.snapshot(now, views), at)
+        answer = decide(self.snapshot(now, views), at, self.settings.solver)
         self._memory, self._ledger = answer.memory, answer.ledger
         self.decision = answer.deployments[KEY]
         wanted = {target.variant: target.desired for target in self.decision.replicas if target.desired is not None}

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from jevons.core.milp import Solver
 from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import AcceleratorClass, Deployment, Key, Price, RoutingMode, RoutingSpec, ScalingSpec, Variant
 from jevons.core.speed import slower
 from jevons.simulator.scenario import Scenario, SimVariant
+from jevons.solver.highs import solve
 
 EPOCH_S = 1_699_999_200.0
 """The core's clock is the wall's: the scenario begins here."""
@@ -37,6 +39,8 @@ class JevonsSettings:
     routing: RoutingMode = RoutingMode.AUTO
     curve: RouterCurve | None = None
     """The router's calibration."""
+    solver: Solver | None = solve
+    """Chooses routes and replicas together, as the operator's; None = routes by rule."""
     period_s: float = 15.0
     written: Deployment | None = None
     """What somebody did write, with the scenario's variants in the scenario's order; of the fields above `curve` and `period_s` alone count then."""

@@ -23,6 +23,7 @@ from jevons.core.observed import Known, Unknown
 from jevons.core.recording import Reader, Writer, header, replayed
 from jevons.core.snapshot import Decision, Snapshot
 from jevons.core.spec import BudgetSpec, Key, Period, Price, SharedBudget
+from jevons.solver.highs import solve
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=6)
 LEAVES = {
@@ -101,7 +102,7 @@ def test_ten_thousand_worlds_are_decided_again_to_the_same_bytes(rates, amount, 
 def replays(rates, amount, price, dark):
     other = Key("team-b", "other")
     spec = BudgetSpec(Decimal(amount), Period.HOUR) if amount is not None else None
-    plant = Plant({KEY: assistant(budget=spec), other: assistant(key=other)}, NOW)
+    plant = Plant({KEY: assistant(budget=spec), other: assistant(key=other)}, NOW, solver=solve)
     prices = (*A100.prices, Price(NOW + 40.0, Decimal(price)))
     plant.changes["accelerators"] = {"a100": type(A100)("a100", prices=prices)}
     plant.changes["shared_budgets"] = (SharedBudget("team", "u", 1, BudgetSpec(Decimal(9), Period.DAY), frozenset({other, KEY})),)
@@ -118,4 +119,4 @@ def replays(rates, amount, price, dark):
             lines += writer.lines(plant.now, snapshots[0], decision)
     found = list(Reader().passes(lines))
     assert len(found) == 3 * len(rates)
-    assert [difference for one in found for difference in replayed(one)] == []
+    assert [difference for one in found for difference in replayed(one, solve)] == []

@@ -23,6 +23,7 @@ from jevons.cli.recordings import passes, segments
 from jevons.controller.recorder import SEGMENTS, Recorder
 from jevons.core.decide import decide
 from jevons.core.spec import BudgetSpec, Key, Period, SharedBudget
+from jevons.solver.highs import solve
 
 
 def run(*words):
@@ -40,7 +41,7 @@ def worlds(count: int):
         now = NOW + 15.0 * number
         made = world(state(deployment(), both, demand=(demand(1.0 + number, now),)), now=now, shared_budgets=shared)
         snapshot = replace(made, memory=plain.memory, ledger=plain.ledger)
-        decision = decide(snapshot, now)
+        decision = decide(snapshot, now, solve)
         plain = replace(plain, memory=decision.memory, ledger=decision.ledger)
         yield now, snapshot, decision
 

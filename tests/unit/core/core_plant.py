@@ -10,6 +10,7 @@ from core_worlds import LARGE, SMALL, demand, pod, state, world
 from jevons.core.decide import decide
 from jevons.core.ledger import Ledger
 from jevons.core.memory import Memory
+from jevons.core.milp import Solver
 from jevons.core.observed import Known
 from jevons.core.snapshot import Decision, Held, Pod, Snapshot, TargetState, VariantState
 from jevons.core.spec import Deployment, Key
@@ -34,6 +35,7 @@ class Plant:
     born: int = 0
     last: Decision | None = None
     started_at_s: float | None = None
+    solver: Solver | None = None
 
     def snapshot(self) -> Snapshot:
         """The world now."""
@@ -76,7 +78,7 @@ class Plant:
                 for item in pods
                 if self.ending.get(item.uid, math.inf) > self.now
             ]
-        decision = decide(self.snapshot(), self.now)
+        decision = decide(self.snapshot(), self.now, self.solver)
         self.memory, self.ledger, self.last = decision.memory, decision.ledger, decision
         for key, made in decision.deployments.items():
             for target in made.replicas:

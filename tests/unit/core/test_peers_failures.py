@@ -1,20 +1,21 @@
-"""What other autoscalers were seen to get wrong, and what ours does there. The rows are those of the study of peers, by the peer's name.
-
-Three rows about which mix of large and small variants is cheapest are the plan's, and tested with it.
-"""
+"""What other autoscalers were seen to get wrong, and what ours does there. The rows are those of the study of peers, by the peer's name."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from functools import cache
 
 import pytest
-from core_worlds import KEY, NOW, SMALL, SMALL_PROFILE, blind, demand, deployment, pod, state, variant_state, world
+from core_worlds import KEY, NOW, SMALL, SMALL_PROFILE, blind, demand, deployment, held, pod, state, variant_state, world
 
 from jevons.core import capacity
 from jevons.core.decide import decide
 from jevons.core.memory import Memory
 from jevons.core.observed import Known, Unknown
+from jevons.core.spec import AcceleratorClass, Price
+from jevons.core.speed import slower
+from jevons.solver import highs
 
 ONE = deployment(replace(SMALL, max_replicas=64))
 AT_ONCE = capacity.served(SMALL_PROFILE, capacity.tokens(1155, 1), capacity.tokens(211, 1), 0.06, 2.0).concurrency
@@ -132,3 +133,95 @@ def test_kubeai_a_step_is_answered_in_the_first_pass_that_sees_it():
     for _ in range(40):
         assert fleet.step(0.2) == 1
     assert fleet.step(rate_for(5)) >= 4  # `rate_for` is of traffic nobody knows, which gets more headroom
+
+
+BIG = replace(SMALL, name="big", quality=1.0, accelerator_class="dear", startup_s=60.0, max_replicas=9)
+LITTLE = replace(BIG, name="little", accelerator_class="cheap", profile=slower(SMALL_PROFILE, 3.0))
+DEAR_AND_CHEAP = {name: AcceleratorClass(name, prices=(Price(0.0, Decimal(usd)),)) for name, usd in (("dear", 10), ("cheap", 4))}
+"""A replica that does about three times as much for 2.5 times the price: per request the dear one is the cheaper, when it is full."""
+
+
+@cache
+def served(variant, replicas: int) -> float:
+    """The most arrivals [1/s] for which so many replicas of the variant alone are asked."""
+
+    def need(per_s: float) -> int:
+        item = state(deployment(variant), {variant.name: variant_state(pod("a", running=1.0))}, demand=(demand(per_s),), last_arrival_at_s=NOW)
+        return desired(world(item, accelerators=DEAR_AND_CHEAP))[variant.name]
+
+    low, high = 0.0, 1000.0
+    while high - low > 0.01:
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if need(middle) > replicas else (middle, high)
+    return low
+
+
+class Mix:
+    """Passes over a dear and a cheap variant of one quality, whose pods start in time and run what is routed to them."""
+
+    def __init__(self, **ready: int):
+        self.now, self.memory, self.ready = NOW, Memory(), ready
+        self.started: dict[str, tuple[int, float]] = {}
+        self.takes = "big"
+
+    def step(self, per_s: float) -> dict[str, int]:
+        self.now += 15.0
+        for name, (count, at_s) in list(self.started.items()):
+            if self.now - at_s >= 60.0:
+                self.ready[name] += count
+                del self.started[name]
+        pods = {}
+        for name, count in self.ready.items():
+            running = 2.0 if self.share(name) > 0.0 else 0.0
+            new, at_s = self.started.get(name, (0, 0.0))
+            pods[name] = [pod(f"{name}{index}", self.now, running=running) for index in range(count)]
+            pods[name] += [pod(f"{name}-new{index}", self.now, created_at_s=at_s, ready_at_s=None) for index in range(new)]
+        waiting = () if any(self.ready.values()) else (held("little", 3, self.now),)
+        variants = {name: variant_state(*listed) for name, listed in pods.items()}
+        item = state(deployment(BIG, LITTLE), variants, demand=(demand(per_s, self.now),), held=waiting, last_arrival_at_s=self.now)
+        snapshot = world(item, now=self.now, memory=self.memory, accelerators=DEAR_AND_CHEAP, inventory={})
+        made = decide(snapshot, self.now, highs.solve)
+        self.memory, self.made = made.memory, made.deployments[KEY]
+        wanted = {target.variant: target.desired for target in self.made.replicas}
+        for name, count in wanted.items():
+            have = self.ready[name] + self.started.get(name, (0, 0.0))[0]
+            if count > have:
+                self.started[name] = (count - self.ready[name], self.now)
+            elif count < have:
+                self.ready[name], _ = min(self.ready[name], count), self.started.pop(name, None)
+        return wanted
+
+    def share(self, name: str) -> float:
+        """Of the score range that the last plan sends to the variant (everything to the big one before there is a plan)."""
+        if not hasattr(self, "made"):
+            return float(name == "big")
+        upper = 1.0
+        for variant, score in (*self.made.routing.classes[-1].min_score, (self.made.routing.best, 0.0)):
+            if variant == name:
+                return upper - score
+            upper = score
+        return 0.0
+
+
+def test_wva_optimiser_a_small_need_is_not_given_the_big_variant():
+    fleet = Mix(big=0, little=0)
+    for _ in range(40):
+        wanted = fleet.step(0.8 * served(LITTLE, 1))
+    assert wanted == {"big": 0, "little": 1}
+    assert fleet.share("little") == 1.0
+
+
+def test_wva_optimiser_a_remainder_is_filled_up_with_the_small_variant():
+    fleet = Mix(big=1, little=0)
+    for _ in range(12):
+        wanted = fleet.step(served(BIG, 1) + 0.5 * served(LITTLE, 1))
+    assert wanted == {"big": 1, "little": 1}
+    assert 0.0 < fleet.share("little") < 0.5
+
+
+def test_wva_low_load_swaps_the_big_variant_for_the_small_one():
+    fleet = Mix(big=1, little=0)
+    seen = [fleet.step(0.6 * served(LITTLE, 1)) for _ in range(60)]
+    assert seen[-1] == {"big": 0, "little": 1}
+    # and nobody is left without a ready replica meanwhile
+    assert all(wanted["big"] or fleet.ready["little"] for wanted in seen)

@@ -162,6 +162,11 @@ def test_every_example_in_a_docstring_is_repeated_by_the_test_it_names():
     assert [f"{file}::{name}" for file, name in sorted(named) if f"def {name}(" not in (here / file).read_text()] == []
 
 
+def test_a_share_becomes_a_threshold():
+    ladder = routing.ranked((routing.Option("large", 1.0, 3.0), routing.Option("small", 0.7, 1.0)))
+    assert routing.cuts_for(ladder, {"small": 0.5, "large": 0.5}, (5,) * 20) == (("small", 0.5), ("large", 0.0))
+
+
 def test_pressure_lowers_the_promise():
     assert [usable.promised(95.0, pressure) for pressure in (0.0, 0.5, 1.0)] == [0.95, 0.9283, 0.9]
 

@@ -133,8 +133,8 @@ def test_the_bill_is_taken_apart_at_equal_attainment():
 def test_a_recording_is_played_again_as_a_trace_like_the_one_it_saw(tmp_path, monkeypatch):
     writer, lines, decide = Writer(), [header("test")], competitors_jevons.decide
 
-    def noted(snapshot, now):
-        decision = decide(snapshot, now)
+    def noted(snapshot, now, solver):
+        decision = decide(snapshot, now, solver)
         lines.extend(writer.lines(now, snapshot, decision))
         return decision
 

@@ -26,9 +26,9 @@ def snapshots(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Snapshot, float]]:
     """Every snapshot that decide is asked on."""
     seen: list[tuple[Snapshot, float]] = []
 
-    def watched(snapshot: Snapshot, now: float) -> Any:
+    def watched(snapshot: Snapshot, now: float, solver: Any) -> Any:
         seen.append((snapshot, now))
-        return decide(snapshot, now)
+        return decide(snapshot, now, solver)
 
     monkeypatch.setattr(competitors_jevons, "decide", watched)
     return seen

@@ -1,0 +1,1 @@
+"""Solves the planner's integer programmes with HiGHS: the one room that imports `highspy`."""
