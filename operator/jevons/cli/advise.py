@@ -9,10 +9,10 @@ It changes nothing: what is advised is for you to put into the pod template and 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 import yaml
@@ -24,8 +24,7 @@ from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from jevons.core.recording import Pass
-    from jevons.core.spec import Key
+    from jevons.core.snapshot import DeploymentState
     from jevons.simulator.advice import Advice, Priced
     from jevons.simulator.regret import Asked
 
@@ -62,11 +61,11 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     from jevons.simulator.advice import advice
     from jevons.simulator.advice_ways import machines, ways_of
 
-    console, was = console_of(), None
+    console, was, gauges = console_of(), None, Gauges()
     try:
         if recording is not None:
-            was = from_recording(recording, deployment, hours=hours, seed=seed)
-            asked = was[0].asked
+            was = from_recording(recording, deployment, hours=hours, seed=seed, watch=gauges.watch)
+            asked = was.asked
         else:
             asked = from_trace(files or [], trace or Path(), deployment, load=load, seed=seed)
         others, notes = machines(asked.written, asked.accelerators, table())
@@ -76,39 +75,55 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SystemExit(f"advise: {error}") from None
     if was is not None:
-        console.print(told(was[0], found.usd), markup=False)
-        for line in measured(was[1], was[2]):
+        console.print(told(was, found.usd), markup=False)
+        for line in gauges.told():
             console.print(line, markup=False)
     _show(console, asked, found, notes)
     if json_file is not None:
         json_file.write_text(json.dumps(_as_json(asked, found, notes), indent=2) + "\n")
 
 
-def measured(passes: Sequence[Pass], key: Key) -> list[str]:
+class Gauges:
     """What the operator read of each variant's engines, on average over ready pods with work: batch, queue, KV use, bandwidth, utilisation."""
-    from jevons.core.observed import Known
 
-    names = {"running": "running", "waiting": "waiting", "kv_used": "KV used", "dram_active": "memory bandwidth used", "gpu_util": "GPU used"}
-    sums: dict[str, dict[str, list[float]]] = {}
-    for one in passes:
-        state = one.snapshot.deployments.get(key)
-        for variant, seen in state.variants.items() if state is not None else ():
+    NAMES: ClassVar[Mapping[str, str]] = {
+        "running": "running",
+        "waiting": "waiting",
+        "kv_used": "KV used",
+        "dram_active": "memory bandwidth used",
+        "gpu_util": "GPU used",
+    }
+
+    def __init__(self) -> None:
+        self._sums: dict[str, dict[str, tuple[float, int]]] = {}
+
+    def watch(self, state: DeploymentState) -> None:
+        """One pass."""
+        from jevons.core.observed import Known
+
+        for variant, seen in state.variants.items():
             for pod in seen.pods:
                 busy = pod.signals.running
                 if not pod.ready or not isinstance(busy, Known) or busy.value <= 0:
                     continue
-                for field in names:
+                sums = self._sums.setdefault(variant, {})
+                for field in self.NAMES:
                     value = getattr(pod.signals, field)
                     if isinstance(value, Known):
-                        sums.setdefault(variant, {}).setdefault(field, []).append(value.value)
-    lines = []
-    for variant, rows in sums.items():
-        texts = []
-        for field, values in rows.items():
-            mean = sum(values) / len(values)
-            texts.append(f"{names[field]} {mean:.1f}" if field in {"running", "waiting"} else f"{names[field]} {mean:.0%}")
-        lines.append(f"measured on busy pods of {variant}: {', '.join(texts)}")
-    return lines
+                        total, count = sums.get(field, (0.0, 0))
+                        sums[field] = (total + value.value, count + 1)
+
+    def told(self) -> list[str]:
+        """A line per variant that worked."""
+        lines = []
+        for variant, sums in self._sums.items():
+            means = {field: total / count for field, (total, count) in sums.items()}
+            texts = [
+                f"{self.NAMES[field]} {mean:.1f}" if field in {"running", "waiting"} else f"{self.NAMES[field]} {mean:.0%}"
+                for field, mean in means.items()
+            ]
+            lines.append(f"measured on busy pods of {variant}: {', '.join(texts)}")
+        return lines
 
 
 def _show(console: Console, asked: Asked, found: Advice, notes: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from jevons.core.recording import Pass
-    from jevons.core.spec import Key
+    from jevons.core.snapshot import DeploymentState
     from jevons.simulator.recorded import Recorded
     from jevons.simulator.regret import Asked
 
@@ -20,6 +20,10 @@ Recording = Annotated[Path | None, typer.Option(help="recorded passes instead: t
 Which = Annotated[str, typer.Option("--deployment", help="which one, where there are several: a name, of a recording namespace/name")]
 Hours = Annotated[float, typer.Option(help="of a recording: so many until its end", min=0.01)]
 Load = Annotated[int, typer.Option(help="of a trace: this many copies of the traffic at once", min=1)]
+
+
+if TYPE_CHECKING:
+    Watch = Callable[[DeploymentState], None]
 
 
 def one_source(files: list[Path] | None, trace: Path | None, recording: Path | None) -> None:
@@ -38,23 +42,21 @@ def from_trace(files: list[Path], trace: Path, deployment: str, *, load: int, se
     return Asked(written, accelerators, requests, curve_of_the_router(), seed)
 
 
-def from_recording(recording: Path, deployment: str, *, hours: float, seed: int) -> tuple[Recorded, list[Pass], Key]:
-    """Of the last `hours` of a recording, with the passes themselves. Raises ValueError or OSError."""
-    from jevons.cli.recordings import passes
+def from_recording(recording: Path, deployment: str, *, hours: float, seed: int, watch: Watch = lambda _state: None) -> Recorded:
+    """Of the last `hours` of a recording; `watch` is shown the deployment as each pass saw it. Raises ValueError or OSError."""
+    from jevons.cli.recordings import end, passes
     from jevons.core.spec import Key
-    from jevons.simulator.recorded import keys, recorded
+    from jevons.simulator.recorded import recorded
 
-    found = list(passes(recording))
-    if not found:
-        raise ValueError(f"{recording}: not one whole pass is on record")
-    found = [one for one in found if one.at_s >= found[-1].at_s - hours * 3600.0]
-    known = keys(found)
+    until_s, known = end(recording)
     if not deployment and len(known) != 1:
-        raise ValueError(f"{recording}: {len(known)} deployments; name one with --deployment: {', '.join(map(str, known))}")
-    key = Key(*deployment.split("/", 1)) if "/" in deployment else next((one for one in known if deployment in {"", one.name}), None)
-    if key is None or key not in known:
-        raise ValueError(f"--deployment: {deployment!r} is not in {recording}; there: {', '.join(map(str, known))}")
-    return recorded(found, key, seed=seed), found, key
+        raise ValueError(f"{recording}: {len(known)} deployments; name one with --deployment: {', '.join(sorted(known))}")
+    found = [one for one in known if deployment in {"", one, one.split("/", 1)[1]}]
+    if len(found) != 1:
+        there = "is not in" if not found else "is several in"
+        raise ValueError(f"--deployment: {deployment!r} {there} {recording}; there: {', '.join(sorted(known))}")
+    key = Key(*found[0].split("/", 1))
+    return recorded(passes(recording, only=key, since_s=until_s - hours * 3600.0), key, seed=seed, watch=watch)
 
 
 def told(was: Recorded, usd: float) -> str:

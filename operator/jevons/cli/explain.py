@@ -50,7 +50,7 @@ def recorded_decision(recording: Path, deployment: str, at: datetime | None) -> 
     if at is not None:
         until_s = (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
     found = None
-    for one in passes(recording):
+    for one in passes(recording, only=key):
         if one.at_s > until_s:
             break
         found = (one.at_s, one.decision.deployments[key]) if key in one.decision.deployments else found

@@ -63,7 +63,7 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     console = console_of()
     try:
         if recording is not None:
-            was = from_recording(recording, deployment, hours=hours, seed=seed)[0]
+            was = from_recording(recording, deployment, hours=hours, seed=seed)
             asked = was.asked
         else:
             asked = from_trace(files or [], trace or Path(), deployment, load=load, seed=seed)

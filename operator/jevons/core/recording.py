@@ -18,6 +18,7 @@ from jevons.core.canonical import PART, Text, read
 from jevons.core.decide import decide
 from jevons.core.milp import Solver
 from jevons.core.snapshot import Decision, Snapshot
+from jevons.core.spec import Key
 
 VERSION = 1
 
@@ -65,9 +66,13 @@ class Writer(Text):
 
 
 class Reader:
-    """The other way: lines in order to passes."""
+    """The other way: lines in order to passes.
 
-    def __init__(self) -> None:
+    only: of this deployment alone (what is shared stays whole); such a pass is to look at, not to replay.
+    """
+
+    def __init__(self, only: Key | None = None) -> None:
+        self._only = None if only is None else str(only)
         self.release = ""
         """Which version of this program wrote it."""
         self._raw: dict[int, Any] = {}
@@ -101,8 +106,16 @@ class Reader:
                 self._made[number] = made[number] if number in made else reading(raw[number])
             return self._made[number]
 
-        one = tree["pass"]
+        one = tree["pass"] if self._only is None else _of(tree["pass"], self._only)
         return Pass(one["at_s"], read(Snapshot, one["snapshot"], part), read(Decision, one["decision"], part))
+
+
+def _of(one: dict[str, Any], key: str) -> dict[str, Any]:
+    """The pass without all other deployments."""
+    for side in (one["snapshot"], one["decision"]):
+        for held, name in ((side, "deployments"), (side["memory"], "deployments"), (side["ledger"], "accounts")):
+            held[name] = {key: held[name][key]} if key in held[name] else {}
+    return one
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ means of that pass (lognormal, as wide as they are large: the Azure traces' are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import pairwise
@@ -51,25 +51,28 @@ class Recorded:
     unknown_s: float
 
 
-def keys(passes: Iterable[Pass]) -> list[Key]:
-    """Deployments that any of the passes decided for."""
-    return sorted({key for one in passes for key in one.snapshot.deployments})
+def recorded(passes: Iterable[Pass], key: Key, *, seed: int = 0, watch: Callable[[DeploymentState], None] = lambda _state: None) -> Recorded:
+    """The deployment's manifest, prices and traffic in these passes, which are read once and not kept; `watch` is shown it as each pass saw it.
 
-
-def recorded(passes: Sequence[Pass], key: Key, *, seed: int = 0) -> Recorded:
-    """The deployment's manifest, prices and traffic in these passes. Raises ValueError when there is too little."""
-    mine = [one for one in passes if key in one.snapshot.deployments]
-    if len(mine) < 2:
-        raise ValueError(f"{key}: {len(mine)} recorded passes; at least 2 are needed")
-    seen = [_seen(one.at_s, one.snapshot.deployments[key]) for one in mine]
-    first, last = mine[0], mine[-1]
+    Raises ValueError when there is too little.
+    """
+    seen: list[Seen] = []
+    first = last = None
+    for one in passes:
+        state = one.snapshot.deployments.get(key)
+        if state is not None:
+            watch(state)
+            seen.append(_seen(one.at_s, state))
+            first, last = first or one, one
+    if first is None or last is None or len(seen) < 2:
+        raise ValueError(f"{key}: {len(seen)} recorded passes; at least 2 are needed")
     written = last.snapshot.deployments[key].spec
     requests, unknown_s = _requests(seen, np.random.default_rng([seed, 23]))
     accelerators = {}
-    for name, one in last.snapshot.accelerators.items():
-        usd = accelerator_usd_per_h(one, last.at_s)
-        accelerators[name] = replace(one, prices=() if usd is None else (Price(0.0, usd),))
-    before, after = (one.decision.ledger.accounts.get(key) for one in (first, last))
+    for name, known in last.snapshot.accelerators.items():
+        usd = accelerator_usd_per_h(known, last.at_s)
+        accelerators[name] = replace(known, prices=() if usd is None else (Price(0.0, usd),))
+    before, after = (each.decision.ledger.accounts.get(key) for each in (first, last))
     requests = _held(requests, written)
     spent = after.usd - before.usd if before is not None and after is not None else Decimal(0)
     asked = Asked(written, accelerators, requests, last.snapshot.router, seed)

@@ -19,7 +19,7 @@ from core_worlds import KEY, NOW, demand, deployment, pod, state, variant_state,
 from typer.testing import CliRunner
 
 from jevons.cli.main import build
-from jevons.cli.recordings import passes, segments
+from jevons.cli.recordings import end, passes, segments
 from jevons.controller.recorder import SEGMENTS, Recorder
 from jevons.core.decide import decide
 from jevons.core.spec import BudgetSpec, Key, Period, SharedBudget
@@ -93,6 +93,18 @@ def test_any_moment_of_a_recording_is_explained(tmp_path):
     assert "arrivals[default]: 1/s" in first.output
     assert run("explain", KEY, "--recording", tmp_path, "--at", "2025-01-01T10:00:10").exit_code == 1
     assert run("explain", KEY).exit_code == 2
+
+
+def test_one_deployment_of_some_hours_is_read_without_the_others(tmp_path):
+    recorded(tmp_path, count=40, limit_bytes=45_000)
+    until_s, known = end(tmp_path)
+    assert (until_s, known) == (NOW + 15.0 * 39, ["team-a/assistant"])
+    late = list(passes(tmp_path, only=KEY, since_s=until_s - 60.0))
+    assert [round(until_s - one.at_s) for one in late] == [60, 45, 30, 15, 0]
+    assert all(set(one.snapshot.deployments) == {KEY} == set(one.decision.ledger.accounts) for one in late)
+    (nobody,) = passes(tmp_path, only=Key("team-b", "other"), since_s=until_s)
+    assert nobody.snapshot.deployments == {} == nobody.decision.ledger.accounts
+    assert nobody.snapshot.shared_budgets
 
 
 def test_the_folder_stays_within_its_bound_and_keeps_the_newest(tmp_path):

@@ -10,11 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from jevons.api.profiles import table
-from jevons.cli.advise import measured
+from jevons.cli.advise import Gauges
 from jevons.cli.main import build
 from jevons.core.observed import Known
-from jevons.core.recording import Pass
-from jevons.core.snapshot import Decision, DeploymentState, Pod, PodSignals, Snapshot, TargetState, VariantState
+from jevons.core.snapshot import DeploymentState, Pod, PodSignals, TargetState, VariantState
 from jevons.core.spec import AcceleratorClass, Deployment, Key, Objectives, Price, Variant
 from jevons.simulator.advice import advice
 from jevons.simulator.advice_ways import Setting, changed, fits, machines, ways_of
@@ -124,9 +123,10 @@ def test_what_the_operator_measured_is_told():
         Pod("b", "b", 0.0, 0.0, 1.0, signals=PodSignals(running=Known(0.0, at), kv_used=Known(0.0, at))),
     )
     state = DeploymentState(written(), {"only": VariantState(TargetState(True, 2), pods)})
-    snapshot = Snapshot({KEY: state}, {})
-    one = Pass(at, snapshot, Decision(at, {}, {}, snapshot.memory, snapshot.ledger))
-    assert measured([one, one], KEY) == ["measured on busy pods of only: running 12.0, KV used 50%, memory bandwidth used 80%"]
+    gauges = Gauges()
+    gauges.watch(state)
+    gauges.watch(state)
+    assert gauges.told() == ["measured on busy pods of only: running 12.0, KV used 50%, memory bandwidth used 80%"]
 
 
 def test_a_traffic_without_a_price_is_refused():
