@@ -47,7 +47,7 @@ class Objectives(Model):
     inter_token_latency: Itl = "60ms"  # noqa: S105 - tokens of text
     """Mean gap between tokens of one answer."""
     late_answer_cost: MoneyOrAuto = "Auto"
-    """USD that one late or failed answer costs; Auto is 10 times this model's cost per useful request."""
+    """USD that one late or failed answer costs; Auto is 10 times what the answer costs this model, a start included where it waits for one."""
 
 
 class ClassObjectives(Model):
@@ -161,7 +161,7 @@ class Scaling(Model):
     mode: Literal["Enforce", "Recommend", "Paused"] = "Enforce"
     """Enforce acts; Recommend publishes and touches nothing; Paused decides no replicas."""
     idle_after: Annotated[str, duration("1s", "168h", auto=True)] = "Auto"
-    """Idle time after which a variant with min 0 goes to sleep; Auto weighs its price against the next cold start."""
+    """Idle time after which a variant with min 0 sleeps; Auto weighs its price against the next cold start, and loads it ahead of a likely call."""
     wake: Wake = Wake()
     """How requests wait for a sleeping model."""
     on_delete: Literal["Keep", "Restore"] = "Keep"
