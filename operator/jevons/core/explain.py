@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from jevons.core import attainment, forecast, shadow
+from jevons.core import attainment, forecast, moving, shadow
 from jevons.core.funding import Funded
 from jevons.core.memory import Learned
 from jevons.core.observed import Known, Observed
@@ -33,6 +33,10 @@ def explanation(funded: Funded, source: Observed[None]) -> Explanation:
         seen = variant.seen
         age = max(0.0, facts.now - seen.oldest_sample_s) if seen.oldest_sample_s is not None else None
         inputs.append((f"pods[{variant.spec.name}]", _pods(seen.ready, seen.expected, seen.running, seen.waiting, seen.unseen), age))
+    asleep = next((item for item in plan.variants if item.facts.spec.name == plan.wake), None)
+    if asleep is not None and asleep.facts.spec.min_replicas == 0 and facts.spec.scaling.idle_after_s is None:
+        age = facts.now - facts.last_arrival_at_s if facts.last_arrival_at_s is not None else None
+        inputs.append((f"sleep[{plan.wake}]", moving.programme(facts, asleep), age))
     inputs.extend(shadow.inputs(funded))
     binding = [*dict.fromkeys(plan.binding), *shadow.binding(funded)]
     binding.extend(f"budget {pace.standing.name or 'spec.budget'} at {pace.cap_usd_per_h:.4g} USD/h" for pace in funded.paces if funded.shed)

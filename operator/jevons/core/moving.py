@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from jevons.core import hazard, levels, sizing
+from jevons.core import cowake, hazard, levels, sizing
 from jevons.core.facts import Facts
 from jevons.core.plan import Plan, VariantPlan
 from jevons.core.warmth import Warmth, warmth
@@ -189,6 +189,18 @@ def _foretold(facts: Facts, found: Warmth) -> str:
     age_s = facts.now - (facts.last_arrival_at_s or 0.0)
     chance = hazard.likely(facts.gaps, facts.prior, age_s, age_s + ahead_s)
     return f"{100.0 * chance:.0f} % of the pauses as long as this one end within the next {ahead_s:.0f} s"
+
+
+def programme(facts: Facts, item: VariantPlan) -> str:
+    """When the variant is loaded after a call, in words, and whose calls foretell one.
+
+    Example: "20 pauses known; loaded until 45 s after a call, and from 1652 to 1892 s after it" (test_hazard.py::test_explain_tells_the_programme).
+    """
+    first, *later = hazard.windows(item.facts.startup_s, _cold_loss_s(facts, item), facts.gaps, facts.prior)
+    again = "".join(f", and from {begin_s:.0f} to {end_s:.0f} s after it" for begin_s, end_s in later)
+    callers = ", ".join(f"{one.name} {100.0 * one.chance:.0f} %" for one in facts.callers if one.followed + one.missed >= cowake.ENOUGH)
+    known = f"{sum(facts.gaps):.0f} pauses known; loaded until {first[1]:.0f} s after a call{again}"
+    return f"{known}; foretold by {callers}" if callers else known
 
 
 def _silent_for(facts: Facts, keep_s: float) -> bool:

@@ -155,6 +155,13 @@ def test_an_answer_that_waits_for_a_start_costs_ten_starts_unless_said_otherwise
         assert fate(item, remembered((), called_s=idle_s))[0] == expected, "kept for a start and ten: 660 s"
 
 
+def test_explain_tells_the_programme():
+    made = decide(world(asleep(600.0), memory=Memory({KEY: remembered()})), NOW).deployments[KEY]
+    told, age_s = next((text, age_s) for name, text, age_s in made.explanation.inputs if name == "sleep[small]")
+    assert told.startswith("23 pauses known; loaded until 45 s after a call, and from 16")
+    assert age_s == 600.0
+
+
 def test_a_chain_is_learned_and_its_next_model_is_loaded_when_the_first_is_called():
     first, own = Key(KEY.namespace, "planner"), AUTO
     states = {
