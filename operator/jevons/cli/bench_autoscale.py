@@ -127,7 +127,7 @@ def autoscale(  # noqa: PLR0917  # options of a command
         console.print(one, markup=False)
     for file in draw(found, plots) if plots is not None else ():
         console.print(f"plot {file}", markup=False)
-    console.print(f"{json_file}: {effort.seeds} seeds x {effort.test_s / 60:g} min, {time.monotonic() - began:.0f} s", markup=False)
+    console.print(f"{json_file}: {effort.seeds} seeds x up to {effort.test_s / 60:g} min, {time.monotonic() - began:.0f} s", markup=False)
 
 
 def _check_output(file: Path) -> None:

@@ -234,3 +234,8 @@ def test_a_busy_trace_has_shorter_windows_and_two_seeds_in_a_quick_run():
     assert QUICK.light(busy).seeds == 2
     assert QUICK.light(busy).test_s == 900.0
     assert Effort().light(busy) == Effort()
+
+
+def test_a_window_of_a_few_requests_is_no_window():
+    with pytest.raises(ValueError, match="fuller recording"):
+        requests_of(a_log(rate=0.02, length_s=36_000.0), (), Window(Split.TEST, 0, 3000.0), burn_in_s=600.0)

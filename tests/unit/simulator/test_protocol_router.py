@@ -8,6 +8,7 @@ from jevons.cli.bench_labels import outcomes
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.protocol.cell import Cell, Machine, Pair, scenario
 from jevons.simulator.protocol.figures import figures
+from jevons.simulator.protocol.plots import draw
 from jevons.simulator.protocol.policies import LARGE, ROUTED, Routed, arm
 from jevons.simulator.protocol.report import document, ratios, routings
 from jevons.simulator.protocol.router import CLASSIFIER, ORACLE, ROUTERS, SHUFFLED, alone, labels, routed_world
@@ -79,12 +80,17 @@ def test_the_oracle_pays_less_for_a_right_answer_and_keeps_the_quality(base):
     assert runs[0]["usd_per_correct_slo_answer"] > runs[0]["usd_per_slo_answer"]
 
 
-def test_the_second_table_has_a_line_for_the_large_model_and_one_per_router(base):
+def test_the_second_table_has_a_line_for_the_large_model_and_one_per_router(base, tmp_path):
     large, routed = ran(base, LARGE, Routed(95.0)), ran(base, ROUTED, Routed(95.0))
     found = Found([Entry(CELL, LARGE, None, (Routed(95.0),), ((large,),)), Entry(CELL, ROUTED, None, (Routed(95.0),), ((routed,),))])
     table = list(routing_lines(CELL, routings(found)))
     assert [line[0] for line in table] == [LARGE, CLASSIFIER]
     assert {len(line) for line in table} == {len(routing_headings())}
+    cell = replace(CELL, trace="drawn")
+    drawn = Found([replace(entry, cell=cell) for entry in found.entries])
+    assert [file.name for file in draw(cell, drawn, tmp_path) if "routing" in file.name] == [
+        f"drawn-fleet3-startup30-routing.{kind}" for kind in ("png", "svg")
+    ]
 
 
 def test_labels_of_ones_own_are_scored_on_the_prompts_that_were_not_learned_from(tmp_path):

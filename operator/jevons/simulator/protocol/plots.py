@@ -11,16 +11,17 @@ from typing import Any
 from jevons.simulator.protocol.bootstrap import whole
 from jevons.simulator.protocol.cell import Cell
 from jevons.simulator.protocol.front import TARGETS, effective, pareto
-from jevons.simulator.protocol.policies import ARMS, JEVONS, Tier
-from jevons.simulator.protocol.report import tier_name
+from jevons.simulator.protocol.policies import ARMS, JEVONS, LARGE, MIN_QUALITY, ROUTED, Tier
+from jevons.simulator.protocol.report import routings, tier_name
 from jevons.simulator.protocol.study import Entry, Floor, Found
-from jevons.simulator.protocol.tables import title
+from jevons.simulator.protocol.tables import routing_title, title
 
+SHOWN = 0.95
 STYLES = {Tier.DEFAULT: ":", Tier.OTHER_TRACES: "--", Tier.THIS_TRACE: "-", None: "-"}
 
 
 def draw(cell: Cell, found: Found, folder: Path) -> list[Path]:
-    """The cell's picture; returns the files. Raises ImportError without matplotlib."""
+    """The cell's pictures; returns the files. Raises ImportError without matplotlib."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -38,11 +39,36 @@ def draw(cell: Cell, found: Found, folder: Path) -> list[Path]:
         axes.axvline(target, color="0.85", linewidth=0.8, zorder=0)
     axes.set(xlabel="attainment (worst 10-minute window within 10 points)", ylabel="USD per 1,000 offered requests", yscale="log", xlim=(0.5, 1.005))
     axes.set_title(title(cell).split("; ")[0], fontsize=8, wrap=True)
-    axes.legend(fontsize=7, ncols=2)
+    if entries:
+        axes.legend(fontsize=7, ncols=2)
+    return [*_saved(figure, cell, folder, ""), *_routing(cell, found, folder)]
+
+
+def _routing(cell: Cell, found: Found, folder: Path) -> list[Path]:
+    """What a right answer costs by the router, over the quality that was kept, at `SHOWN`; no files where nothing is routed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    made = [one for one in routings(found) if one.cell == cell and one.target == SHOWN and math.isfinite(one.quality)]
+    if not made or cell.own_dispatcher:
+        return []
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot([1.0], [made[0].large.value], "s", color="black", label=LARGE)
+    for at, one in enumerate(made):
+        axes.plot([one.quality], [one.ours.value], "o", color=f"C{at}", label=f"{ROUTED}: {one.router}")
+    axes.axvline(MIN_QUALITY, color="0.85", linewidth=0.8, zorder=0)
+    axes.set(xlabel="right answers over the large model's", ylabel=f"USD per 1,000 right answers in time, {SHOWN:.0%} inside")
+    axes.set_title(routing_title(cell), fontsize=8, wrap=True)
+    axes.legend(fontsize=7)
+    return _saved(figure, cell, folder, "-routing")
+
+
+def _saved(figure: Any, cell: Cell, folder: Path, what: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    stem = re.sub(
-        r"[^A-Za-z0-9.-]+", "-", f"{cell.trace}-fleet{cell.fleet}-startup{cell.startup_s:g}{'-own-dispatcher' if cell.own_dispatcher else ''}"
-    )
+    name = f"{cell.trace}-fleet{cell.fleet}-startup{cell.startup_s:g}{'-own-dispatcher' if cell.own_dispatcher else ''}{what}"
+    stem = re.sub(r"[^A-Za-z0-9.-]+", "-", name)
     files = [folder / f"{stem}.{kind}" for kind in ("png", "svg")]
     for file in files:
         figure.savefig(file, dpi=130, metadata={"Date": None} if file.suffix == ".svg" else None)

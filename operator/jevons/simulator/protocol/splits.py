@@ -150,7 +150,11 @@ def requests_of(trace: Trace | Synthetic, clients: Sequence[int], window: Window
         np.concatenate([piece.input_tokens for piece in pieces]),
         np.concatenate([piece.output_tokens for piece in pieces]),
     )
-    return cut(joined, 0.0, whole_s)
+    found = cut(joined, 0.0, whole_s)
+    if (count := int((found.at_s >= burn_in_s).sum())) < LEAST:
+        minutes = window.length_s / 60
+        raise ValueError(f"{trace.name}: {count} requests in a window of {minutes:g} min, at least {LEAST} are needed; take a fuller recording")
+    return found
 
 
 def cut(requests: Requests, start_s: float, length_s: float) -> Requests:

@@ -154,7 +154,7 @@ class Study:
             wanted.extend(self._arms(cell))
             for policy in self.competitors:
                 for tier in self.tiers:
-                    if tier is Tier.DEFAULT:
+                    if tier is Tier.DEFAULT or policy == "static":  # whose size is all there is to tune, and is swept
                         settings = mixed.front(policy, cell, every=self.effort.every)
                     else:
                         settings = tuned.get((cell, policy, tier), ())
