@@ -13,6 +13,7 @@ so that a day in which clocks move keeps its shape.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ LEAST_USD_PER_H = 1e-3
 STEPS = 10.0
 """An hour's cost is kept in steps of 2^(1/10), as two hexadecimal digits."""
 UNKNOWN = 255
+USD_PER_H = (0.0, *[LEAST_USD_PER_H * math.pow(2.0, step / STEPS) for step in range(UNKNOWN)])
+"""By code."""
 WHOLE = 20
 """A day of which fewer hours are known tells nothing."""
 FLAT_DAYS, FLAT_TURN, LIKE_OTHERS = 0.25, 0.25, 2.0
@@ -58,8 +61,8 @@ UNSEEN = Season()
 class Shape:
     """Cost of each hour of a week relative to its mean; Monday's midnight first. `days` whole days taught it."""
 
-    hours: tuple[float, ...]
-    before: tuple[float, ...]
+    hours: array[float]
+    before: array[float]
     """Sums of the hours before each, the whole week last."""
     days: int
 
@@ -78,7 +81,7 @@ class Shape:
         return weeks * self.before[WEEK] + self.before[whole] + (hour - whole) * self.hours[whole]
 
 
-FLAT = Shape((1.0,) * WEEK, tuple(float(hour) for hour in range(WEEK + 1)), 0)
+FLAT = Shape(array("d", [1.0] * WEEK), array("d", range(WEEK + 1)), 0)
 
 
 def noted(season: Season, wanted_usd_per_h: float, now: float) -> Season:
@@ -108,11 +111,14 @@ def shape(season: Season, zone: str) -> Shape:
     Example: three days of 1 USD/h by night and 3 by day: an hour of the day costs 1.5 of the mean, nearly: 1.46, since a quarter of a day is believed
     to be flat (test_season.py::test_nights_are_cheaper).
     """
-    return _shape(season.codes, season.hour, zone) if len(season.codes) >= 2 * WHOLE else FLAT
+    today = (season.hour + _offset_h(season.hour, zone)) % DAY
+    codes = season.codes[: max(0, len(season.codes) - 2 * today)]
+    return _shape(codes, season.hour - today, zone) if len(codes) >= 2 * WHOLE else FLAT
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=4096)
 def _shape(codes: str, end_hour: int, zone: str) -> Shape:
+    """Of the days that ended by `end_hour`, a midnight: worked out once a day."""
     days = _days(codes, end_hour, zone)
     if not days:
         return FLAT
@@ -120,39 +126,47 @@ def _shape(codes: str, end_hour: int, zone: str) -> Shape:
     of_day = _weekdays(days)
     week = [of_day[weekday] * hour for weekday in range(7) for hour in hours[weekday]]
     mean = sum(week) / WEEK
-    relative = tuple(hour / mean for hour in week)
-    return Shape(relative, (0.0, *accumulate(relative)), len(days))
+    relative = array("d", [hour / mean for hour in week])
+    return Shape(relative, array("d", accumulate(relative, initial=0.0)), len(days))
 
 
-def _days(codes: str, end_hour: int, zone: str) -> dict[int, tuple[float, dict[int, float]]]:
-    """Whole days by number since the epoch in local time: their mean, and their hours relative to it."""
-    found: dict[int, dict[int, float]] = {}
+Days = dict[int, tuple[float, list[float | None]]]
+"""Whole days by number since the epoch in local time: their mean, and their hours relative to it (None = not known)."""
+
+
+def _days(codes: str, end_hour: int, zone: str) -> Days:
+    found: dict[int, list[float | None]] = {}
     first = end_hour - len(codes) // 2
     for index, code in enumerate(bytes.fromhex(codes)):
         if code != UNKNOWN:
             day, hour = divmod(first + index + _offset_h(first + index, zone), DAY)
-            found.setdefault(day, {})[hour] = LEAST_USD_PER_H * math.pow(2.0, (code - 1) / STEPS) if code else 0.0
-    days = {}
+            if day not in found:
+                found[day] = [None] * DAY
+            found[day][hour] = USD_PER_H[code]
+    days: Days = {}
     for day, hours in found.items():
-        mean = sum(hours.values()) / len(hours)
-        if len(hours) >= WHOLE and mean > 0.0:
-            days[day] = (mean, {hour: usd / mean for hour, usd in hours.items()})
+        known = [usd for usd in hours if usd is not None]
+        mean = sum(known) / len(known)
+        if len(known) >= WHOLE and mean > 0.0:
+            days[day] = (mean, [None if usd is None else usd / mean for usd in hours])
     return days
 
 
-def _hours(days: dict[int, tuple[float, dict[int, float]]]) -> list[list[float]]:
+def _hours(days: Days) -> list[list[float]]:
     """By weekday: its 24 hours relative to their mean."""
-    rows = []
+    groups: list[list[list[float | None]]] = [[] for _ in range(7)]
+    for day, (_, hours) in days.items():
+        groups[_weekday(day)].append(hours)
+    rows: list[list[float]] = [[] for _ in range(7)]
     for hour in range(DAY):
-        known = [hours[hour] for _, hours in days.values() if hour in hours]
-        common = _believed(known, 1.0, FLAT_DAYS)
-        rows.append(
-            [_believed([day[1][hour] for at, day in days.items() if _weekday(at) == k and hour in day[1]], common, LIKE_OTHERS) for k in range(7)]
-        )
-    return [[rows[hour][weekday] for hour in range(DAY)] for weekday in range(7)]
+        known = [[usd for hours in group if (usd := hours[hour]) is not None] for group in groups]
+        common = _believed([usd for each in known for usd in each], 1.0, FLAT_DAYS)
+        for row, each in zip(rows, known, strict=True):
+            row.append(_believed(each, common, LIKE_OTHERS))
+    return rows
 
 
-def _weekdays(days: dict[int, tuple[float, dict[int, float]]]) -> list[float]:
+def _weekdays(days: Days) -> list[float]:
     """Each weekday relative to the others, from how days followed each other; equal until every turn of the week was seen.
 
     What the turns of a week add up to beyond nothing is no part of its shape: it is spread over all, or, where it is much, taken from the turn that
