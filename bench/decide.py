@@ -1,8 +1,13 @@
 """Decisions per second at five variants, beside the rule everybody compares with (the HPA's ceil(current * value / target)) on the same snapshot.
 
-Run: `python -m bench.decide [--json FILE]`. Wall time on one core, no solver, with the garbage collector as the operator sets it. 200 deployments in
-steady traffic, with memory and ledger carried from pass to pass (what an operator does), and the same under a budget that has to press and cap.
-Target: 5,000/s. Processor time is given beside it: on a machine that does other work it is the fairer figure.
+Run: `python -m bench.decide [--json FILE]`. Time on one core, no solver, with the garbage collector as the operator sets it. 200 deployments whose
+arrivals and readings move from pass to pass, while specs stay the objects they are (what an operator sees), in three cases:
+
+    steady        what is decided is carried out, so that the fleet settles; memory and ledger are carried over. Target: 10,000/s.
+    tight_budget  a budget that presses and caps: every deployment is planned at five pressures
+    cold          the first pass of a process: nothing learned, nothing cached
+
+Processor time is given beside wall time: on a machine that does other work it is the fairer figure.
 """
 
 from __future__ import annotations
@@ -11,13 +16,20 @@ import argparse
 import json
 import math
 import statistics
+import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias
 
 from jevons.controller.wiring import rare_collections
 from jevons.core.decide import decide
+from jevons.core.ledger import Ledger
+from jevons.core.memory import Memory
 from jevons.core.observed import Known
 from jevons.core.snapshot import (
     ClassDemand,
@@ -33,7 +45,7 @@ from jevons.core.snapshot import (
 from jevons.core.spec import AcceleratorClass, BudgetSpec, Deployment, Key, Period, Price, Profile, Variant
 
 NOW = 1_767_261_600.0
-TARGET_PER_S = 5_000.0
+TARGET_PER_S = 10_000.0
 DEPLOYMENTS = 200
 PROFILES = (
     Profile(0.028269, 0.0001517, 0.00005662, 0.02069, 0.151782, 0.0016515, 458_846),
@@ -46,36 +58,62 @@ QUALITIES = (1.0, 0.98, 0.9, 0.72, 0.7)
 COUNTS = (4, 2, 2, 1, 1)
 
 
-def deployment(index: int, now: float, budget: BudgetSpec | None) -> DeploymentState:
-    """Five variants, one or two pods each, about 6 requests/s."""
+PODS = (2, 1, 1, 1, 1)
+"""Of each variant at the beginning."""
+RUNNING = (8.0, 5.0, 6.0, 7.0, 8.0)
+"""Requests on each variant, over all its pods."""
+SETTLED = 8
+"""Passes after which the fleet stands still."""
+
+Counts: TypeAlias = Mapping[tuple[Key, str], int]
+
+
+@cache
+def spec(index: int, budget: BudgetSpec | None) -> Deployment:
+    """Five variants; the same object in every pass."""
     key = Key(f"team-{index % 10}", f"model-{index}")
     variants = tuple(
         Variant(f"v{i}", f"m{i}", "a100", quality=QUALITIES[i], accelerator_count=COUNTS[i], profile=PROFILES[i], startup_s=60.0 + 30.0 * i)
         for i in range(5)
     )
-    states = {}
-    for i, variant in enumerate(variants):
-        signals = PodSignals(
-            running=Known(4.0 + i, now),
-            waiting=Known(0.0, now),
-            kv_used=Known(0.2, now),
-            gpu_util=Known(0.6, now),
-            generation_tokens_per_s=Known(300.0, now),
-        )
+    return Deployment(key, f"uid-{index}", 1, NOW - 86_400.0, key.name, variants, budget=budget)
+
+
+def deployment(index: int, now: float, budget: BudgetSpec | None, counts: Counts) -> DeploymentState:
+    """About 6 requests/s; readings that move by a tenth."""
+    made = spec(index, budget)
+    key, states = made.key, {}
+    for i, variant in enumerate(made.variants):
+        count = counts.get((key, variant.name), PODS[i])
+        running = RUNNING[i] * (1.0 + 0.1 * math.sin(now / 40.0 + index + i)) / max(1, count)
         pods = tuple(
-            Pod(f"{key.name}-{i}-{k}", f"{key.name}-{i}-{k}", NOW - 7200.0, NOW - 7200.0, NOW - 7000.0, "node", signals=signals)
-            for k in range(1 + (i == 0))
+            Pod(
+                f"{key.name}-{i}-{k}",
+                f"{key.name}-{i}-{k}",
+                NOW - 7200.0,
+                NOW - 7200.0,
+                NOW - 7000.0,
+                "node",
+                signals=PodSignals(
+                    running=Known(running, now),
+                    waiting=Known(0.0, now),
+                    kv_used=Known(0.02 * running, now),
+                    gpu_util=Known(0.5 + 0.01 * running, now),
+                    generation_tokens_per_s=Known(40.0 * running, now),
+                ),
+            )
+            for k in range(count)
         )
-        states[variant.name] = VariantState(TargetState(True, len(pods), "uid"), pods, "app=x")
-    spec = Deployment(key, f"uid-{index}", 1, NOW - 86_400.0, key.name, variants, budget=budget)
+        states[variant.name] = VariantState(TargetState(True, count, "uid"), pods, "app=x")
     rate = 6.0 + (index % 7) * 0.3 + math.sin(now / 60.0 + index) * 0.5
-    demand = (ClassDemand("default", Known(rate, now), Known(1155.0, now), Known(211.0, now), tuple(5.0 + (b * index) % 7 for b in range(20))),)
-    return DeploymentState(spec, states, demand, last_arrival_at_s=now)
+    scores = tuple(5.0 + (b * index) % 7 + 0.02 * math.sin(now / 50.0 + b) for b in range(20))
+    demand = (ClassDemand("default", Known(rate, now), Known(1155.0, now), Known(211.0, now), scores),)
+    return DeploymentState(made, states, demand, last_arrival_at_s=now)
 
 
-def world(now: float, budget: BudgetSpec | None) -> Snapshot:
-    """The fleet at `now`."""
-    states = [deployment(index, now, budget) for index in range(DEPLOYMENTS)]
+def world(now: float, budget: BudgetSpec | None, counts: Counts = MappingProxyType({})) -> Snapshot:
+    """The fleet at `now`; `counts`: pods by deployment and variant, where they are not those of the beginning."""
+    states = [deployment(index, now, budget, counts) for index in range(DEPLOYMENTS)]
     return Snapshot(
         deployments={item.spec.key: item for item in states},
         accelerators={"a100": AcceleratorClass("a100", prices=(Price(0.0, Decimal("3.67")),))},
@@ -96,23 +134,30 @@ def hpa(snapshot: Snapshot) -> int:
     return total
 
 
-def measure(budget: BudgetSpec | None, passes: int) -> dict[str, float]:
-    """Decisions per second over some passes, snapshots made outside the clock, memory and ledger carried over."""
+def measure(budget: BudgetSpec | None, passes: int, *, follow: bool = False, cold: bool = False) -> dict[str, float]:
+    """Decisions per second over some passes, snapshots made outside the clock.
+
+    follow: what is decided is carried out before the next pass. cold: every pass begins without memory, ledger and caches.
+    """
     rates, cpu_rates, baseline = [], [], []
-    memory = ledger = None
-    for index in range(passes + 1):
+    memory, ledger, counts = Memory(), Ledger(), dict[tuple[Key, str], int]()
+    warm_up = 0 if cold else SETTLED if follow else 1
+    for index in range(passes + warm_up):
         now = NOW + 15.0 * index
-        snapshot = world(now, budget)
-        if memory is not None and ledger is not None:
-            snapshot = replace(snapshot, memory=memory, ledger=ledger)
+        snapshot = replace(world(now, budget, counts), memory=memory, ledger=ledger)
+        if cold:
+            forget()
         began, cpu_began = time.perf_counter(), time.process_time()
         decision = decide(snapshot, now)
         took, cpu_took = time.perf_counter() - began, time.process_time() - cpu_began
-        memory, ledger = decision.memory, decision.ledger
+        if not cold:
+            memory, ledger = decision.memory, decision.ledger
+        if follow:
+            counts = {(key, each.variant): each.desired or 0 for key, made in decision.deployments.items() for each in made.replicas}
         began = time.perf_counter()
         hpa(snapshot)
         hpa_took = time.perf_counter() - began
-        if index:  # the first pass fills the caches
+        if index >= warm_up:
             rates.append(DEPLOYMENTS / took)
             cpu_rates.append(DEPLOYMENTS / cpu_took)
             baseline.append(DEPLOYMENTS / hpa_took)
@@ -126,16 +171,26 @@ def measure(budget: BudgetSpec | None, passes: int) -> dict[str, float]:
     }
 
 
+def forget() -> None:
+    """Empty every cache of the core."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("jevons.core."):
+            for each in vars(module).values():
+                if hasattr(each, "cache_clear"):
+                    each.cache_clear()
+
+
 def main() -> None:
-    """Print both cases, and write them as JSON when asked."""
+    """Print the cases, and write them as JSON when asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="write the figures here")
     parser.add_argument("--passes", type=int, default=40)
     options = parser.parse_args()
     rare_collections()
     results = {
-        "steady": measure(None, options.passes),
+        "steady": measure(None, options.passes, follow=True),
         "tight_budget": measure(BudgetSpec(Decimal(600), Period.DAY), options.passes),
+        "cold": measure(None, max(1, options.passes // 8), cold=True),
     }
     for name, figures in results.items():
         print(f"{name}: " + ", ".join(f"{key} {value:,.0f}" for key, value in figures.items()))

@@ -51,10 +51,10 @@ class Split:
 @lru_cache(maxsize=4096)
 def score_shares(scores: tuple[float, ...]) -> tuple[int, ...]:
     """Counts per bin as rounded shares (in units of 1/QUANTUM) with the flat prior blended in; anything malformed is no counts."""
-    if len(scores) != SCORE_BINS or not all(0.0 <= count < 1e18 for count in scores):
+    if len(scores) != SCORE_BINS or False in [0.0 <= count < 1e18 for count in scores]:
         scores = (0.0,) * SCORE_BINS
     total = sum(scores) + PRIOR_COUNT * SCORE_BINS
-    return tuple(round((count + PRIOR_COUNT) / total * QUANTUM) for count in scores)
+    return tuple([round((count + PRIOR_COUNT) / total * QUANTUM) for count in scores])
 
 
 @lru_cache(maxsize=4096)
