@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
-from jevons.core import attainment, forecast, moving, shadow
+from jevons.core import attainment, forecast, moving, reclaim, season, shadow
+from jevons.core.budget import Pace
+from jevons.core.facts import VariantFacts
 from jevons.core.funding import Funded
 from jevons.core.memory import Learned
 from jevons.core.observed import Known, Observed
@@ -33,16 +36,49 @@ def explanation(funded: Funded, source: Observed[None]) -> Explanation:
         seen = variant.seen
         age = max(0.0, facts.now - seen.oldest_sample_s) if seen.oldest_sample_s is not None else None
         inputs.append((f"pods[{variant.spec.name}]", _pods(seen.ready, seen.expected, seen.running, seen.waiting, seen.unseen), age))
+        inputs.extend(_shown(variant))
     asleep = next((item for item in plan.variants if item.facts.spec.name == plan.wake), None)
     if asleep is not None and asleep.facts.spec.min_replicas == 0 and facts.spec.scaling.idle_after_s is None:
         age = facts.now - facts.last_arrival_at_s if facts.last_arrival_at_s is not None else None
         inputs.append((f"sleep[{plan.wake}]", moving.programme(facts, asleep), age))
+    inputs.extend((f"season[{pace.standing.name or 'spec.budget'}]", _season(funded, pace), None) for pace in funded.paces)
     inputs.extend(shadow.inputs(funded))
     binding = [*dict.fromkeys(plan.binding), *shadow.binding(funded)]
     binding.extend(f"budget {pace.standing.name or 'spec.budget'} at {pace.cap_usd_per_h:.4g} USD/h" for pace in funded.paces if funded.shed)
     if facts.no_down:
         binding.append(facts.no_down)
     return Explanation(tuple(inputs), _alternatives(funded), tuple(binding))
+
+
+def _shown(variant: VariantFacts) -> Iterator[tuple[str, str, None]]:
+    """What a variant's pods have shown beside their load: starts, standstill, losses."""
+    name, health = variant.spec.name, variant.memory.health
+    if health.starts_s:
+        yield (
+            f"startup[{name}]",
+            f"{variant.startup_s:.0f} s by the last {len(health.starts_s)} starts; the spec says {variant.spec.startup_s:.0f}",
+            None,
+        )
+    if variant.seen.stuck:
+        yield (
+            f"stuck[{name}]",
+            f"{len(variant.seen.stuck)} ready pods have requests, a quiet GPU and no tokens; {health.replacements} replaced",
+            None,
+        )
+    if health.spot is not None:
+        lost = f"{health.spot.losses:.1f} in {health.spot.pod_hours:.0f} pod-hours"
+        yield (
+            f"spot[{name}]",
+            f"{len(health.spot.uids)} of {health.spot.pods} pods, taken away {reclaim.per_h(health.spot):.2g} times an hour ({lost})",
+            None,
+        )
+
+
+def _season(funded: Funded, pace: Pace) -> str:
+    """What the rest of a budget's period is expected to cost, and by what."""
+    known = season.shape(funded.facts.memory.season, pace.standing.time_zone)
+    now = known.at(funded.facts.now, pace.standing.time_zone)
+    return f"{pace.expected_usd:.4g} USD to come; {known.days} whole days known, this hour {now:.2f} of the mean, {funded.level_usd_per_h:.4g} USD/h"
 
 
 @lru_cache(maxsize=64)

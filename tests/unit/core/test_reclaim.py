@@ -54,6 +54,7 @@ class Fleet:
             pods = [pod(uid, self.now, running=2.0, util=0.5, spot=self.spot) for uid in self.uids]
             seen = state(ONE, {"small": variant_state(*pods, replicas=self.ordered)}, demand=(demand(2.0, self.now),), last_arrival_at_s=self.now)
             decision = decide(world(seen, now=self.now, memory=self.memory, metrics=Known(None, self.now)), self.now)
+            self.last = decision.deployments[KEY]
             self.memory, self.ordered = decision.memory, decision.deployments[KEY].replicas[0].desired
             self.now += 15.0
         return self
@@ -68,6 +69,8 @@ def test_replicas_that_are_taken_away_are_counted_and_those_we_let_go_are_not():
     assert (fleet.ordered, fleet.seen.losses) == (3, 0.0)
     fleet.passes(100, lose_every=50)
     assert fleet.seen.losses == pytest.approx(2.0, abs=0.1)
+    told = {name: text for name, text, _ in fleet.last.explanation.inputs}
+    assert told["spot[small]"] == "3 of 3 pods, taken away 0.28 times an hour (2.0 in 2 pod-hours)"
     fleet.ordered = 5
     fleet.passes(200)
     assert fleet.seen.losses == pytest.approx(2.0, abs=0.1)

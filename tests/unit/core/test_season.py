@@ -125,7 +125,9 @@ def test_a_budget_expects_the_weekend_and_survives_a_restart_with_it():
     memory = Memory.from_json({KEY: memory.to_json(KEY)})
     friday = MONDAY + 18 * DAY_S + 22 * 3600.0
     kept = replace(memory.deployments[KEY], wanted_at_s=friday)
-    cost = served(friday, 40.0, Memory({KEY: kept})).deployments[KEY].cost
+    made = served(friday, 40.0, Memory({KEY: kept})).deployments[KEY]
+    cost = made.cost
+    assert any(name == "season[spec.budget]" and "14 whole days known" in text for name, text, _ in made.explanation.inputs)
     rest = float(cost.period_forecast_usd - cost.period_spend_usd)
     flat = served(friday, 40.0, Memory({KEY: replace(kept, season=season.UNSEEN)})).deployments[KEY].cost
     assert rest < 0.8 * float(flat.period_forecast_usd - flat.period_spend_usd)

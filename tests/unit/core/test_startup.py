@@ -100,6 +100,7 @@ def test_what_was_learned_survives_a_restart_and_reaches_those_who_wait():
     assert health(memory).starts_s == (240.0,) * 3
     decision = decide(world(state(ONE, {"small": variant_state(pod("a"))}), memory=memory), NOW).deployments[KEY]
     assert decision.routing.variants[0].startup_s == 240.0
+    assert ("startup[small]", "240 s by the last 3 starts; the spec says 60", None) in decision.explanation.inputs
 
 
 def test_a_checkpoint_without_evidence_is_read_as_none():
