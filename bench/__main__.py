@@ -26,6 +26,7 @@ from bench import report
 ROOT = Path(__file__).parents[1]
 BENCHES: dict[str, tuple[str, ...]] = {
     "decide": ("--passes", "8"),
+    "plan": (),
     "gateway": ("--seconds", "5"),
     "classifier": (),
     "controller": ("--quick",),

@@ -170,7 +170,7 @@ def main() -> None:
     figures = measure()
     print(", ".join(f"{key} {value:,.3g}" for key, value in figures.items()))
     if options.json:
-        Path(options.json).write_text(json.dumps({"plan": figures}, indent=1), encoding="utf-8")
+        Path(options.json).write_text(json.dumps(figures, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ from jevons.core.spec import Key
 from jevons.core.steering import MOST_SOLVES, Weighing
 
 
+YOUNG_S = 120.0
+
+
 @dataclass(slots=True)
 class Round:
     """One pass over all deployments: those that have a choice, and the programmes that may still be solved."""
@@ -51,6 +54,8 @@ def steer(snapshot: Snapshot, grounds: Mapping[Key, Ground | str], solver: Solve
     for key, ground in choosing.items():
         try:
             if _on_course(ground, alpha):
+                if ground.course is None and _young(ground):
+                    continue
                 steered[key] = ground
                 if ground.course is None or not steering.stands(ground, ground.course):
                     stale.append(key)
@@ -77,6 +82,12 @@ def _on_course(ground: Ground, alpha: Mapping[str, float]) -> bool:
     ground.shadow = ShadowPrices(course.pressure if course is not None else 0.0, alpha)
     ground.course = steering.arrived(ground, course) if course is not None else None
     return framing.capable(ground)
+
+
+def _young(ground: Ground) -> bool:
+    """Whether traffic has just begun: what it will be is not known yet, and whatever is started for less would be started for nothing."""
+    first_s = min([trend.since_s or 0.0 for trend in ground.facts.trends.values()], default=0.0)
+    return ground.facts.now - first_s < YOUNG_S
 
 
 def _off_course(ground: Ground, error: Exception) -> None:

@@ -70,5 +70,7 @@ class Plan:
     unpriced: bool = False
     """A variant that has or gets replicas has no usable price."""
     degraded_share: float = 0.0
+    steered: bool = False
+    """Its shares were chosen together with replicas (`steering.py`)."""
     binding: list[str] = field(default_factory=list)
     """Bounds of the spec that bind."""

@@ -143,7 +143,7 @@ def make(ground: Ground, step: int) -> Plan:
 def _made(ground: Ground, step: int, course: Course | None) -> Plan:
     facts, pressure = ground.facts, step / budget.PRESSURE_STEPS
     plans = [VariantPlan(variant) for variant in facts.variants]
-    plan = Plan(step, ground.best, ground.wake, plans)
+    plan = Plan(step, ground.best, ground.wake, plans, steered=course is not None)
     _route(ground, plan, pressure, course.aim if course is not None else None)
     promises = Promises(pressure, attainment.deviations(facts.memory.attained))
     for item in plans:
