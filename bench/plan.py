@@ -125,6 +125,8 @@ def measure() -> dict[str, Any]:
     timed = Timed()
     fleet, plain = Fleet(timed), Fleet(None)
     cold = []
+    for _ in range(9):  # traffic that has just begun is not planned on
+        fleet.turn()
     while fleet.planned < DEPLOYMENTS and len(cold) < 200:
         cold.append(fleet.turn())
     programmes, settled = len(timed.took), 0

@@ -24,7 +24,6 @@ from jevons.core.snapshot import Snapshot
 from jevons.core.spec import Key
 from jevons.core.steering import MOST_SOLVES, Weighing
 
-
 YOUNG_S = 120.0
 
 

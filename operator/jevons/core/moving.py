@@ -126,9 +126,9 @@ def _asleep(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[bool, str]:
     if plan.steered and item.share <= 0.0 and any(other.share > 0.0 and other.facts.seen.ready for other in plan.variants):
         # calls go to others: it stays until the rent equals a start, and not because another call is due
         item.idle_in_s = max(last) + max(hazard.HOLD_S, variant.startup_s) - facts.now
-        return item.idle_in_s <= 0.0, "IdleSoon"
-    found = _warmth(facts, plan, item)
-    item.idle_in_s = max(max(last) + hazard.HOLD_S, found.until_s if found.loaded else 0.0) - facts.now
+    else:
+        found = _warmth(facts, plan, item)
+        item.idle_in_s = max(max(last) + hazard.HOLD_S, found.until_s if found.loaded else 0.0) - facts.now
     return item.idle_in_s <= 0.0, "IdleSoon"
 
 

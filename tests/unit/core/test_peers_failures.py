@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 from core_worlds import KEY, NOW, SMALL, SMALL_PROFILE, blind, demand, deployment, held, pod, state, variant_state, world
 
-from jevons.core import capacity
+from jevons.core import capacity, coordination
 from jevons.core.decide import decide
 from jevons.core.memory import Memory
 from jevons.core.observed import Known, Unknown
@@ -211,7 +211,8 @@ def test_wva_optimiser_a_small_need_is_not_given_the_big_variant():
     assert fleet.share("little") == 1.0
 
 
-def test_wva_optimiser_a_remainder_is_filled_up_with_the_small_variant():
+def test_wva_optimiser_a_remainder_is_filled_up_with_the_small_variant(monkeypatch):
+    monkeypatch.setattr(coordination, "YOUNG_S", 0.0)  # this traffic is nobody's first
     fleet = Mix(big=1, little=0)
     for _ in range(12):
         wanted = fleet.step(served(BIG, 1) + 0.5 * served(LITTLE, 1))

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from core_worlds import A100, KEY, NOW, SMALL, demand, deployment, pod, state, variant_state, world
 
+from jevons.core import coordination
 from jevons.core.decide import decide
 from jevons.core.memory import Memory
 from jevons.core.observed import Known
@@ -20,6 +21,12 @@ from jevons.solver import highs
 TWIN = replace(SMALL, name="twin", quality=1.0, accelerator_class="other")
 BEST = replace(SMALL, name="best", quality=1.0)
 OTHER = AcceleratorClass("other", prices=(Price(0.0, Decimal("4.5")),))
+
+
+@pytest.fixture(autouse=True)
+def long_known_traffic(monkeypatch):
+    """What these tests ask in one pass is asked of traffic that is not new."""
+    monkeypatch.setattr(coordination, "YOUNG_S", 0.0)
 
 
 class Counting:
@@ -213,3 +220,33 @@ def test_slower_variants_of_the_same_quality_fill_up_what_the_fast_one_leaves():
         seen[per_s] = dict(course_of(decide(world(item, accelerators=prices, inventory={}), NOW, highs.solve)).way.units)
     assert seen[4.0] == {"a100": 1}
     assert any(len(units) == 2 for units in seen.values())
+
+
+def test_traffic_that_has_just_begun_is_routed_by_the_rule(monkeypatch):
+    monkeypatch.undo()
+    solver, memory = Counting(), Memory()
+    for age_s in (0.0, 60.0, 150.0):
+        now = NOW + age_s
+        later = replace(two(2.0), demand=(demand(2.0, now),))
+        made = decide(world(later, now=now, memory=memory), now, solver)
+        memory = made.memory
+        assert (course_of(made) is not None) == (age_s >= 120.0)
+
+
+def test_what_goes_wrong_for_one_leaves_it_on_the_rule_and_says_so():
+    keys = [Key("team", "broken"), Key("team", "well")]
+    broken = replace(two(2.0, key=keys[0]), demand=(demand(3.0),))
+    asked = []
+
+    def solver(model):
+        asked.append(model)
+        if len(asked) == 1:
+            raise RuntimeError("boom")
+        return highs.solve(model)
+
+    made = decide(world(broken, two(2.0, key=keys[1])), NOW, solver)
+    courses = {key.name: course_of(made, key) for key in keys}
+    assert sorted(name for name, course in courses.items() if course is not None) in (["well"], ["broken"])
+    failed = next(key for key in keys if courses[key.name] is None)
+    assert any("boom" in text for text in made.deployments[failed].explanation.binding)
+    assert all(target.desired is not None for target in made.deployments[failed].replicas)
