@@ -13,7 +13,7 @@ from jevons.simulator.protocol.zoo_figures import MemberRun, between, figures, j
 from jevons.simulator.protocol.zoo_member import run
 from jevons.simulator.protocol.zoo_policies import KNOBS, contender
 from jevons.simulator.protocol.zoo_study import REFERENCE, Runs, Setting, ratios
-from jevons.simulator.protocol.zoo_workload import CAP_PER_MINUTE, Member, capped, chain, zoo_member
+from jevons.simulator.protocol.zoo_workload import CAP_PER_MINUTE, Member, capped, chain, priors, zoo_member
 from jevons.simulator.traces import Zoo, columns
 
 HOURS_S = 3.0 * 3600.0
@@ -96,6 +96,29 @@ def test_a_day_in_figures() -> None:
     assert found.wait_s.tolist() == [121.0]
     assert found.perfect_s == pytest.approx(120.0 + 20.0 + 120.0), "the first start, one short gap, one start in time"
     assert found.perfect_stretches_s == pytest.approx(120.0 + 120.0)
+
+
+def test_what_came_before_the_scored_part_is_not_scored() -> None:
+    requests = columns(np.array([100.0, 250.0, 1000.0, 1500.0]), np.array([10] * 4), np.array([5] * 4))
+    first_s, end_s = np.array([221.0, 251.0, 1001.0, 1621.0]), np.array([230.0, 260.0, 1010.0, 1630.0])
+    starting, ready = [(100.0, 220.0), (1500.0, 1620.0)], [(220.0, 1100.0), (1620.0, 1800.0)]
+    found = figures(requests, first_s, end_s, starting, ready, until_s=2000.0, startup_s=120.0, since_s=900.0)
+    assert (found.requests, found.cold_starts, found.starts, found.cold) == (2, 1, 1, 1)
+    assert found.starting_s == 120.0
+    assert found.idle_s == found.stretches_s == pytest.approx(100.0 + 90.0 + 170.0), "of the pause from 260 to 1000 s, 100 s"
+    assert found.wait_s.tolist() == [121.0]
+    assert found.perfect_s == pytest.approx(120.0 + 120.0), "one start for each pause that ends in it"
+
+
+def test_what_a_zoo_showed_by_then_holds_nothing_of_what_comes_later() -> None:
+    counts = np.zeros((2, 120), np.int32)
+    counts[0, ::3] = 1
+    counts[1, 60::20] = 1
+    zoo, early = Zoo("zoo", ("a", "b"), counts), Zoo("zoo", ("a", "b"), np.where(np.arange(120) < 60, counts, 0))
+    known, half = priors(zoo, SIZES, 1, 1800.0), priors(early, SIZES, 1, 1800.0)
+    assert known[0] == ()
+    assert known[1:3] == half[1:3] != ((), ())
+    assert known[-1] != half[-1]
 
 
 def made(cold: float, hours: float) -> MemberRun:
