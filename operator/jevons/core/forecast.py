@@ -36,10 +36,12 @@ MEMORABLE = 100.0
 """Persistence and errors are means over so many forecasts."""
 PERSISTENCE, PERSISTENCE_SD = 0.6, 0.3
 """What is thought of persistence before anything was seen, and how firmly (standard deviation)."""
+YOUNG_S, YOUNG_SHARE = 600.0, 0.1
+"""A mean over less than this is no base: traffic that has just begun is believed as it comes, its rate a mean over this part of its age."""
 PRIOR = 8.0
 """Forecasts' worth of belief in the error's scale before one was checked."""
-UNCHECKED = 0.25
-"""That scale: standard deviation of a rate one startup time ahead, as a part of the base."""
+UNCHECKED, UNCHECKED_YOUNG = 0.25, 0.6
+"""That scale: standard deviation of a rate one startup time ahead, as a part of the base; the second of traffic that has just begun."""
 ACQUAINTED, UNHEARD = 12.0, 5.0
 """After so many forecasts, a rate so many of their deviations above the base is no burst of the usual kind: what is beyond is believed at once."""
 PENDING = 4
@@ -72,8 +74,8 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
         return trend if at_rest else Trend(0.0, 0.0, now, 0.0, trend.dispersion, 0.0, trend.learned, (), trend.since_s, trend.tokens)
     horizon_s = min(LONGEST_S, max(SHORTEST_S, horizon_s))
     age_s = now - (trend.at_s if trend.since_s is None else trend.since_s)
-    base = before + max(-math.expm1(-dt_s / BASE_TAU_S), dt_s / (dt_s + age_s)) * (rate_per_s - before)
-    level = trend.level + max(-math.expm1(-dt_s / min(FAST_TAU_S, FAST_SHARE * horizon_s)), dt_s / (dt_s + age_s)) * (rate_per_s - trend.level)
+    base = before + max(-math.expm1(-dt_s / BASE_TAU_S), min(1.0, (2.0 - _grown(trend)) * dt_s / (dt_s + age_s))) * (rate_per_s - before)
+    level = trend.level - math.expm1(-dt_s / min(FAST_TAU_S, FAST_SHARE * horizon_s, YOUNG_SHARE * age_s + 1.0)) * (rate_per_s - trend.level)
     if rate_per_s > before + _usual(trend, before):
         level = max(level, rate_per_s)
     dispersion = _dispersion(trend, rate_per_s, dt_s)
@@ -146,19 +148,25 @@ def _matured(learned: Learned, pending: tuple[Bet, ...], rate_per_s: float, disp
 def persistence(trend: Trend) -> float:
     """The part (0..1) of a difference from the base that is still there one startup time later.
 
-    A regression through the origin that begins at PERSISTENCE: differences far beyond what forecasts miss by anyway teach at once, small ones little.
-    Bets overlap, so PENDING of them count for one.
+    A regression through the origin that begins at PERSISTENCE, or nearer 1 while there is hardly a base: differences far beyond what forecasts miss
+    by anyway teach at once, small ones little. Bets overlap, so PENDING of them count for one.
     """
     learned = trend.learned
     firm = max(learned.error, trend.dispersion / READING_S) / (PERSISTENCE_SD * PERSISTENCE_SD)
     bets = learned.bets / PENDING
-    return min(1.0, max(0.0, (bets * learned.lasting + PERSISTENCE * firm) / (bets * learned.square + firm)))
+    prior = 1.0 - (1.0 - PERSISTENCE) * _grown(trend)
+    return min(1.0, max(0.0, (bets * learned.lasting + prior * firm) / (bets * learned.square + firm)))
+
+
+def _grown(trend: Trend) -> float:
+    """0 for traffic that has just begun, 1 from YOUNG_S on."""
+    return 0.0 if trend.since_s is None else min(1.0, (trend.at_s - trend.since_s) / YOUNG_S)
 
 
 def ahead(trend: Trend) -> float:
     """The rate [1/s] expected when a replica ordered now is ready (persistence is learned at that horizon).
 
-    Example: a base of 2.0/s, 3.0/s now and nothing learned yet -> 2 + 0.6 * 1 = 2.6
+    Example: a base of 2.0/s over the last ten minutes, 3.0/s now and nothing learned yet -> 2 + 0.6 * 1 = 2.6
     (test_worked_examples.py::test_the_forecast_believes_a_part_of_what_is_above_the_base).
     """
     if trend.base is None:
@@ -179,7 +187,8 @@ def _usual(trend: Trend, base: float) -> float:
 def _error(trend: Trend) -> float:
     """Standard deviation [1/s] of a reading one startup time ahead from what was expected."""
     learned, base = trend.learned, max(trend.level if trend.base is None else trend.base, 1.0 / READING_S)
-    unchecked = UNCHECKED * UNCHECKED * base + trend.dispersion / READING_S
+    spread = UNCHECKED_YOUNG + (UNCHECKED - UNCHECKED_YOUNG) * _grown(trend)
+    unchecked = spread * spread * base + trend.dispersion / READING_S
     return learned.width * math.sqrt((learned.bets * learned.error + PRIOR * unchecked) / (learned.bets + PRIOR) * base)
 
 
