@@ -40,8 +40,9 @@ YOUNG_S, YOUNG_SHARE = 600.0, 0.1
 """A mean over less than this is no base: traffic that has just begun is believed as it comes, its rate a mean over this part of its age."""
 PRIOR = 8.0
 """Forecasts' worth of belief in the error's scale before one was checked."""
-UNCHECKED, UNCHECKED_YOUNG = 0.25, 0.6
-"""That scale: standard deviation of a rate one startup time ahead, as a part of the base; the second of traffic that has just begun."""
+UNCHECKED, JUST_BEGUN = 0.25, 12.0
+"""That scale: standard deviation of a rate one startup time ahead, as a part of the base; beside it the randomness of arrivals,
+which counts so many times more for traffic that has just begun."""
 ACQUAINTED, UNHEARD = 12.0, 5.0
 """After so many forecasts, a rate so many of their deviations above the base is no burst of the usual kind: what is beyond is believed at once."""
 PENDING = 4
@@ -187,8 +188,7 @@ def _usual(trend: Trend, base: float) -> float:
 def _error(trend: Trend) -> float:
     """Standard deviation [1/s] of a reading one startup time ahead from what was expected."""
     learned, base = trend.learned, max(trend.level if trend.base is None else trend.base, 1.0 / READING_S)
-    spread = UNCHECKED_YOUNG + (UNCHECKED - UNCHECKED_YOUNG) * _grown(trend)
-    unchecked = spread * spread * base + trend.dispersion / READING_S
+    unchecked = UNCHECKED * UNCHECKED * base + (1.0 + JUST_BEGUN * (1.0 - _grown(trend))) * trend.dispersion / READING_S
     return learned.width * math.sqrt((learned.bets * learned.error + PRIOR * unchecked) / (learned.bets + PRIOR) * base)
 
 

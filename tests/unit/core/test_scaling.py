@@ -236,7 +236,7 @@ def test_someone_elses_scaling_is_left_alone_for_ten_minutes():
 def test_recommend_says_what_it_would_do_and_touches_nothing():
     spec = deployment(SMALL, scaling=ScalingSpec(mode=ScalingMode.RECOMMEND))
     target = decide(world(state(spec, {"small": variant_state(pod("a"))}, demand=(demand(14.0),))), NOW).deployments[KEY].replicas[0]
-    assert (target.desired, target.recommended, target.reason) == (None, 5, "Recommend")
+    assert (target.desired, target.recommended, target.reason) == (None, 3, "Recommend")
 
 
 def test_a_target_with_a_problem_stops_that_variant_alone():
@@ -256,7 +256,7 @@ def test_one_broken_deployment_never_stops_the_others(breakage):
     )
     assert decision.deployments[KEY].reason == "InternalError"
     assert decision.deployments[KEY].replicas[0].desired is None
-    assert decision.deployments[other.key].replicas[0].desired == 5
+    assert decision.deployments[other.key].replicas[0].desired == 3
 
 
 def test_more_replicas_than_max_go_even_when_nothing_is_known():
