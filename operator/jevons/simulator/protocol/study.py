@@ -43,7 +43,7 @@ class Effort:
 
     grid: runs per peer and trace to tune on it, over both rounds; finalists: settings per peer that go on to the test; knob: their factors there.
     seeds: windows of the test, of `test_s` each, or of what a trace has room for.
-    every: of the knob's points for defaults and ours, each so-many-th.
+    every: of the knob's points of peers' defaults and of what is routed, each so-many-th.
     """
 
     seeds: int = 10
@@ -146,9 +146,7 @@ class Study:
         tuned = self._tuned(pool, progress) if set(self.tiers) - {Tier.DEFAULT} else {}
         wanted: list[Wanted] = []
         for cell in self.cells:
-            wanted.append(
-                (cell, JEVONS, None, tuple(replace(one, prior_scale=self.prior_scale) for one in policies.front(JEVONS, every=self.effort.every)))
-            )
+            wanted.append((cell, JEVONS, None, tuple(replace(one, prior_scale=self.prior_scale) for one in policies.front(JEVONS))))
             if self.reference and not cell.mix:
                 wanted.append((cell, FORESIGHT, None, self.effort.plans))
             wanted.extend(self._arms(cell))
