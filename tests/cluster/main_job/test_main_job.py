@@ -224,9 +224,9 @@ async def the_budget_degrades_then_caps_then_blocks(story: Story) -> None:
             answers.append(await story.ask(story.hard[number % 10], max_tokens=20))
             await asyncio.sleep(0.2)
 
-    sending = asyncio.gather(*(traffic() for _ in range(3)))
+    sending = asyncio.gather(*(traffic() for _ in range(8)))  # more than one large replica serves, so that degrading saves one
     try:
-        await until("both serve", story.ready, lambda found: found.get("large", 0) >= 1, within_s=40)
+        await until("two large ones serve", story.ready, lambda found: found.get("large", 0) >= 2, within_s=40)
         cost = (await story.status())["cost"]
         spent, forecast = float(cost["periodSpend"]), float(cost["periodForecast"])
         await story.budget(amount=f"{spent + 0.8 * (forecast - spent):.2f}", whenExceeded="Degrade")

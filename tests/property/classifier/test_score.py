@@ -1,4 +1,4 @@
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jevons.classifier import Classifier, RequestFeatures, read_request
@@ -15,6 +15,7 @@ def test_every_request_has_a_score_between_0_and_1(text, tools, turns, limit, as
     assert 0.0 <= CLASSIFIER.score(text, features=features) <= 1.0
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     body=st.dictionaries(
         KEYS, JSON | st.lists(st.dictionaries(st.sampled_from(["role", "content", "type"]), JSON, max_size=3), max_size=3), max_size=4
