@@ -122,7 +122,13 @@ async def test_the_main_job(target, chat, client, eventually, record_property):
 async def test_workloads_made_from_templates_wake_route_and_go_with_their_object(release, namespace, example, client, eventually):
     objects = example("assistant.yaml")
     await release.apply(*objects, namespace=namespace)
-    hard = await client.ask("assistant", "Prove that there are infinitely many primes p with p = 3 mod 4.", headers={"x-jevons-quality": "1"})
+
+    async def known():
+        """An answer, once the gateway has heard of the object."""
+        answer = await client.ask("assistant", "Prove that there are infinitely many primes p with p = 3 mod 4.", headers={"x-jevons-quality": "1"})
+        return answer if answer.status != 404 else None
+
+    hard = await eventually(known)
     assert (hard.status, hard.variant) == (200, "large"), hard
     owned = await release.items("deployments", namespace=namespace)
     assert {one["metadata"]["name"] for one in owned} == {"assistant-large", "assistant-small-int4"}
