@@ -48,11 +48,11 @@ LEAST_GAPS = 16.0
 FIRST_LOAD, RATIO, LOADS = 0.1, 1.1, 28
 GRID = tuple(FIRST_LOAD * RATIO**index for index in range(LOADS))
 """Loads at which `inside` is known: 0.1 .. 1.31."""
-FIRST_NOISE, NOISE_RATIO, NOISES = 0.02, 1.6, 12
+FIRST_NOISE, NOISE_RATIO, NOISES = 0.02, 1.6, 6
 NOISE = tuple(FIRST_NOISE * NOISE_RATIO**index for index in range(NOISES))
-"""Relative deviations for which the share is worked out: 0.02 .. 3.5."""
-TAME = 5
-"""Index into NOISE (0.21)."""
+"""Relative deviations for which the share is worked out: 0.02 .. 0.21."""
+TAME = NOISES - 1
+"""The last of NOISE: up to it a load is taken to be lognormal."""
 HIGHEST = 3.0902
 """Standard deviations of 0.999."""
 MARGIN = 0.3
