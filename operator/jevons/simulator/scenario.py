@@ -154,11 +154,16 @@ class Outcome:
 
 
 def met(requests: Requests, outcome: Outcome, objectives: Objectives) -> NDArray[np.bool_]:
+    """Per request, whether it was answered `inside` the objectives."""
+    return inside(requests, outcome.first_token_s, outcome.end_s, objectives)
+
+
+def inside(requests: Requests, first_token_s: Floats, end_s: Floats, objectives: Objectives) -> NDArray[np.bool_]:
     """Per request: first token within `ttft_s`, and (end - first) / max(output - 1, 16) within `itl_s` (benchmarks B1).
 
-    Whatever never came is missed.
+    Whatever never came (NaN) is missed.
     """
     with np.errstate(invalid="ignore"):
-        pace = (outcome.end_s - outcome.first_token_s) / np.maximum(requests.output_tokens - 1, 16)
-        good = (outcome.first_token_s - requests.at_s <= objectives.ttft_s) & (pace <= objectives.itl_s)
-    return np.asarray(good & np.isfinite(outcome.end_s), dtype=np.bool_)
+        pace = (end_s - first_token_s) / np.maximum(requests.output_tokens - 1, 16)
+        good = (first_token_s - requests.at_s <= objectives.ttft_s) & (pace <= objectives.itl_s)
+    return np.asarray(good & np.isfinite(end_s), dtype=np.bool_)

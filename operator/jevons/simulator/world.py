@@ -21,7 +21,7 @@ import numpy as np
 from jevons.simulator.cluster import DRAINED, STARTING, Cluster, Pod
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.policies.policy import Reading, Sample, View
-from jevons.simulator.scenario import Controller, Ints, Outcome, Requests, Scenario
+from jevons.simulator.scenario import Controller, Ints, Outcome, Requests, Scenario, inside
 
 PATIENCE_S = 1.0
 """A wake that changed nothing is tried again at the first arrival this much later."""
@@ -117,13 +117,12 @@ class Run:
     def outcomes(self, now: float) -> tuple[int, int]:
         """See `Inside`. Who waits longer than the limit was refused."""
         count, fleet = self._arrived(now), self._fleet
-        requests, made = self.scenario.requests.first(count), self.scenario.objectives
+        requests = self.scenario.requests.first(count)
         first_s, end_s = np.asarray(fleet.first_token_s[:count]), np.asarray(fleet.end_s[:count])
         with np.errstate(invalid="ignore"):
             done = end_s <= now
-            pace = (end_s - first_s) / np.maximum(requests.output_tokens - 1, 16)
-            good = done & (first_s - requests.at_s <= made.ttft_s) & (pace <= made.itl_s)
             refused = ~np.isfinite(first_s) & (requests.at_s + self.scenario.max_wait_s <= now)
+        good = done & inside(requests, first_s, end_s, self.scenario.objectives)
         return int(done.sum() + refused.sum()), int(good.sum())
 
     def busy_s(self, pod: Pod) -> float:

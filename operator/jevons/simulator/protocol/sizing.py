@@ -21,7 +21,7 @@ from jevons.core.spec import Objectives
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.protocol.cell import JITTER, Cell, Machine, Pair
 from jevons.simulator.protocol.splits import BLOCK_S, LEAST, Split, Window, requests_of, room_s, span
-from jevons.simulator.scenario import Floats, Physics, Requests
+from jevons.simulator.scenario import Floats, Physics, Requests, inside
 from jevons.simulator.traces import Log, Trace, Zoo
 from jevons.simulator.traces_clients import WINDOW_S, ClientModel
 from jevons.simulator.traces_synthetic import Synthetic
@@ -58,10 +58,7 @@ def attained(requests: Requests, physics: Physics, objectives: Objectives, repli
     for _ in range(replicas):
         fleet.ready(0, 0.0)
     fleet.advance(math.inf)
-    with np.errstate(invalid="ignore"):
-        pace = (fleet.end_s - fleet.first_token_s) / np.maximum(requests.output_tokens - 1, 16)
-        good = (fleet.first_token_s - requests.at_s <= objectives.ttft_s) & (pace <= objectives.itl_s)
-    return float(good.mean())
+    return float(inside(requests, fleet.first_token_s, fleet.end_s, objectives).mean())
 
 
 def smallest(enough: Callable[[int], bool], *, guess: int, most: int) -> int | None:
