@@ -18,7 +18,7 @@ import typer
 import yaml
 from rich.table import Table
 
-from jevons.cli.asked import Files, Hours, Load, Recording, Trace, Which, from_recording, from_trace, one_source, told
+from jevons.cli.asked import Files, Hours, Load, Recording, Source, Trace, Which, told
 from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
 ) -> None:
     """Recommend engine settings, precision and accelerator by what each would save, tried in the simulator; never acts."""
     need_extra()
-    one_source(files, trace, recording)
+    source = Source(files, trace, recording, deployment, hours, load, seed)
     if unknown := sorted(set(setting or ()) - FLAGS.keys()):
         raise typer.BadParameter(f"--setting: {unknown[0]!r} is none of {', '.join(FLAGS)}")
     from jevons.api.profiles import table
@@ -61,13 +61,9 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     from jevons.simulator.advice import advice
     from jevons.simulator.advice_ways import machines, ways_of
 
-    console, was, gauges = console_of(), None, Gauges()
+    console, gauges = console_of(), Gauges()
     try:
-        if recording is not None:
-            was = from_recording(recording, deployment, hours=hours, seed=seed, watch=gauges.watch)
-            asked = was.asked
-        else:
-            asked = from_trace(files or [], trace or Path(), deployment, load=load, seed=seed)
+        asked, was = source.read(gauges.watch)
         others, notes = machines(asked.written, asked.accelerators, table())
         ways = [one for one in (*ways_of(asked.written, asked.requests), *others) if not setting or one.setting in setting]
         with progress(console) as bars, pool(jobs, cluster) as runner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,13 +27,33 @@ if TYPE_CHECKING:
     Watch = Callable[[DeploymentState], None]
 
 
-def one_source(files: list[Path] | None, trace: Path | None, recording: Path | None) -> None:
-    """Raises BadParameter unless exactly one of both is given, and whole."""
-    if (recording is None) == (trace is None) or (trace is not None and not files) or (recording is not None and files):
-        raise typer.BadParameter("give -f MANIFEST and --trace FILE, or --recording PATH")
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was named: manifests and a trace, or a recording. Raises BadParameter unless exactly one of both is given, and whole."""
+
+    files: list[Path] | None
+    trace: Path | None
+    recording: Path | None
+    deployment: str
+    hours: float
+    load: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        """Before anything is read."""
+        by_trace = self.trace is not None
+        if (self.recording is None) == (not by_trace) or (by_trace and not self.files) or (self.recording is not None and self.files):
+            raise typer.BadParameter("give -f MANIFEST and --trace FILE, or --recording PATH")
+
+    def read(self, watch: Watch = lambda _state: None) -> tuple[Asked, Recorded | None]:
+        """What is asked, and the recording that it is of, if it is. Raises ValueError, OSError or yaml's error for what cannot be read."""
+        if self.recording is None:
+            return _from_trace(self.files or [], self.trace or Path(), self.deployment, load=self.load, seed=self.seed), None
+        was = _from_recording(self.recording, self.deployment, hours=self.hours, seed=self.seed, watch=watch)
+        return was.asked, was
 
 
-def from_trace(files: list[Path], trace: Path, deployment: str, *, load: int, seed: int) -> Asked:
+def _from_trace(files: list[Path], trace: Path, deployment: str, *, load: int, seed: int) -> Asked:
     """Of manifests and a trace. Raises ValueError, OSError or yaml's error for what cannot be read."""
     from jevons.cli.simulate import curve_of_the_router, read_manifests, read_trace
     from jevons.simulator.regret import Asked
@@ -42,7 +63,7 @@ def from_trace(files: list[Path], trace: Path, deployment: str, *, load: int, se
     return Asked(written, accelerators, requests, curve_of_the_router(), seed)
 
 
-def from_recording(recording: Path, deployment: str, *, hours: float, seed: int, watch: Watch = lambda _state: None) -> Recorded:
+def _from_recording(recording: Path, deployment: str, *, hours: float, seed: int, watch: Watch = lambda _state: None) -> Recorded:
     """Of the last `hours` of a recording; `watch` is shown the deployment as each pass saw it. Raises ValueError or OSError."""
     from jevons.cli.recordings import end, passes
     from jevons.core.spec import Key

@@ -17,7 +17,7 @@ import typer
 import yaml
 from rich.table import Table
 
-from jevons.cli.asked import Files, Hours, Load, Recording, Trace, Which, from_recording, from_trace, one_source, told
+from jevons.cli.asked import Files, Hours, Load, Recording, Source, Trace, Which, told
 from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
 
 if TYPE_CHECKING:
@@ -54,19 +54,14 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
 ) -> None:
     """Say what perfect knowledge of the traffic would have saved, and which part of the controller lost it."""
     need_extra()
-    one_source(files, trace, recording)
+    source = Source(files, trace, recording, deployment, hours, load, seed)
     from jevons.cli.bench_show import console as console_of
     from jevons.cli.bench_show import progress
     from jevons.simulator.regret import regret
 
-    was: Recorded | None = None
     console = console_of()
     try:
-        if recording is not None:
-            was = from_recording(recording, deployment, hours=hours, seed=seed)
-            asked = was.asked
-        else:
-            asked = from_trace(files or [], trace or Path(), deployment, load=load, seed=seed)
+        asked, was = source.read()
         with progress(console) as bars, pool(jobs, cluster) as runner:
             found = regret(asked, runner, bars, quick=quick)
     except (OSError, ValueError, yaml.YAMLError) as error:
