@@ -43,8 +43,8 @@ PRIOR = 8.0
 UNCHECKED, JUST_BEGUN = 0.25, 12.0
 """That scale: standard deviation of a rate one startup time ahead, as a part of the base; beside it the randomness of arrivals,
 which counts so many times more for traffic that has just begun."""
-ACQUAINTED, UNHEARD = 12.0, 5.0
-"""After so many forecasts, a rate so many of their deviations above the base is no burst of the usual kind: what is beyond is believed at once."""
+UNHEARD = 5.0
+"""A rate so many deviations of forecasts above the base is no burst of the usual kind: what is beyond is believed at once."""
 PENDING = 4
 """Forecasts under way at a time."""
 SIZED = 1000.0
@@ -178,18 +178,22 @@ def ahead(trend: Trend) -> float:
 
 
 def _usual(trend: Trend, base: float) -> float:
-    """How far above the base [1/s] a rate may be and still be a burst of the kind that this class has; nobody knows of young traffic."""
+    """How far above the base [1/s] a rate may be and still be a burst of the kind that this class has."""
+    base = max(base, 1.0 / READING_S)
+    return UNHEARD * math.sqrt(max(_missed(trend, base), trend.dispersion / BRIEF_S) * base)
+
+
+def _missed(trend: Trend, base: float) -> float:
+    """Mean square of what forecasts miss by, over the base; the less was checked, the more it is what is thought of such traffic."""
     learned = trend.learned
-    if learned.bets < ACQUAINTED:
-        return math.inf
-    return UNHEARD * math.sqrt(max(learned.error, trend.dispersion / BRIEF_S) * max(base, 1.0 / READING_S))
+    unchecked = UNCHECKED * UNCHECKED * base + (1.0 + JUST_BEGUN * (1.0 - _grown(trend))) * trend.dispersion / READING_S
+    return (learned.bets * learned.error + PRIOR * unchecked) / (learned.bets + PRIOR)
 
 
 def _error(trend: Trend) -> float:
     """Standard deviation [1/s] of a reading one startup time ahead from what was expected."""
-    learned, base = trend.learned, max(trend.level if trend.base is None else trend.base, 1.0 / READING_S)
-    unchecked = UNCHECKED * UNCHECKED * base + (1.0 + JUST_BEGUN * (1.0 - _grown(trend))) * trend.dispersion / READING_S
-    return learned.width * math.sqrt((learned.bets * learned.error + PRIOR * unchecked) / (learned.bets + PRIOR) * base)
+    base = max(trend.level if trend.base is None else trend.base, 1.0 / READING_S)
+    return trend.learned.width * math.sqrt(_missed(trend, base) * base)
 
 
 def doubt(trend: Trend, expected: float) -> float:
