@@ -65,14 +65,14 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
     horizon_s: how long a replica takes to start. tokens: mean input and output of the requests in the reading; None = not known.
     """
     if trend is None:
-        return Trend(rate_per_s, 0.0, now, rate_per_s, base=rate_per_s, since_s=now, tokens=tokens)
+        return Trend(rate_per_s, now, rate_per_s, base=rate_per_s, since_s=now, tokens=tokens)
     dt_s = now - trend.at_s
     if dt_s < 1.0:
         return trend
     before = trend.level if trend.base is None else trend.base
     if rate_per_s < QUIET_PER_S and max(trend.level, before) < QUIET_PER_S:
         at_rest = trend.level == 0.0 and trend.base == 0.0
-        return trend if at_rest else Trend(0.0, 0.0, now, 0.0, trend.dispersion, 0.0, trend.learned, (), trend.since_s, trend.tokens)
+        return trend if at_rest else Trend(0.0, now, 0.0, trend.dispersion, 0.0, trend.learned, (), trend.since_s, trend.tokens)
     horizon_s = min(LONGEST_S, max(SHORTEST_S, horizon_s))
     age_s = now - (trend.at_s if trend.since_s is None else trend.since_s)
     base = before + max(-math.expm1(-dt_s / BASE_TAU_S), min(1.0, (2.0 - _grown(trend)) * dt_s / (dt_s + age_s))) * (rate_per_s - before)
@@ -85,12 +85,12 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
         learned, pending = _matured(learned, pending, rate_per_s, dispersion, now)
     sizes = trend.tokens if tokens == trend.tokens else _sizes(trend.tokens, tokens, rate_per_s * dt_s, before * (age_s - dt_s))
     since_s = now - age_s
-    new = Trend(level, 0.0, now, rate_per_s, dispersion, base, learned, pending, since_s, sizes)
+    new = Trend(level, now, rate_per_s, dispersion, base, learned, pending, since_s, sizes)
     due_s = now + horizon_s + READING_S / 2.0  # that reading's middle lies one startup time ahead, and it shares no arrival with this one
     if not pending or due_s - pending[-1].due_s >= horizon_s / PENDING:
         expected = ahead(new)
         bet = Bet(due_s, level - base, base, expected, BAND * _error(new))
-        new = Trend(level, 0.0, now, rate_per_s, dispersion, base, learned, (*pending, bet), since_s, sizes)
+        new = Trend(level, now, rate_per_s, dispersion, base, learned, (*pending, bet), since_s, sizes)
     return new
 
 

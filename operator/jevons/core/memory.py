@@ -20,8 +20,8 @@ from jevons.core.season import KEEP_HOURS, UNSEEN, Season
 from jevons.core.spec import Key
 from jevons.core.value import value
 
-VERSION = 2
-"""Version 1 had trends without their last reading and dispersion; it is still read."""
+VERSION = 3
+"""Version 1 had trends without their last reading and dispersion, both earlier ones had a slope in each trend's second place; they are still read."""
 
 
 @value
@@ -61,10 +61,9 @@ LEARNED = tuple(each.name for each in fields(Learned))
 
 @value
 class Trend:
-    """How one class's arrivals move. Rates are [1/s], slope [1/s per s], `at_s` [s since the epoch]."""
+    """How one class's arrivals move. Rates are [1/s], `at_s` [s since the epoch]."""
 
     level: float
-    slope: float
     at_s: float
     rate: float | None = None
     """The last reading itself."""
@@ -228,11 +227,12 @@ class Memory:
 def _deployment(text: str) -> DeploymentMemory | None:
     try:
         raw: dict[str, Any] = json.loads(text)
-        if raw["version"] not in {1, VERSION}:
+        if raw["version"] not in {1, 2, VERSION}:
             return None
+        trends = {str(name): [*row[:1], *row[2:]] if raw["version"] < VERSION else row for name, row in raw["trends"].items()}
         return DeploymentMemory(
             variants={str(name): _variant(value) for name, value in raw["variants"].items()},
-            trends={str(name): _trend(*trend) for name, trend in raw["trends"].items()},
+            trends={name: _trend(*row) for name, row in trends.items()},
             gaps=hazard.rebinned(tuple(float(count) for count in raw["gaps"])),
             last_arrival_at_s=_maybe(raw["lastArrivalAt"]),
             wanted_usd_per_h=_maybe(raw["wantedUsdPerHour"]),
@@ -255,12 +255,11 @@ def _caller(name: str, open_s: float | None, followed: float, missed: float, lag
 
 def _listed(trend: Trend) -> list[object]:
     learned, bets = [getattr(trend.learned, name) for name in LEARNED], [[getattr(bet, name) for name in BET] for bet in trend.pending]
-    return [trend.level, trend.slope, trend.at_s, trend.rate, trend.dispersion, trend.base, learned, bets, trend.since_s, trend.tokens]
+    return [trend.level, trend.at_s, trend.rate, trend.dispersion, trend.base, learned, bets, trend.since_s, trend.tokens]
 
 
 def _trend(  # noqa: PLR0917  a row of numbers
     level: float,
-    slope: float,
     at_s: float,
     rate: float | None = None,
     dispersion: float = 1.0,
@@ -273,7 +272,7 @@ def _trend(  # noqa: PLR0917  a row of numbers
     known = Learned(*[float(number) for number in learned])
     pending = tuple(Bet(*[float(number) for number in bet]) for bet in bets)
     sizes = (float(tokens[0]), float(tokens[1])) if tokens is not None else None
-    return Trend(float(level), float(slope), float(at_s), _maybe(rate), float(dispersion), _maybe(base), known, pending, _maybe(since_s), sizes)
+    return Trend(float(level), float(at_s), _maybe(rate), float(dispersion), _maybe(base), known, pending, _maybe(since_s), sizes)
 
 
 def _season(hour: object, codes: object, total: float, samples: int, at_s: float) -> Season:

@@ -112,7 +112,7 @@ class Seer(Jevons):
         first = int(now / STEP_S)
         last = int((now + self._startup_s + MEAN_S) / STEP_S) + 1
         ahead = float(self._rates[first:last].max(initial=0.0))
-        trend = Trend(ahead, 0.0, at, ahead, self._shadow.dispersion, None, CERTAIN, (), self._shadow.since_s, self._shadow.tokens)
+        trend = Trend(ahead, at, ahead, self._shadow.dispersion, None, CERTAIN, (), self._shadow.since_s, self._shadow.tokens)
         return replace(memory, trends={DEFAULT_CLASS: trend})
 
     def _kept(self, name: str, variant: VariantMemory, now: float) -> VariantMemory:

@@ -83,7 +83,7 @@ def test_nothing_goes_down_on_unknown(*, rate, seen, unseen, reason, metrics, st
     pods = [*[pod(f"a{i}") for i in range(seen)], *[blind(f"b{i}", reason=reason) for i in range(unseen)]]
     asked = demand(0.0, arrivals_per_s=Unknown(rate)) if isinstance(rate, str) else demand(rate)
     variants = {"small": VariantMemory(needs=((NOW - 590.0, 0),), work_at_s=NOW - 9000.0)}
-    memory = Memory({KEY: DeploymentMemory(variants, {"default": Trend(0.0, 0.0, NOW - 60.0)})})
+    memory = Memory({KEY: DeploymentMemory(variants, {"default": Trend(0.0, NOW - 60.0)})})
     item = state(deployment(SMALL), {"small": variant_state(*pods)}, demand=(asked,), last_arrival_at_s=NOW - 9000.0)
     snapshot = world(item, memory=memory, started_at_s=NOW - started, metrics=Unknown(metrics) if metrics else Known(None, NOW))
     desired = decide(snapshot, NOW).deployments[KEY].replicas[0].desired
@@ -97,7 +97,7 @@ def test_nothing_goes_down_on_unknown(*, rate, seen, unseen, reason, metrics, st
 def test_after_a_restart_what_was_inherited_stays_and_the_rest_is_decided_as_ever(rate, ages, since, usd):
     pods = [replace(pod(f"p{i}"), created_at_s=NOW - age, ready_at_s=NOW - 9000.0) for i, age in enumerate(ages)]
     variants = {"small": VariantMemory(needs=((NOW - 590.0, 0),), work_at_s=NOW - 9000.0)}
-    memory = Memory({KEY: DeploymentMemory(variants, {"default": Trend(rate, 0.0, NOW - 60.0)})})
+    memory = Memory({KEY: DeploymentMemory(variants, {"default": Trend(rate, NOW - 60.0)})})
     item = state(deployment(SMALL), {"small": variant_state(*pods)}, demand=(demand(rate),), last_arrival_at_s=NOW - 9000.0)
     ever = world(item, memory=memory, ledger=spent(usd))
     made, usual = (decide(each, NOW).deployments[KEY] for each in (replace(ever, started_at_s=NOW - since), ever))

@@ -42,6 +42,6 @@ def test_held_requests_of_a_gateway_that_is_missed_are_those_that_were_scraped(s
 def test_while_a_gateway_is_missed_the_others_cannot_say_that_a_class_has_no_requests(partial, unknown):
     chat = ClassDemand("chat", Known(1.0, NOW), Known(100.0, NOW), Known(10.0, NOW))
     state = joined(Demand(classes=(chat,), last_arrival_at_s=NOW - 1, partial=partial))
-    memory = DeploymentMemory(trends={"chat": Trend(1.0, 0.0, NOW - 15), "documents": Trend(2.0, 0.0, NOW - 15)})
+    memory = DeploymentMemory(trends={"chat": Trend(1.0, NOW - 15), "documents": Trend(2.0, NOW - 15)})
     assert class_loads(state, memory, NOW, 35.0, 60.0)[2] == unknown
     assert state.last_arrival_at_s == (None if partial else NOW - 1)

@@ -80,6 +80,6 @@ def test_a_class_at_rest_does_not_change():
 
 
 def test_a_trend_of_an_old_checkpoint_goes_on():
-    trend = Trend(2.0, 0.0, 0.0)
+    trend = Trend(2.0, 0.0)
     assert forecast.ahead(trend) == 2.0
     assert forecast.ahead(forecast.updated(trend, 2.0, 15.0)) == pytest.approx(2.0)

@@ -165,7 +165,7 @@ def test_memory_round_trips():
         {
             KEY: DeploymentMemory(
                 {"small": VariantMemory(((NOW, 3), (NOW + 1, 2)), 12.0, NOW, None, 2, NOW + 60.0)},
-                {"default": Trend(1.5, 0.01, NOW)},
+                {"default": Trend(1.5, NOW)},
                 (0.5,) * hazard.BINS,
                 NOW - 3.0,
                 12.5,
@@ -175,6 +175,15 @@ def test_memory_round_trips():
         }
     )
     assert Memory.from_json({KEY: memory.to_json(KEY)}) == memory
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_checkpoint_whose_trends_have_a_slope_is_still_read(version):
+    memory = Memory({KEY: DeploymentMemory(trends={"default": Trend(1.5, NOW, 1.25, 3.0, 1.0, since_s=NOW - 60.0, tokens=(900.0, 200.0))})})
+    document = json.loads(memory.to_json(KEY))
+    (row,) = document["trends"].values()
+    row.insert(1, 0.01)
+    assert Memory.from_json({KEY: json.dumps(document | {"version": version})}) == memory
 
 
 def test_a_clock_that_goes_back_bills_nothing():
@@ -204,6 +213,6 @@ def test_checkpoints_are_written_when_something_would_be_lost_and_not_each_pass(
     assert [ledger.worth_saving(first, KEY) for ledger in (first, soon, later, other)] == [False, False, True, True]
     assert first.worth_saving(Ledger(), KEY)
     calm = Memory({KEY: DeploymentMemory({"small": VariantMemory(work_at_s=NOW)})})
-    trend = Memory({KEY: DeploymentMemory({"small": VariantMemory(work_at_s=NOW + 5.0)}, {"default": Trend(1.0, 0.0, NOW)})})
+    trend = Memory({KEY: DeploymentMemory({"small": VariantMemory(work_at_s=NOW + 5.0)}, {"default": Trend(1.0, NOW)})})
     parked = Memory({KEY: DeploymentMemory({"small": VariantMemory(work_at_s=NOW, failed_starts=3, parked_until_s=NOW + 60.0)})})
     assert [memory.worth_saving(calm, KEY) for memory in (calm, trend, parked)] == [False, False, True]

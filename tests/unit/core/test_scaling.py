@@ -288,7 +288,7 @@ def test_without_word_from_a_gateway_the_mean_counts():
 
 def _vanished(age_s, level=5.0, **changes):
     """Three replicas that a class asked for until `age_s` seconds ago; now nobody says anything of it."""
-    trends = {"default": Trend(level, 0.0, NOW - age_s)}
+    trends = {"default": Trend(level, NOW - age_s)}
     memory = Memory({KEY: DeploymentMemory({"small": VariantMemory(needs=((NOW - 590.0, 0),), work_at_s=NOW - 400.0)}, trends)})
     return world(state(ONE, {"small": variant_state(*[pod(name) for name in "abc"])}, **changes), memory=memory)
 

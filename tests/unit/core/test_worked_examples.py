@@ -51,8 +51,8 @@ def test_an_unknown_time_zone_is_named():
 
 
 def test_the_forecast_believes_a_part_of_what_is_above_the_base():
-    assert forecast.ahead(Trend(3.0, 0.0, 600.0, base=2.0, since_s=0.0)) == pytest.approx(2.6)
-    assert forecast.ahead(Trend(1.0, 0.0, 600.0, base=2.0, since_s=0.0)) == pytest.approx(1.4)
+    assert forecast.ahead(Trend(3.0, 600.0, base=2.0, since_s=0.0)) == pytest.approx(2.6)
+    assert forecast.ahead(Trend(1.0, 600.0, base=2.0, since_s=0.0)) == pytest.approx(1.4)
 
 
 def test_capacity_reproduces_the_table():

@@ -87,7 +87,7 @@ def test_who_is_no_oracle_is_the_operator_itself():
 
 
 def test_what_is_known_is_expected_without_doubt():
-    trend = Trend(7.0, 0.0, 100.0, 7.0, 12.0, None, CERTAIN)
+    trend = Trend(7.0, 100.0, 7.0, 12.0, None, CERTAIN)
     assert forecast.updated(trend, 2.0, 100.0) is trend
     assert forecast.ahead(trend) == 7.0
     assert forecast.doubt(trend, 7.0) == 0.0
