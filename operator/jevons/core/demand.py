@@ -86,6 +86,12 @@ class Seen:
     """UIDs of those that hold a spot node."""
     started_s: tuple[float, ...] = ()
     """How long the starts took that ended since the last pass."""
+    started_on: tuple[str, ...] = ()
+    """Their nodes; "" = not known."""
+    homes: tuple[str, ...] = ()
+    """Nodes of ready pods, where none is remembered yet."""
+    patience_s: float = 0.0
+    """How long a start may take of those under way, by the nodes they have (`startup.on_node_s`), the longest."""
     queueing: int = 0
     """Ready, with at least QUEUE requests waiting."""
     roomiest: float | None = None
@@ -132,13 +138,18 @@ def pods_of(variant: Variant, state: VariantState, now: float, max_age_s: float,
         elif pod.ready_at_s is not None:
             if health.starting and (taken_s := startup.taken_s(health.starting, pod.uid, pod.ready_at_s, now)) is not None:
                 seen.started_s += (taken_s,)
+                seen.started_on += (pod.node or "",)
+            elif not health.homes and pod.node is not None and pod.node not in seen.homes:
+                seen.homes += (pod.node,)
             _ready_pod(seen, pod, now, max_age_s, measured=measured, stalled=health.stalled)
             continue
         elif pod.unschedulable:
             seen.unschedulable += 1
             seen.unprovisioned += now - pod.created_at_s >= max(NODE_S, startup_s)
         else:
-            chance = _chance(now - pod.created_at_s, startup_s)
+            own_s = startup.on_node_s(health, variant.startup_s, pod.node) if health.at_home else startup_s
+            seen.patience_s = max(seen.patience_s, own_s)
+            chance = _chance(now - pod.created_at_s, own_s)
             seen.expected += chance
             seen.overdue += chance <= 0.0
         timed = startup.watched(health.starting, pod.uid, pod.created_at_s, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from jevons.core import attainment, forecast, moving, reclaim, season, shadow
+from jevons.core import attainment, forecast, moving, reclaim, season, shadow, startup
 from jevons.core.budget import Pace
 from jevons.core.facts import VariantFacts
 from jevons.core.funding import Funded
@@ -56,7 +56,7 @@ def _shown(variant: VariantFacts) -> Iterator[tuple[str, str, None]]:
     if health.starts_s:
         yield (
             f"startup[{name}]",
-            f"{variant.startup_s:.0f} s by the last {len(health.starts_s)} starts; the spec says {variant.spec.startup_s:.0f}",
+            f"{variant.startup_s:.0f} s by the last {len(health.starts_s)} starts{_at_home(variant)}; the spec says {variant.spec.startup_s:.0f}",
             None,
         )
     if variant.seen.stuck:
@@ -72,6 +72,16 @@ def _shown(variant: VariantFacts) -> Iterator[tuple[str, str, None]]:
             f"{len(health.spot.uids)} of {health.spot.pods} pods, taken away {reclaim.per_h(health.spot):.2g} times an hour ({lost})",
             None,
         )
+
+
+def _at_home(variant: VariantFacts) -> str:
+    """What nodes that had its weights already made of it, where some had and some had not."""
+    health = variant.memory.health
+    known = sum(health.at_home)
+    if known in {0, len(health.at_home)}:
+        return ""
+    there_s, fresh_s = [startup.on_node_s(health, variant.spec.startup_s, node) for node in (health.homes[-1], "")]
+    return f" ({known} on nodes that had served it: {there_s:.0f} s there, {fresh_s:.0f} s elsewhere)"
 
 
 def _season(funded: Funded, pace: Pace) -> str:

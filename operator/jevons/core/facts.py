@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from jevons.core import capacity, cowake, hazard, reclaim, speed, startup, stuck
@@ -245,22 +245,32 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float,
         start_at_s = None
     elif start_at_s is None or (seen.unschedulable and seen.unschedulable == seen.pods):
         start_at_s = now
-    elif _start_failed(seen, startup_s, now - start_at_s):
+    elif _start_failed(seen, max(startup_s, seen.patience_s), now - start_at_s):
         start_at_s, failed = now, failed + 1
         if failed >= FAILED_STARTS:
             parked_until_s = now + min(PARK_MAX_S, PARK_S * math.ldexp(1.0, min(10, failed - FAILED_STARTS)))
     health = old.health
-    if seen.starting or seen.stalled or health.starting or health.stalled:
-        starts_s = (*health.starts_s, *seen.started_s)[-startup.KEEP :] if seen.started_s else health.starts_s
-        health = Health(seen.starting, starts_s, seen.stalled, health.replaced_at_s, health.replacements, health.spot)
+    if seen.starting or seen.stalled or health.starting or health.stalled or seen.homes:
+        health = _shown(health, seen)
     if seen.spot or health.spot is not None:
         evicted = health.replaced_at_s is not None and health.spot is not None and health.replaced_at_s >= health.spot.at_s
         spot = reclaim.observed(health.spot, seen.spot, seen.pods, current, now, ours=int(evicted))
-        health = Health(health.starting, health.starts_s, health.stalled, health.replaced_at_s, health.replacements, spot)
+        health = replace(health, spot=spot)
     same = work_at_s == old.work_at_s and start_at_s == old.start_at_s and batch == old.batch and health == old.health
     if same and failed == old.failed_starts and parked_until_s == old.parked_until_s:
         return old
     return VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s, old.slowness, old.slow_at_s, old.gaps, health)
+
+
+def _shown(old: Health, seen: Seen) -> Health:
+    """The evidence after this pass: who starts, who is stalled, how long starts took, and whether on a node that had served the variant before."""
+    starts_s, at_home, homes = old.starts_s, old.at_home, startup.housed(old.homes, seen.homes)
+    if seen.started_s:
+        starts_s = (*starts_s, *seen.started_s)[-startup.KEEP :]
+        for node in seen.started_on:
+            at_home = (*at_home, node in homes)[-startup.KEEP :] if node else ()
+            homes = startup.housed(homes, (node,)) if node else homes
+    return replace(old, starting=seen.starting, starts_s=starts_s, stalled=seen.stalled, at_home=at_home, homes=homes)
 
 
 def _start_failed(seen: Seen, startup_s: float, age_s: float) -> bool:

@@ -7,6 +7,7 @@ whatever the fleet), updated once per pass from what `demand.pods_of` came acros
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from jevons.core.value import value
@@ -43,6 +44,10 @@ class Health:
     """How many were, without a long time in between."""
     spot: Spot | None = None
     """None = it never had a spot pod."""
+    at_home: tuple[bool, ...] = ()
+    """Of the last entries of `starts_s`, whether that pod's node had served the variant before: its image and weights are there."""
+    homes: tuple[str, ...] = ()
+    """Nodes on which a pod of the variant has been ready, the latest last."""
 
 
 WELL = Health()
@@ -52,7 +57,8 @@ def listed(health: Health) -> list[object]:
     """As a row for JSON."""
     spot = health.spot
     taken = None if spot is None else [spot.uids, spot.pods, spot.at_s, spot.pod_hours, spot.losses]
-    return [health.starting, health.starts_s, health.stalled, health.replaced_at_s, health.replacements, taken]
+    at_home = [int(known) for known in health.at_home]
+    return [health.starting, health.starts_s, health.stalled, health.replaced_at_s, health.replacements, taken, at_home, health.homes]
 
 
 def restored(row: Sequence[Any]) -> Health:
@@ -60,7 +66,8 @@ def restored(row: Sequence[Any]) -> Health:
     if not row:
         return WELL
     replaced_at_s = None if row[3] is None else float(row[3])
-    return Health(_pods(row[0]), tuple(float(seconds) for seconds in row[1]), _pods(row[2]), replaced_at_s, int(row[4]), _spot(row[5:]))
+    well = Health(_pods(row[0]), tuple(float(seconds) for seconds in row[1]), _pods(row[2]), replaced_at_s, int(row[4]), _spot(row[5:]))
+    return replace(well, at_home=tuple(bool(known) for known in row[6]), homes=tuple(str(node) for node in row[7])) if len(row) > 7 else well
 
 
 def _spot(rest: Sequence[Any]) -> Spot | None:

@@ -153,7 +153,7 @@ def routing_plan(funded: Funded) -> RoutingPlan:
     routes = []
     for item in plan.variants:
         variant, spec = item.facts, item.facts.spec
-        routes.append(_route(spec.name, state(item, funded), variant.selector, spec.port, variant.profile, variant.usd_per_h, variant.startup_s))
+        routes.append(_route(spec.name, state(item, funded), variant.selector, spec.port, variant.profile, variant.usd_per_h, _wait_s(item)))
     return RoutingPlan(
         best=plan.best,
         wake=plan.wake,
@@ -163,6 +163,12 @@ def routing_plan(funded: Funded) -> RoutingPlan:
         variants=tuple(routes),
         classes=tuple([_class_route(name, plan) for name in funded.facts.class_names]),
     )
+
+
+def _wait_s(item: VariantPlan) -> float:
+    """How long a client that waits for it is told to wait: a whole start, by the node of the pod that starts where it has one."""
+    seen = item.facts.seen
+    return seen.patience_s if seen.patience_s and not seen.ready else item.facts.startup_s
 
 
 @lru_cache(maxsize=8192)

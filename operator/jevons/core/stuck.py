@@ -12,6 +12,7 @@ with each (a broken image would otherwise make a storm). A pod that works is nev
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from jevons.core.health import Health, Stalled
 from jevons.core.idle import QUIET_UTIL
@@ -54,4 +55,4 @@ def due(health: Health, now: float, *, starting: bool) -> bool:
 def replaced(health: Health, now: float) -> Health:
     """The evidence after a replacement was ordered."""
     again = health.replaced_at_s is not None and now - health.replaced_at_s < FORGIVEN_S
-    return Health(health.starting, health.starts_s, health.stalled, now, health.replacements + 1 if again else 1, health.spot)
+    return replace(health, replaced_at_s=now, replacements=health.replacements + 1 if again else 1)

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from core_worlds import KEY, NOW, SMALL, demand, deployment, pod, state, variant_state, world
 
+from jevons.core import health as evidence
 from jevons.core import startup
 from jevons.core.decide import decide
 from jevons.core.health import Health
-from jevons.core.memory import Memory
+from jevons.core.memory import DeploymentMemory, Memory, VariantMemory
 from jevons.core.observed import Known
 from jevons.core.snapshot import Pod
 
@@ -105,6 +106,81 @@ def test_what_was_learned_survives_a_restart_and_reaches_those_who_wait():
 
 def test_a_checkpoint_without_evidence_is_read_as_none():
     memory = lived(lambda now: [pod("a", now)], 0.0)
-    text = memory.to_json(KEY).replace(',"health":[[],[],[],null,0,null]', "")
+    text = memory.to_json(KEY).replace(',"health":[[],[],[],null,0,null,[],["node"]]', "")
     assert "health" not in text
     assert health(Memory.from_json({KEY: text})) == Health()
+
+
+def classes(*starts):
+    """Evidence of starts (seconds, on a node that knew the variant)."""
+    return Health(starts_s=tuple(seconds for seconds, _ in starts), at_home=tuple(known for _, known in starts), homes=("old",))
+
+
+def test_a_start_on_a_node_that_served_the_variant_before_is_a_class_of_its_own():
+    seen = classes(*[(240.0, False)] * 8, *[(30.0, True)] * 16)
+    assert startup.on_node_s(seen, 240.0, "old") == 30.0
+    assert startup.on_node_s(seen, 240.0, "new") == 240.0
+    assert startup.on_node_s(seen, 240.0, None) == startup.expected_s(seen, 240.0)
+
+
+def test_evidence_of_before_nodes_were_told_apart_is_still_read():
+    row = [[], [30.0, 40.0], [], None, 0, None]
+    assert evidence.restored(row) == Health(starts_s=(30.0, 40.0))
+
+
+def test_the_next_start_is_expected_in_the_class_that_starts_were_lately():
+    lately_home = classes(*[(240.0, False)] * 10, *[(30.0, True)] * 10)
+    lately_fresh = classes(*[(30.0, True)] * 10, *[(240.0, False)] * 10)
+    without_nodes = replace(lately_home, at_home=())
+    assert startup.expected_s(lately_home, 240.0) == 30.0
+    assert startup.expected_s(lately_fresh, 240.0) == 240.0
+    assert startup.expected_s(without_nodes, 240.0) == 240.0, "half of them were slow, and nobody knows why"
+
+
+def test_whatever_the_classes_say_the_belief_stays_within_a_bound_of_the_spec():
+    for lie in (1e-9, 0.0, 1e12):
+        seen = classes(*[(lie, True)] * 12, *[(60.0, False)] * 12)
+        for found in (startup.expected_s(seen, 60.0), startup.on_node_s(seen, 60.0, "old"), startup.on_node_s(seen, 60.0, "new")):
+            assert 60.0 / 8.0 <= found <= 60.0 * 8.0
+
+
+def test_starts_are_told_apart_by_their_nodes():
+    def pods(now):
+        there = [pod("first", now, age_s=7200.0, node="a")]
+        for index, (node, took_s) in enumerate([("b", 50.0), ("b", 20.0), ("a", 20.0)]):
+            created_s = NOW + 30.0 + 120.0 * index
+            if created_s <= now < created_s + 100.0:
+                there.append(replace(starting(f"p{index}", created_s, created_s + took_s, now), node=node))
+        return there
+
+    memory = lived(pods, 420.0)
+    found = health(memory)
+    assert found.at_home == (False, True, True)
+    assert set(found.homes) == {"a", "b"}
+    assert health(Memory.from_json({KEY: memory.to_json(KEY)})).at_home == found.at_home
+
+
+def test_explain_tells_what_weights_on_the_node_made_of_a_start():
+    known = classes(*[(240.0, False)] * 8, *[(30.0, True)] * 16)
+    memory = Memory({KEY: DeploymentMemory(variants={"small": VariantMemory(health=known)})})
+    decision = decide(world(state(deployment(replace(SMALL, startup_s=240.0)), {"small": variant_state(pod("a"))}), memory=memory), NOW)
+    told = "30 s by the last 24 starts (16 on nodes that had served it: 30 s there, 240 s elsewhere); the spec says 240"
+    assert ("startup[small]", told, None) in decision.deployments[KEY].explanation.inputs
+
+
+def test_a_slow_start_on_a_fresh_node_is_not_taken_for_a_failed_one():
+    known = classes(*[(240.0, False)] * 9, *[(30.0, True)] * 15)
+    spec = deployment(replace(SMALL, startup_s=240.0, min_replicas=1))
+    memory = Memory({KEY: DeploymentMemory(variants={"small": VariantMemory(work_at_s=NOW, health=known)})})
+    fate = {}
+    for node in ("fresh", "old"):
+        now, kept = NOW, memory
+        while now <= NOW + 200.0:
+            seen = state(spec, {"small": variant_state(replace(starting("p", NOW, None, now), node=node), replicas=1)}, last_arrival_at_s=now)
+            decision = decide(world(seen, now=now, memory=kept, metrics=Known(None, now)), now)
+            kept = decision.memory
+            now += 15.0
+        fate[node] = kept.deployments[KEY].variants["small"].failed_starts
+        told = decision.deployments[KEY].routing.variants[0].startup_s
+        assert told == (240.0 if node == "fresh" else 30.0)
+    assert fate == {"fresh": 0, "old": 1}
