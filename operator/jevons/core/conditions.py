@@ -116,7 +116,7 @@ def ready(facts: Facts, plan: Plan) -> Condition:
     fixed = next((variant for variant in facts.variants if variant.fixed), None)
     if fixed is not None and not any(variant.usable for variant in facts.variants):
         return said("Ready", "False", fixed.fixed, f"{fixed.spec.name} cannot be scaled: {fixed.fixed}")
-    starting = [item for item in plan.variants if item.replicas or item.facts.current]
+    starting = [item for item in plan.variants if (item.replicas or item.facts.current) and not item.rests]
     if starting:
         item = starting[0]
         since = item.facts.memory.start_at_s
@@ -125,7 +125,9 @@ def ready(facts: Facts, plan: Plan) -> Condition:
         return said("Ready", "False", "Waking", message)
     if any(item.reason == "BudgetCap" for item in plan.variants):
         return said("Ready", "False", "BudgetCap", "the budget allows no replica")
-    return said("Ready", "True", "Asleep", f"asleep; a request wakes {plan.wake}")
+    resting = next((item for item in plan.variants if item.rests), None)
+    where = f"asleep in host memory; a request wakes {resting.facts.spec.name} in about {resting.facts.wake_s or 0.0:.0f} s" if resting else ""
+    return said("Ready", "True", "Asleep", where or f"asleep; a request wakes {plan.wake}")
 
 
 def _parked(variant: VariantFacts, now: float) -> Condition:

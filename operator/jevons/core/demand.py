@@ -31,6 +31,8 @@ ROOM_S = 60.0
 """A pod that became ready later has room because nothing has come to it yet."""
 NODE_S = 120.0
 """An unschedulable pod is given at least this long to be given a node."""
+LOST_SLEEPER = (6.0, 60.0)
+"""A pod that is not awake after so many wake times and seconds will not wake."""
 INFINITE = math.inf
 OVERDUE = (1.5, 4.0)
 """A pod that is not ready counts whole until 1.5 times the startup time and no longer at all from 4 times on."""
@@ -92,6 +94,12 @@ class Seen:
     """Nodes of ready pods, where none is remembered yet."""
     patience_s: float = 0.0
     """How long a start may take of those under way, by the nodes they have (`startup.on_node_s`), the longest."""
+    resting: tuple[Pod, ...] = ()
+    """Asleep in host memory, or marked to be: no capacity, and not free either. Those that sleep for longest come first."""
+    drowsy: tuple[Pod, ...] = ()
+    """Ready pods that could be put to sleep."""
+    woken_s: tuple[float, ...] = ()
+    """How long the wakes took that ended since the last pass."""
     queueing: int = 0
     """Ready, with at least QUEUE requests waiting."""
     roomiest: float | None = None
@@ -136,12 +144,10 @@ def pods_of(variant: Variant, state: VariantState, now: float, max_age_s: float,
         if pod.failed:
             seen.failed += 1
         elif pod.ready_at_s is not None:
-            if health.starting and (taken_s := startup.taken_s(health.starting, pod.uid, pod.ready_at_s, now)) is not None:
-                seen.started_s += (taken_s,)
-                seen.started_on += (pod.node or "",)
-            elif not health.homes and pod.node is not None and pod.node not in seen.homes:
-                seen.homes += (pod.node,)
-            _ready_pod(seen, pod, now, max_age_s, measured=measured, stalled=health.stalled)
+            if health.starting or not health.homes:
+                _started_pod(seen, pod, health, now)
+            if (variant.sleep is None and pod.marked_at_s is None) or not _sleeper(seen, pod, variant, health, now=now, max_age_s=max_age_s):
+                _ready_pod(seen, pod, now, max_age_s, measured=measured, stalled=health.stalled)
             continue
         elif pod.unschedulable:
             seen.unschedulable += 1
@@ -159,6 +165,36 @@ def pods_of(variant: Variant, state: VariantState, now: float, max_age_s: float,
         since_s = {uid: at_s for uid, at_s, _ in seen.stalled}
         seen.stuck = tuple(sorted(seen.stuck, key=lambda pod: (since_s[pod.uid], pod.name)))
     return seen
+
+
+def _started_pod(seen: Seen, pod: Pod, health: Health, now: float) -> None:
+    """Note how long the start of a ready pod took, where it was watched, and its node."""
+    if health.starting and (taken_s := startup.taken_s(health.starting, pod.uid, pod.ready_at_s or now, now)) is not None:
+        seen.started_s += (taken_s,)
+        seen.started_on += (pod.node or "",)
+    elif not health.homes and pod.node is not None and pod.node not in seen.homes:
+        seen.homes += (pod.node,)
+
+
+def _sleeper(seen: Seen, pod: Pod, variant: Variant, health: Health, *, now: float, max_age_s: float) -> bool:
+    """Note a pod that can sleep; whether it does, or is marked to. One that does not wake is stuck; one that sleeps is as good as expected."""
+    if pod.marked_at_s is None:
+        if health.waking and (woken_s := startup.taken_s(health.waking, pod.uid, now, now)) is not None:
+            seen.woken_s += (woken_s,)
+        if not pod.sleepless:
+            seen.drowsy += (pod,)
+        return False
+    since_s = next((since_s for uid, since_s, _ in health.waking if uid == pod.uid), now)
+    wake_s = startup.wake_s(health, variant.sleep.wake_s) if variant.sleep is not None else 0.0
+    if now - since_s >= LOST_SLEEPER[0] * wake_s + LOST_SLEEPER[1]:
+        seen.stalled += ((pod.uid, since_s, now),)
+        seen.stuck += (pod,)
+        return True
+    seen.resting = tuple(sorted((*seen.resting, pod), key=lambda one: (not one.asleep, one.marked_at_s or 0.0, one.name)))
+    seen.expected += 1.0
+    if not pod.asleep and (reading(pod.signals.running, now, max_age_s) or reading(pod.signals.waiting, now, max_age_s)):
+        seen.working = True
+    return True
 
 
 def _chance(age_s: float, startup_s: float) -> float:

@@ -54,6 +54,8 @@ class VariantFacts:
     parked: bool
     startup_s: float
     """Within which most of its starts are ready: learned, or the spec's (`startup.py`)."""
+    wake_s: float | None = None
+    """Within which a sleeping replica is awake: learned, or the spec's; None = its replicas cannot sleep."""
     replaceable: bool = False
     """The first of its stuck pods may be replaced now."""
     profile: Profile | None = None
@@ -212,6 +214,7 @@ def _variant(
         fixed,
         parked,
         startup_s if learned.health is old.health else startup.expected_s(learned.health, variant.startup_s),
+        startup.wake_s(learned.health, variant.sleep.wake_s) if variant.sleep is not None else None,
         bool(seen.stuck) and sure and not fixed and stuck.due(learned.health, now, starting=seen.expected > 0.0),
         profile,
         variant.promotion is Promotion.AUTO and not parked and (seen.ready > 0 or startable),
@@ -223,9 +226,14 @@ def _hourly(variant: Variant, state: VariantState, tariff: Tariff) -> Decimal | 
     """USD/h of the pods that hold accelerators now."""
     if not state.pods or state.target.paid_elsewhere:
         return ZERO
-    return tariff.hourly(
-        variant.accelerator_class, variant.accelerator_count, tuple([pod.spot for pod in state.pods if pod.scheduled_at_s is not None])
-    )
+    held = [pod for pod in state.pods if pod.scheduled_at_s is not None]
+    if variant.sleep is not None and any(pod.asleep for pod in held):
+        parts = [
+            tariff.hourly(variant.accelerator_class, variant.accelerator_count, tuple([p.spot for p in held if p.asleep is slept]))
+            for slept in (False, True)
+        ]
+        return None if parts[0] is None or parts[1] is None else parts[0] + parts[1] * variant.sleep.holding
+    return tariff.hourly(variant.accelerator_class, variant.accelerator_count, tuple([pod.spot for pod in held]))
 
 
 def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float, *, current: int, held: int, now: float) -> VariantMemory:
@@ -239,7 +247,7 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float,
     elif seen.worked_at_s > (work_at_s or 0.0):
         work_at_s = min(now, seen.worked_at_s)
     start_at_s, failed, parked_until_s = old.start_at_s, old.failed_starts, old.parked_until_s
-    if seen.ready > 0 or seen.stuck:
+    if seen.ready > 0 or seen.stuck or seen.resting:
         start_at_s, failed, parked_until_s = None, 0, None
     elif current <= 0:
         start_at_s = None
@@ -250,7 +258,7 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float,
         if failed >= FAILED_STARTS:
             parked_until_s = now + min(PARK_MAX_S, PARK_S * math.ldexp(1.0, min(10, failed - FAILED_STARTS)))
     health = old.health
-    if seen.starting or seen.stalled or health.starting or health.stalled or seen.homes:
+    if seen.starting or seen.stalled or health.starting or health.stalled or seen.homes or seen.woken_s:
         health = _shown(health, seen)
     if seen.spot or health.spot is not None:
         evicted = health.replaced_at_s is not None and health.spot is not None and health.replaced_at_s >= health.spot.at_s
@@ -270,7 +278,8 @@ def _shown(old: Health, seen: Seen) -> Health:
         for node in seen.started_on:
             at_home = (*at_home, node in homes)[-startup.KEEP :] if node else ()
             homes = startup.housed(homes, (node,)) if node else homes
-    return replace(old, starting=seen.starting, starts_s=starts_s, stalled=seen.stalled, at_home=at_home, homes=homes)
+    wakes_s = (*old.wakes_s, *seen.woken_s)[-startup.KEEP :] if seen.woken_s else old.wakes_s
+    return replace(old, starting=seen.starting, starts_s=starts_s, stalled=seen.stalled, at_home=at_home, homes=homes, wakes_s=wakes_s)
 
 
 def _start_failed(seen: Seen, startup_s: float, age_s: float) -> bool:

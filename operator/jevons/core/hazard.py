@@ -89,12 +89,18 @@ def windows(startup_s: float, loss_s: float, gaps: Gaps, prior: Gaps = ()) -> Wi
     which never costs more than twice the optimum. Example: startup 60 s, a late answer worth 40 s, no history -> ((0, 100),)
     (test_worked_examples.py::test_break_even_without_history).
     """
+    ends = chances(gaps, prior)
+    return programme(ends, startup_s, loss_s) if ends is not None else ((0.0, min(idle.LONGEST_S, max(HOLD_S, startup_s + loss_s))),)
+
+
+def chances(gaps: Gaps, prior: Gaps) -> list[float] | None:
+    """The chance that a gap ends within each step of EDGES; None while too little is known of gaps."""
     own = gaps if len(gaps) == BINS else (0.0,) * BINS
     if math.fsum(own) < idle.ENOUGH and not prior:
-        return ((0.0, min(idle.LONGEST_S, max(HOLD_S, startup_s + loss_s))),)
+        return None
     counts = [count + PRIOR * share for count, share in zip(own, prior, strict=True)] if prior else list(own)
     total = math.fsum(counts)
-    return programme([0.0] * QUIET_STEPS + [count / total for count in counts], startup_s, loss_s)
+    return [0.0] * QUIET_STEPS + [count / total for count in counts]
 
 
 def programme(ends: list[float], startup_s: float, loss_s: float, *, asleep: bool = False, patient: bool = False) -> Windows:

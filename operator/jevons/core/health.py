@@ -48,6 +48,10 @@ class Health:
     """Of the last entries of `starts_s`, whether that pod's node had served the variant before: its image and weights are there."""
     homes: tuple[str, ...] = ()
     """Nodes on which a pod of the variant has been ready, the latest last."""
+    waking: tuple[Starting, ...] = ()
+    """Pods that were asleep and shall be awake: uid, since when, when last seen so."""
+    wakes_s: tuple[float, ...] = ()
+    """Seconds that the last wakes took, oldest first."""
 
 
 WELL = Health()
@@ -58,7 +62,18 @@ def listed(health: Health) -> list[object]:
     spot = health.spot
     taken = None if spot is None else [spot.uids, spot.pods, spot.at_s, spot.pod_hours, spot.losses]
     at_home = [int(known) for known in health.at_home]
-    return [health.starting, health.starts_s, health.stalled, health.replaced_at_s, health.replacements, taken, at_home, health.homes]
+    return [
+        health.starting,
+        health.starts_s,
+        health.stalled,
+        health.replaced_at_s,
+        health.replacements,
+        taken,
+        at_home,
+        health.homes,
+        health.waking,
+        health.wakes_s,
+    ]
 
 
 def restored(row: Sequence[Any]) -> Health:
@@ -67,7 +82,9 @@ def restored(row: Sequence[Any]) -> Health:
         return WELL
     replaced_at_s = None if row[3] is None else float(row[3])
     well = Health(_pods(row[0]), tuple(float(seconds) for seconds in row[1]), _pods(row[2]), replaced_at_s, int(row[4]), _spot(row[5:]))
-    return replace(well, at_home=tuple(bool(known) for known in row[6]), homes=tuple(str(node) for node in row[7])) if len(row) > 7 else well
+    if len(row) > 7:
+        well = replace(well, at_home=tuple(bool(known) for known in row[6]), homes=tuple(str(node) for node in row[7]))
+    return replace(well, waking=_pods(row[8]), wakes_s=tuple(float(seconds) for seconds in row[9])) if len(row) > 9 else well
 
 
 def _spot(rest: Sequence[Any]) -> Spot | None:

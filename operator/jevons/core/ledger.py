@@ -45,6 +45,8 @@ class MeteredPod:
     accelerator: str
     count: int
     spot: bool
+    share: Decimal = Decimal(1)
+    """Of the price that it costs: less than 1 while it sleeps in host memory."""
 
 
 @value
@@ -118,7 +120,7 @@ class Ledger:
             "offered": account.offered,
             "useful": account.useful,
             "marks": [[mark.bucket, str(mark.usd), round(mark.offered), round(mark.useful)] for mark in account.marks],
-            "pods": {uid: [pod.variant, pod.accelerator, pod.count, pod.spot] for uid, pod in account.pods.items()},
+            "pods": {uid: _listed(pod) for uid, pod in account.pods.items()},
             "meters": [[m.variant, m.accelerator, str(m.usd), m.gpu_s, m.unpriced_gpu_s] for m in account.meters],
             "counters": account.counters,
             "estimatedAt": account.estimated_at_s,
@@ -151,6 +153,12 @@ class Ledger:
         return moved and new.as_of_s - old.as_of_s >= 60.0
 
 
+def _listed(pod: MeteredPod) -> list[object]:
+    """As a row for JSON; the share of one that is awake is left out."""
+    row: list[object] = [pod.variant, pod.accelerator, pod.count, pod.spot]
+    return row if pod.share == 1 else [*row, str(pod.share)]
+
+
 def _account(text: str) -> Account | None:
     try:
         raw: dict[str, Any] = json.loads(text)
@@ -163,8 +171,8 @@ def _account(text: str) -> Account | None:
             useful=float(raw["useful"]),
             marks=tuple(Mark(int(bucket), _money(usd), float(offered), float(useful)) for bucket, usd, offered, useful in raw["marks"]),
             pods={
-                str(uid): MeteredPod(str(variant), str(accelerator), int(count), bool(spot))
-                for uid, (variant, accelerator, count, spot) in raw["pods"].items()
+                str(uid): MeteredPod(str(variant), str(accelerator), int(count), bool(spot), *[_money(part) for part in share])
+                for uid, (variant, accelerator, count, spot, *share) in raw["pods"].items()
             },
             meters=tuple(Meter(str(v), str(a), _money(usd), float(gpu_s), float(unpriced)) for v, a, usd, gpu_s, unpriced in raw["meters"]),
             counters=(float(raw["counters"][0]), float(raw["counters"][1])) if raw["counters"] is not None else None,

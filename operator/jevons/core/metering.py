@@ -31,6 +31,7 @@ Bill: TypeAlias = dict[tuple[str, str], Line]
 """By (variant, accelerator class)."""
 
 NONE = (ZERO, 0.0, 0.0)
+AWAKE = Decimal(1)
 NOBODY = ("", MeteredPod("", "", 0, False))
 
 
@@ -145,9 +146,11 @@ def _accrued(account: Account | None, state: DeploymentState, tariff: Tariff, bu
         bill = {}
         earliest_s = account.as_of_s if account.pods and not account.closed else now
         for uid, pod in pods.items():
-            since_s = account.as_of_s if uid in account.pods else _first_billed(scheduled[uid], account, state, fresh=fresh)
+            before = account.pods.get(uid)
+            since_s = account.as_of_s if before is not None else _first_billed(scheduled[uid], account, state, fresh=fresh)
             if since_s < now:
-                _charge(bill, pod, tariff, since_s)
+                # one that fell asleep, or woke, in between is billed as awake
+                _charge(bill, pod if before is None or before.share <= pod.share else before, tariff, since_s)
                 earliest_s = min(earliest_s, since_s)
         if not account.closed:
             for uid, pod in account.pods.items():
@@ -201,6 +204,8 @@ def _same_pods(account: Account, state: DeploymentState, tariff: Tariff) -> Bill
             uid, old = next(before, NOBODY)
             if uid != pod.uid or old.spot != pod.spot or old.count != count or old.variant != name or old.accelerator != accelerator:
                 return None
+            if pod.asleep or old.share != 1:
+                return None
             spots.append(pod.spot)
         if spots:
             bill[name, accelerator] = tariff.line(accelerator, count, since_s, tuple(spots))
@@ -234,11 +239,9 @@ def _metered(state: DeploymentState, before: Mapping[str, MeteredPod]) -> tuple[
         name, accelerator, count = variant.name, variant.accelerator_class, variant.accelerator_count
         for pod in seen.pods:
             if pod.scheduled_at_s is not None:
-                old = before.get(pod.uid)
-                if old is not None and old.variant == name and old.accelerator == accelerator and old.count == count and old.spot == pod.spot:
-                    pods[pod.uid] = old
-                else:
-                    pods[pod.uid] = MeteredPod(name, accelerator, count, pod.spot)
+                old, share = before.get(pod.uid), variant.sleep.holding if pod.asleep and variant.sleep is not None else AWAKE
+                held = MeteredPod(name, accelerator, count, pod.spot, share)
+                pods[pod.uid] = old if old is not None and old == held else held
                 scheduled[pod.uid] = pod.scheduled_at_s
     return pods, scheduled
 
@@ -256,7 +259,7 @@ def _charge(bill: Bill, pod: MeteredPod, tariff: Tariff, start_s: float) -> None
     usd, unpriced_s = tariff.since(pod.accelerator, start_s, spot=pod.spot)
     line = (pod.variant, pod.accelerator)
     spent, gpu_s, unpriced = bill.get(line, NONE)
-    bill[line] = (spent + usd * pod.count, gpu_s + (tariff.now - start_s) * pod.count, unpriced + unpriced_s * pod.count)
+    bill[line] = (spent + usd * pod.count * pod.share, gpu_s + (tariff.now - start_s) * pod.count, unpriced + unpriced_s * pod.count)
 
 
 def _top_up(bill: Bill, pods: Mapping[str, MeteredPod], tariff: Tariff, start_s: float) -> None:

@@ -1,17 +1,18 @@
 """From the need to replicas: the rules about moving.
 
-Up at once; down by level, when keeping it is no longer worth it (`levels.py`); to zero only when idle by every account; from zero only the variant
-that held requests wait for, or one that steady traffic needs while another serves, or one that stands in for another, or one whose next call is
-likely soon (`warmth.py`).
+Up at once; down by level, when keeping it is no longer worth it (`levels.py`); to zero only when idle by every account, and where the engine can
+sleep in host memory the last replica does so before it goes (`tiers.py`); from zero, or from sleep, only the variant that held requests wait for, or
+one that steady traffic needs while another serves, or one that stands in for another, or one whose next call is likely soon (`warmth.py`).
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from jevons.core import cowake, hazard, levels, sizing
+from jevons.core import cowake, hazard, levels, sizing, tiers
 from jevons.core.facts import Facts
 from jevons.core.plan import Plan, VariantPlan
+from jevons.core.tiers import Rest
 from jevons.core.warmth import Warmth, warmth
 
 LONG_WORK_S = 120.0
@@ -37,22 +38,23 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
     need, reason = item.need, "Demand"
     if need and not held and not variant.seen.working and variant.spec.min_replicas == 0 and _silent(facts, item):
         need = 0
-    if current == 0 and need > 0 and not held and variant.spec.min_replicas == 0 and not _starts_by_plan(plan, item):
+    dormant = current == 0 or (bool(variant.seen.resting) and not variant.seen.ready)
+    if dormant and need > 0 and not held and variant.spec.min_replicas == 0 and not _starts_by_plan(plan, item):
         need = 0
     low = max(need, variant.spec.min_replicas)
     if low > current:
-        reason = "Wake" if held and current == 0 else reason if need > current else "Minimum"
+        reason = "Wake" if held and dormant else reason if need > current else "Minimum"
     elif current == 0 and low == 0 and _prewarms(facts, plan, item):
         low, reason = 1, "Prewarm"
     elif low < current:
         low, reason = _down(facts, plan, item, held, low)
     else:
-        reason = "Steady"
+        reason = "Steady" if not dormant or not low else "Wake" if held else "Demand"
     item.needs = levels.remembered(item.needs, item.need, facts.now, variant.startup_s, current)
     if low > variant.spec.max_replicas:
         low, reason = variant.spec.max_replicas, "Maximum"
         plan.binding.append(f"spec.variants[{variant.spec.name}].replicas.max")
-    if reason == "Idle":
+    if reason in {"Idle", "Sleep", "Asleep"}:
         item.needs = ()
     item.replicas, item.reason = low, reason
     if variant.fixed:
@@ -77,12 +79,13 @@ def _down(facts: Facts, plan: Plan, item: VariantPlan, held: int, low: int) -> t
     """How far down, from `current` towards `low`, and the reason."""
     variant, current, seen = item.facts, item.facts.current, item.facts.seen
     if facts.no_down or seen.queueing:
+        item.sleepers = 0 if low or held or seen.ready or seen.working else len(seen.resting)
         # one full pod beside idle ones is for the router to mend, and no reason to have fewer
         return current, facts.no_down or "Queueing"
     if low == 0 and not held:
         asleep, reason = _asleep(facts, plan, item)
         if asleep:
-            return 0, "Idle"
+            return _let_go(facts, plan, item)
         low = 1
         if current == 1:
             return 1, reason
@@ -103,12 +106,14 @@ def _down(facts: Facts, plan: Plan, item: VariantPlan, held: int, low: int) -> t
 def _asleep(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[bool, str]:
     """Whether a variant without need may go to zero: no work, a quiet GPU, and idle for longer than keeping it is worth."""
     variant, seen = item.facts, item.facts.seen
-    if seen.working or _expects(facts, item):
+    resting = item.facts.wake_s is not None and bool(seen.resting) and not seen.ready
+    if seen.working or (not resting and _expects(facts, item)):
         return False, "Demand"
-    if seen.unseen:
-        return False, "PodsUnseen"
-    if not seen.quiet:
-        return False, seen.gpu
+    if resting:
+        # it is not kept loaded, but woken where a call is likely
+        return not _prewarms(facts, plan, item), "Prewarm"
+    if seen.unseen or not seen.quiet:
+        return False, "PodsUnseen" if seen.unseen else seen.gpu
     last = [variant.memory.work_at_s or 0.0, seen.newest_ready_s]
     if _alone(plan) and facts.last_arrival_at_s is not None:
         last.append(facts.last_arrival_at_s)
@@ -163,18 +168,41 @@ def _warmth(facts: Facts, plan: Plan, item: VariantPlan) -> Warmth:
 
 
 def _loaded(facts: Facts, item: VariantPlan, last_s: float | None) -> Warmth:
-    return warmth(item.facts.startup_s, _cold_loss_s(facts, item), facts.gaps, facts.prior, facts.callers, last_s, facts.now)
+    seen, loss_s = item.facts.seen, _cold_loss_s(facts, item)
+    rest, resting = rest_of(facts, item), bool(seen.resting) and not seen.ready
+    return warmth(item.facts.startup_s, loss_s, facts.gaps, facts.prior, facts.callers, last_s, facts.now, rest, resting=resting)
+
+
+def rest_of(facts: Facts, item: VariantPlan) -> Rest | None:
+    """What sleeping in host memory is worth to the variant now; None where it cannot: its engine does not, or did refuse."""
+    sleep, wake_s, seen = item.facts.spec.sleep, item.facts.wake_s, item.facts.seen
+    if sleep is None or wake_s is None or (seen.ready and not seen.drowsy):
+        return None
+    return tiers.rest(float(sleep.holding), wake_s, facts.spec.objectives, item.facts.usd_per_h)
+
+
+def _let_go(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[int, str]:
+    """Replicas of a variant that need not stay loaded: the last one sleeps in host memory while that is worth it."""
+    seen = item.facts.seen
+    if rest_of(facts, item) is not None and (seen.drowsy or seen.resting):
+        found = _warmth(facts, plan, item)
+        # after idleAfter by hand nothing stays loaded, and short of money nothing is woken, however likely a call is
+        if found.sleeps or (found.loaded and (seen.resting or facts.spec.scaling.idle_after_s is not None)):
+            item.sleepers = 1
+            return 1, "Asleep" if seen.resting else "Sleep"
+    return 0, "Idle"
 
 
 def _prewarms(facts: Facts, plan: Plan, item: VariantPlan) -> bool:
-    """Whether a sleeping variant is started ahead of a likely call: the one that a call would wake, while nothing else serves and money is not short.
+    """Whether a sleeping variant is started, or woken, ahead of a likely call: the one a call would wake, while nothing else serves nor money is short.
 
     Only where sleep is learned (idleAfter Auto), and the gateway tells now when the last call came.
     """
     variant = item.facts
     if facts.spec.scaling.idle_after_s is not None or facts.state.last_arrival_at_s is None or facts.no_down or plan.step:
         return False
-    if item.facts.spec.name != plan.wake or variant.fixed or any(other.facts.current or other.facts.seen.ready for other in plan.variants):
+    others = [other.facts for other in plan.variants if other is not item]
+    if item.facts.spec.name != plan.wake or variant.fixed or any(other.current or other.seen.ready for other in others):
         return False
     found = _loaded(facts, item, facts.last_arrival_at_s)
     if not found.loaded or not (found.caller or found.since_s > facts.state.last_arrival_at_s):
@@ -200,10 +228,15 @@ def programme(facts: Facts, item: VariantPlan) -> str:
 
     Example: "20 pauses known; loaded until 45 s after a call, and from 1652 to 1892 s after it" (test_hazard.py::test_explain_tells_the_programme).
     """
-    first, *later = hazard.windows(item.facts.startup_s, _cold_loss_s(facts, item), facts.gaps, facts.prior)
+    startup_s, loss_s, rest, asleep = item.facts.startup_s, _cold_loss_s(facts, item), rest_of(facts, item), ""
+    if rest is None:
+        first, *later = hazard.windows(startup_s, loss_s, facts.gaps, facts.prior)
+    else:
+        (first, *later), naps = tiers.windows(startup_s, loss_s, rest, facts.gaps, facts.prior)
+        asleep = "".join(f", asleep in host memory from {begin_s:.0f} to {end_s:.0f} s" for begin_s, end_s in naps)
     again = "".join(f", and from {begin_s:.0f} to {end_s:.0f} s after it" for begin_s, end_s in later)
     callers = ", ".join(f"{one.name} {100.0 * one.chance:.0f} %" for one in facts.callers if one.followed + one.missed >= cowake.ENOUGH)
-    known = f"{sum(facts.gaps):.0f} pauses known; loaded until {first[1]:.0f} s after a call{again}"
+    known = f"{sum(facts.gaps):.0f} pauses known; loaded until {first[1]:.0f} s after a call{again}{asleep}"
     return f"{known}; foretold by {callers}" if callers else known
 
 

@@ -41,6 +41,8 @@ class VariantPlan:
     need: int = 0
     """Replicas that the work needs, headroom included, before the rules about moving."""
     replicas: int = 0
+    sleepers: int = 0
+    """How many of its replicas shall sleep in host memory."""
     recommended: int | None = None
     """What it should have if it were ours to move."""
     reason: str = "Steady"
@@ -49,6 +51,25 @@ class VariantPlan:
     idle_in_s: float | None = None
     foretold: str = ""
     """Why a call is likely."""
+
+    @property
+    def asleep(self) -> tuple[str, ...]:
+        """Names of the pods that shall sleep: those that do first."""
+        if not self.sleepers or not self.replicas:
+            return ()
+        seen = self.facts.seen
+        return tuple([pod.name for pod in (*seen.resting, *seen.drowsy)][: min(self.sleepers, self.replicas)])
+
+    @property
+    def rests(self) -> bool:
+        """All of its replicas shall sleep."""
+        return self.sleepers >= self.replicas > 0
+
+    @property
+    def paid(self) -> float:
+        """Its replicas, a sleeping one counted by what it costs."""
+        sleep = self.facts.spec.sleep
+        return self.replicas - (min(self.sleepers, self.replicas) * (1.0 - float(sleep.holding)) if sleep is not None and self.sleepers else 0.0)
 
     @property
     def replaces(self) -> str:

@@ -162,7 +162,9 @@ def _made(ground: Ground, step: int, course: Course | None) -> Plan:
         moving.move(facts, plan, item, ground.held.get(item.facts.spec.name, 0))
     if facts.fallback:
         _fall_back(facts, plan)
-    plan.usd_per_h = sum([item.replicas * (item.facts.usd_per_h or 0.0) for item in plans])
+    plan.usd_per_h = sum(
+        [item.paid * (item.facts.usd_per_h or 0.0) if item.sleepers else item.replicas * (item.facts.usd_per_h or 0.0) for item in plans]
+    )
     for item in plans:
         if item.facts.usd_per_h is None and (item.replicas or item.facts.current):
             plan.unpriced = True

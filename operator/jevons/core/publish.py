@@ -15,6 +15,7 @@ from jevons.core.course import Course
 from jevons.core.explain import explanation
 from jevons.core.facts import NOT_NOW, UNTRIED
 from jevons.core.funding import Funded
+from jevons.core.health import Starting
 from jevons.core.memory import Attained, DeploymentMemory, VariantMemory
 from jevons.core.money import ZERO
 from jevons.core.observed import Unknown
@@ -36,15 +37,17 @@ from jevons.core.spec import Objectives, Period, Profile, Promotion
 
 MICRO = Decimal("0.000001")
 ORDINARY = Objectives()
-QUIET = {"Steady", "Paused", "Recommend", "IdleSoon", "Demand"}
+QUIET = {"Steady", "Paused", "Recommend", "IdleSoon", "Demand", "Asleep"}
 """Reasons that need no attention; the deployment's own reason is the first other one."""
 
 
 SIZED = {"Steady", "Demand", "Minimum", "Maximum"}
 """Reasons that the size itself explains."""
 SENTENCES: dict[str, Callable[[VariantPlan, str], str]] = {
-    "Wake": lambda item, name: f"waking {name} for {item.facts.held} waiting requests, about {item.facts.startup_s:.0f} s",
+    "Wake": lambda item, name: f"waking {name} for {item.facts.held} waiting requests, about {_wait_s(item):.0f} s",
     "Idle": lambda _, name: f"{name} had no work and a quiet GPU for longer than keeping it is worth",
+    "Sleep": lambda _, name: f"{name} had no work and a quiet GPU for longer than loading it is worth; it sleeps in host memory",
+    "Asleep": lambda item, name: f"{name} sleeps in host memory; a request wakes it in about {_wait_s(item):.0f} s",
     "Prewarm": lambda item, name: f"loading {name} ahead of a likely call: {item.foretold}",
     "IdleSoon": lambda item, name: f"{name} is idle; it sleeps in {max(0.0, item.idle_in_s or 0.0):.0f} s",
     "ReplicaStuck": lambda item, name: f"{name}: {_standstill(item)}; another pod takes its place",
@@ -81,7 +84,12 @@ def digest(uid: str, targets: tuple[ReplicaTarget, ...], routes: RoutingPlan, fo
     """Twelve hex digits that are equal for equal decisions: replicas, routes and conditions, without the figures in messages."""
     return _digest(
         (uid, routes.best, routes.wake, routes.rung.value, routes.blocked_until_s),
-        tuple([(item.variant, item.desired, item.recommended, item.reason, item.replace) for item in targets]),
+        tuple(
+            [
+                (item.variant, item.desired, item.recommended, item.reason, (item.replace, *item.asleep) if item.asleep else item.replace)
+                for item in targets
+            ]
+        ),
         tuple([(item.name, item.state, item.usd_per_1k_tokens) for item in routes.variants]),
         tuple([(item.name, item.min_score, item.degraded_share) for item in routes.classes]),
         tuple([(item.status, item.reason) for item in found]),
@@ -109,7 +117,7 @@ def target(item: VariantPlan) -> ReplicaTarget:
     if item.replaces and item.replicas == variant.current:
         item.reason = "ReplicaStuck"
     said = _size(item) if item.reason in SIZED else message(item)
-    return ReplicaTarget(variant.spec.name, current, item.replicas, item.reason, said, item.recommended, stuck_pods, item.replaces)
+    return ReplicaTarget(variant.spec.name, current, item.replicas, item.reason, said, item.recommended, stuck_pods, item.replaces, item.asleep)
 
 
 def _size(item: VariantPlan) -> str:
@@ -121,6 +129,8 @@ def _standstill(item: VariantPlan) -> str:
     """The stuck pod that is replaced, as a sentence."""
     seen = item.facts.seen
     at_s, since_s = next((now, since) for uid, since, now in seen.stalled if uid == seen.stuck[0].uid)
+    if seen.stuck[0].marked_at_s is not None:
+        return f"{seen.stuck[0].name} was asleep and has not woken for {at_s - since_s:.0f} s"
     return f"{seen.stuck[0].name} has had requests, a quiet GPU and no tokens for {at_s - since_s:.0f} s"
 
 
@@ -143,7 +153,7 @@ def state(item: VariantPlan, funded: Funded) -> str:
     if variant.parked or (variant.seen.failed and variant.seen.failed == variant.seen.pods):
         return "Failed"
     if item.replicas or variant.current:
-        return "Waking"
+        return "Asleep" if item.rests else "Waking"
     return "Unavailable" if variant.fixed and variant.fixed not in NOT_NOW else "Asleep"
 
 
@@ -166,8 +176,10 @@ def routing_plan(funded: Funded) -> RoutingPlan:
 
 
 def _wait_s(item: VariantPlan) -> float:
-    """How long a client that waits for it is told to wait: a whole start, by the node of the pod that starts where it has one."""
+    """How long a client that waits for it is told to wait: a wake, or a whole start, by the node of the pod that starts where it has one."""
     seen = item.facts.seen
+    if seen.resting and not seen.ready and item.facts.wake_s is not None:
+        return item.facts.wake_s
     return seen.patience_s if seen.patience_s and not seen.ready else item.facts.startup_s
 
 
@@ -226,6 +238,8 @@ def events(funded: Funded, targets: tuple[ReplicaTarget, ...]) -> tuple[EventNot
         if done.desired is not None and done.desired != (done.current or 0):
             kind = "Warning" if done.reason in {"BudgetCap", "StartFailed"} else "Normal"
             notes.append(EventNote(kind, done.reason, f"{done.variant}: {done.current or 0} -> {done.desired}; {done.message}"))
+        elif done.reason == "Sleep":
+            notes.append(EventNote("Normal", "Sleep", done.message))
         elif item.facts.parked and item.facts.memory.parked_until_s != _before(funded, done.variant).parked_until_s:
             notes.append(EventNote("Warning", "StartFailed", done.message))
         if done.replace:
@@ -244,11 +258,13 @@ def remembered(funded: Funded) -> DeploymentMemory:
     for item in funded.plan.variants:
         old = item.facts.memory
         slowness = _slowness(funded, item) if item.parts else None
-        same = item.needs == old.needs and item.gaps == old.gaps and slowness is None and not item.replaces
+        waking = _waking(item, facts.now)
+        same = item.needs == old.needs and item.gaps == old.gaps and slowness is None and not item.replaces and waking == old.health.waking
         if not same:
             slow = old.slowness if slowness is None else slowness
             slow_at_s = old.slow_at_s if slowness is None else facts.now
             health = stuck.replaced(old.health, facts.now) if item.replaces else old.health
+            health = health if waking == health.waking else replace(health, waking=waking)
             old = VariantMemory(
                 item.needs, old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s, slow, slow_at_s, item.gaps, health
             )
@@ -274,6 +290,17 @@ def remembered(funded: Funded) -> DeploymentMemory:
     return DeploymentMemory(
         variants, facts.trends, facts.gaps, facts.last_arrival_at_s, mean, facts.now, attained, wanted, saving, facts.callers, course
     )
+
+
+def _waking(item: VariantPlan, now: float) -> tuple[Starting, ...]:
+    """Its pods that were put to sleep and shall be awake, each since when."""
+    seen = item.facts.seen
+    if not seen.resting and not (seen.stuck and item.facts.memory.health.waking):
+        return ()
+    since_s = {uid: at_s for uid, at_s, _ in item.facts.memory.health.waking}
+    asleep = set() if item.facts.fixed else set(item.asleep)
+    marked = [pod for pod in (*seen.resting, *seen.stuck) if pod.marked_at_s is not None and pod.name not in asleep]
+    return tuple([(pod.uid, since_s.get(pod.uid, now), now) for pod in marked])
 
 
 def _course(funded: Funded) -> Course | None:

@@ -53,11 +53,17 @@ class Pod:
     """Crash-looping or in phase Failed: counts as no capacity."""
     spot: bool = False
     signals: PodSignals = PodSignals()
+    marked_at_s: float | None = None
+    """Since when it is marked to sleep, so that gateways send it nothing; None = it is not."""
+    asleep: bool = False
+    """It is marked, and its engine has said that it sleeps."""
+    sleepless: bool = False
+    """Its engine has refused to sleep."""
 
     @property
     def ready(self) -> bool:
-        """Ready to serve and not on its way out."""
-        return self.ready_at_s is not None and not self.terminating
+        """Ready to serve, not on its way out, and not put to sleep."""
+        return self.ready_at_s is not None and not self.terminating and self.marked_at_s is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +219,8 @@ class ReplicaTarget:
     """Names of ready pods that have work and do none of it: they go first when it shrinks."""
     replace: str = ""
     """Name of the stuck pod that shall be replaced now; empty = none."""
+    asleep: tuple[str, ...] = ()
+    """Names of the pods that shall sleep in host memory; all others of the variant shall be awake."""
 
 
 @dataclass(frozen=True, slots=True)

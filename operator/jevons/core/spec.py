@@ -151,6 +151,16 @@ class TargetRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Sleep:
+    """An idle replica may sleep in host memory: its engine offers it. See docs/designs/0014-warm-tiers.md."""
+
+    holding: Decimal
+    """Share 0..1 of its price that a sleeping replica costs."""
+    wake_s: float = 10.0
+    """How long waking takes; a prior."""
+
+
+@dataclass(frozen=True, slots=True)
 class Variant:
     """One way to serve the model. `target` is the workload to scale; when None Jevons owns a Deployment named `<deployment>-<variant>`."""
 
@@ -171,6 +181,8 @@ class Variant:
     max_replicas: int = 10
     target: TargetRef | None = None
     promotion: Promotion = Promotion.AUTO
+    sleep: Sleep | None = None
+    """None = its replicas are loaded or gone."""
 
 
 @dataclass(frozen=True, slots=True)

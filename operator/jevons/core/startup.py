@@ -65,6 +65,11 @@ def on_node_s(health: Health, spec_s: float, node: str | None) -> float:
     return _quantile_s(mine, spec_s) if mine else expected_s(health, spec_s)
 
 
+def wake_s(health: Health, spec_s: float) -> float:
+    """Seconds within which a sleeping replica is expected to be awake, by the same rule: its own wakes, or the spec's value."""
+    return _quantile_s(health.wakes_s, spec_s) if health.wakes_s else spec_s
+
+
 @lru_cache(maxsize=4096)
 def _mixed_s(starts_s: tuple[float, ...], at_home: tuple[bool, ...], spec_s: float) -> float:
     """The quantile with both classes weighed by how often they came lately; the plain one where there is one class, or few starts."""

@@ -1,4 +1,4 @@
-"""Should a model that may sleep be loaded now, and until when does that hold if nothing happens?
+"""Should a model that may sleep be loaded now (or asleep in host memory, `tiers.py`), and until when does that hold if nothing happens?
 
 Its own gaps say so (`hazard.py`), counted from its last call, and so do the callers whose calls foretell its own (`cowake.py`), counted from theirs.
 It is loaded while any of them says so. Everything is a function of (history, now): no clock, no cluster.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from jevons.core import cowake, hazard
+from jevons.core import cowake, hazard, tiers
+from jevons.core.tiers import Rest
 from jevons.core.value import value
 
 
@@ -20,23 +21,44 @@ class Warmth:
     until_s: float
     since_s: float = 0.0
     caller: str = ""
+    sleeps: bool = False
+    """It is not worth being loaded, but worth sleeping in host memory."""
 
 
 def warmth(  # noqa: PLR0917  a cache's key is positional in what it calls
-    startup_s: float, loss_s: float, gaps: hazard.Gaps, prior: hazard.Gaps, callers: cowake.Callers, last_s: float | None, now: float
+    startup_s: float,
+    loss_s: float,
+    gaps: hazard.Gaps,
+    prior: hazard.Gaps,
+    callers: cowake.Callers,
+    last_s: float | None,
+    now: float,
+    rest: Rest | None = None,
+    *,
+    resting: bool = False,
 ) -> Warmth:
     """Whether a model is worth being loaded now.
 
     startup_s: of one start [s]; loss_s: what a late answer costs, in seconds of the replica's price; last_s: its last call or work, None = never.
+    rest: what sleeping in host memory is worth, None = it cannot; resting: it does now, so that a caller's call makes it wake and not start.
     """
     spans: list[tuple[float, float, str]] = []
+    naps: list[tuple[float, float]] = []
     if last_s is not None and now - last_s < hazard.END_S:
-        spans += [(begin_s, end_s, "") for begin_s, end_s in _at(hazard.windows(startup_s, loss_s, gaps, prior), last_s, now)]
+        if rest is None:
+            loaded = hazard.windows(startup_s, loss_s, gaps, prior)
+        else:
+            loaded, asleep = tiers.windows(startup_s, loss_s, rest, gaps, prior)
+            naps = _at(asleep, last_s, now)
+        spans += [(begin_s, end_s, "") for begin_s, end_s in _at(loaded, last_s, now)]
+    begun_s, late_s = (rest.wake_s, rest.loss_s) if rest is not None and resting else (startup_s, loss_s)
     for one in cowake.opened(callers, now):
-        spans += [(begin_s, end_s, one.name) for begin_s, end_s in _at(cowake.windows(one, startup_s, loss_s), one.open_s, now)]
+        spans += [(begin_s, end_s, one.name) for begin_s, end_s in _at(cowake.windows(one, begun_s, late_s), one.open_s, now)]
     inside = max((span for span in spans if span[0] <= now), default=None)
     if inside is None:
-        return Warmth(False, min((begin_s for begin_s, _, _ in spans), default=math.inf))
+        nap = next((end_s for begin_s, end_s in naps if begin_s <= now), None)
+        changes = [*[begin_s for begin_s, _, _ in spans], *[begin_s for begin_s, _ in naps if begin_s > now], *([nap] if nap is not None else [])]
+        return Warmth(False, min(changes, default=math.inf), sleeps=nap is not None)
     until_s = inside[1]
     for begin_s, end_s, _ in sorted(spans):
         if begin_s <= until_s:

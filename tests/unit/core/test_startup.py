@@ -106,7 +106,7 @@ def test_what_was_learned_survives_a_restart_and_reaches_those_who_wait():
 
 def test_a_checkpoint_without_evidence_is_read_as_none():
     memory = lived(lambda now: [pod("a", now)], 0.0)
-    text = memory.to_json(KEY).replace(',"health":[[],[],[],null,0,null,[],["node"]]', "")
+    text = memory.to_json(KEY).replace(',"health":[[],[],[],null,0,null,[],["node"],[],[]]', "")
     assert "health" not in text
     assert health(Memory.from_json({KEY: text})) == Health()
 
