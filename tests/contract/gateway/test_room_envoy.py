@@ -38,12 +38,16 @@ class Waiting:
         self.lab = lab
         self.operator = free_port()
         self.heard = 0
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=4_096)  # as the supervisor does: it outlives the process that accepts
+        self.listen()
         self.port = self.socket.getsockname()[1]
         lab.start("operator", [sys.executable, str(OPERATOR), str(self.operator)])
         self.begin()
         lab.kill("room")
         lab.room_port = self.port
+
+    def listen(self, port: int = 0) -> None:
+        """As the supervisor does: the socket outlives the process that accepts from it."""
+        self.socket = socket.create_server(("127.0.0.1", port), backlog=4_096)
 
     def begin(self) -> None:
         lab, handed_down = self.lab, self.socket.fileno()
@@ -187,9 +191,27 @@ async def test_fifty_held_requests_are_all_answered_although_a_picker_is_killed(
 
 
 async def test_a_room_that_is_killed_loses_nobody_whose_status_was_not_sent(lab, waiting, pod, asleep, http):
+    """More of them than Envoy's own retry budget repeats, after others whose idle connections die with the room while the first retries use them."""
+    many = 150
+    for killed in (False, True):
+        lab.publish(asleep.model)
+        asking = [asyncio.create_task(post(http, lab, hello())) for _ in range(many)]
+        await waiting.held(many)
+        if killed:
+            lab.kill("real-room")
+            waiting.begin()
+            await waiting.held(many)
+        asleep(pod)
+        assert [status for status, _, _ in await asyncio.gather(*asking)] == [200] * many
+
+
+async def test_a_room_whose_address_refuses_for_two_seconds_loses_nobody_either(lab, waiting, pod, asleep, http):
     asking = [asyncio.create_task(post(http, lab, hello())) for _ in range(20)]
     await waiting.held(20)
+    waiting.socket.close()  # the supervisor's end, too: its container is started again
     lab.kill("real-room")
+    await asyncio.sleep(2)
+    waiting.listen(waiting.port)
     waiting.begin()
     await waiting.held(20)
     asleep(pod)

@@ -8,6 +8,8 @@ import pytest
 from jevons.gateway.access_log import ACCESS_LOG_FORMAT
 from jevons.gateway.envoy.bootstrap import EnvoySettings, bootstrap
 from jevons.gateway.envoy.policy import local_replies
+from jevons.gateway.steps.decide import ROOM_TRIES
+from jevons.gateway.steps.endpoint import TRIED_PODS
 from jevons.gateway.steps.respond import DESTINATION, INTERNAL_HEADERS, ROUTER_HEADERS
 
 
@@ -27,6 +29,13 @@ def filters(configuration):
 def test_every_cluster_sets_its_circuit_breakers(configuration):
     for cluster in configuration["static_resources"]["clusters"]:
         assert cluster["circuit_breakers"]["thresholds"][0]["max_requests"] >= 100_000
+
+
+def test_every_entry_of_the_longest_list_is_tried_and_all_who_are_held_may_be_tried_at_once(configuration):
+    route = http(configuration)["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
+    assert route["retry_policy"]["num_retries"] == TRIED_PODS + ROOM_TRIES - 1
+    for cluster in configuration["static_resources"]["clusters"]:
+        assert [(one["max_retries"] >= 100_000, "retry_budget" in one) for one in cluster["circuit_breakers"]["thresholds"]] == [(True, False)] * 2
 
 
 def test_a_host_that_is_not_there_is_never_replaced(configuration):

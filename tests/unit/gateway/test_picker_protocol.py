@@ -11,7 +11,7 @@ from jevons.gateway.level import DemandLevel
 from jevons.gateway.picker import Picker, handed_over, header_map
 from jevons.gateway.sessions import SessionTable
 from jevons.gateway.steps.classify import NoScorer
-from jevons.gateway.steps.decide import Decider
+from jevons.gateway.steps.decide import ROOM_TRIES, Decider
 from jevons.gateway.steps.respond import ROUTER_HEADERS
 from jevons.gateway.table import Model, Pod, RequestClass, Table, Variant
 
@@ -72,7 +72,7 @@ async def test_the_stream_ends_after_the_answer_to_the_body(picker):
     assert [message.WhichOneof("response") for message in stream.written] == ["request_headers", "request_body"]
     assert len(stream.messages) == 1
     answer = stream.written[1]
-    assert answer.dynamic_metadata["envoy.lb"]["x-gateway-destination-endpoint"] == "10.0.0.1:8000,127.0.0.1:9814,127.0.0.1:9814"
+    assert answer.dynamic_metadata["envoy.lb"]["x-gateway-destination-endpoint"].split(",") == ["10.0.0.1:8000", *["127.0.0.1:9814"] * ROOM_TRIES]
     assert set(answer.dynamic_metadata["jevons.headers"]) == set(ROUTER_HEADERS)
     (length,) = answer.request_body.response.header_mutation.set_headers
     assert length.header.key == "content-length"

@@ -16,6 +16,8 @@ from typing import Any
 
 from jevons.gateway.endpoints import CLUSTER
 from jevons.gateway.envoy.policy import direct_error, response_headers
+from jevons.gateway.steps.decide import ROOM_TRIES
+from jevons.gateway.steps.endpoint import TRIED_PODS
 from jevons.gateway.steps.respond import DESTINATION, HEADERS_NAMESPACE, INTERNAL_HEADERS, ROUTER_HEADERS
 
 WHOLE_BYTES = 28 * 1024
@@ -24,6 +26,9 @@ WHOLE = ("x-jevons-whole", "1")
 """gRPC metadata of an exchange that has one message each way."""
 HANDOVER_FILTER = "handover"
 WHOLE_FILTER = "whole"
+
+RETRIES = TRIED_PODS + ROOM_TRIES - 1
+"""Every entry of the picker's list, which alone says how often a pod is tried. Pauses double from 10 ms to 1 s, each drawn from 0 on."""
 
 _TYPE = "type.googleapis.com/"
 _PER_ROUTE = _TYPE + "envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute"
@@ -83,8 +88,8 @@ def _to_engines() -> dict[str, Any]:
         "idle_timeout": "0s",
         "retry_policy": {
             "retry_on": "connect-failure,reset,refused-stream",
-            "num_retries": 3,
-            "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.250s"},
+            "num_retries": RETRIES,
+            "retry_back_off": {"base_interval": "0.010s", "max_interval": "1s"},
         },
         "internal_redirect_policy": {"max_internal_redirects": 10, "redirect_response_codes": [307], "allow_cross_scheme_redirect": True},
     }

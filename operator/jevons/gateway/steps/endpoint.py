@@ -16,6 +16,8 @@ from jevons.gateway.table import Pod
 
 BOUND = 1.25
 PREFIX_BYTES = 1_024
+TRIED_PODS = 2
+"""Work whose answer has not begun is given to one other pod; after that it waits in the room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Load:
 
 
 def order(pods: Sequence[Pod], loads: Sequence[Load], *, work: float, prefix: str, draw: Callable[[], float]) -> list[Pod]:
-    """Pods in the order to try, at most two. `work`: tokens of this request; `prefix`: what to be loyal to (empty = nothing); `draw` breaks ties.
+    """Pods to try in order, at most `TRIED_PODS`. `work`: tokens of this request; `prefix`: what to be loyal to (or empty); `draw` breaks ties.
 
     Example: loads 100 and 900 tokens, no prefix -> the first, then the second.
     """
@@ -39,7 +41,7 @@ def order(pods: Sequence[Pod], loads: Sequence[Load], *, work: float, prefix: st
         loyal = max(range(len(pods)), key=lambda i: zlib.crc32(f"{prefix}\0{pods[i].address}".encode()))
         if not loads[loyal].failing and loads[loyal].tokens + work <= max(limit, work):
             ranked = [loyal, *(i for i in ranked if i != loyal)]
-    return [pods[i] for i in ranked[:2]]
+    return [pods[i] for i in ranked[:TRIED_PODS]]
 
 
 def prefix_of(tenant: str, variant: str, text: str) -> str:
