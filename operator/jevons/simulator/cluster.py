@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,7 @@ from jevons.simulator.fleet import Fleet
 from jevons.simulator.nodes import Nodes
 from jevons.simulator.policies.policy import View
 from jevons.simulator.scenario import Scenario, SimVariant
+from jevons.simulator.shocks import Shock
 
 LOOK_S = 1.0
 """How often a draining pod is looked at; it is paid for until it was empty."""
@@ -104,6 +105,9 @@ class Cluster:
         for index, variant in enumerate(scenario.variants):
             for ordinal in range(variant.initial_replicas):
                 self._initial(index, ordinal)
+        for shock in scenario.shocks:
+            if shock.left < 1.0:
+                self._plan(shock.at_s, lambda now, shock=shock: self._vanish(shock, now))  # type: ignore[misc]
 
     @property
     def next_s(self) -> float:
@@ -239,14 +243,29 @@ class Cluster:
         pod.ready_s = None
         self._load(pod, now)
 
-    def _reclaim(self, pod: Pod, now: float) -> None:
-        """The spot node was taken away; the ReplicaSet makes another pod."""
+    def _reclaim(self, pod: Pod, now: float, *, with_node: bool = True) -> None:
+        """The spot node was taken away; the ReplicaSet makes another pod. `with_node`: it is no longer counted among those that exist."""
         if pod.slot is not None:
             self._lose(pod, now, retry=True)
         replaced = pod.leaving_s is None
-        self._gone(pod, now, node_lost=True)
+        self._gone(pod, now, node_lost=with_node)
         if replaced:
             self._plan(now + self._scenario.actuation_s, lambda at_s: self._reconcile(pod.variant, at_s))
+
+    def _vanish(self, shock: Shock, now: float) -> None:
+        """A zone is gone, with the oldest pods; it comes back when the shock ends."""
+        name, variants = shock.accelerator, self._scenario.variants
+        before = self.nodes.shrink(name, shock.left)
+        holding = [pod for pods in self._pods for pod in pods if pod.scheduled_s is not None and variants[pod.variant].accelerator == name]
+        for pod in sorted(holding, key=lambda pod: (pod.created_s, pod.variant, pod.ordinal)):
+            if self.nodes.taken(name) > self.nodes.bound(name):
+                self._reclaim(pod, now, with_node=False)
+        if math.isfinite(shock.until_s):
+            self._plan(shock.until_s, lambda at_s: self._back(name, before, at_s))
+
+    def _back(self, accelerator: str, before: Mapping[str, float], now: float) -> None:
+        self.nodes.restore(accelerator, before)
+        self._place_waiting(now)
 
     def _lose(self, pod: Pod, now: float, *, retry: bool) -> None:
         if pod.slot is not None:

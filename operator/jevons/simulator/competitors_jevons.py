@@ -32,11 +32,13 @@ from jevons.core.snapshot import (
     TargetState,
     VariantState,
 )
+from jevons.core.spec import AcceleratorClass
 from jevons.simulator.cluster import Pod as SimPod
 from jevons.simulator.competitors_gateway import Counts, Directions
 from jevons.simulator.competitors_spec import EPOCH_S, KEY, JevonsSettings, accelerators, deployment
 from jevons.simulator.policies.policy import Sample, View
 from jevons.simulator.scenario import Floats, Ints, Scenario
+from jevons.simulator.shocks import listed
 from jevons.simulator.world import Inside
 
 NEWS_GAP_S = 1.0
@@ -166,7 +168,7 @@ class Jevons:
         )
         return Snapshot(
             deployments={KEY: state},
-            accelerators=self._accelerators,
+            accelerators=self._priced(now),
             metrics=Known(None, at),
             started_at_s=EPOCH_S,
             scrape_interval_s=self.sample_s,
@@ -174,6 +176,14 @@ class Jevons:
             memory=self._memory,
             ledger=self._ledger,
         )
+
+    def _priced(self, now: float) -> Mapping[str, AcceleratorClass]:
+        """The classes with their prices as they have become."""
+        shocks = self._inside.scenario.shocks
+        if not shocks:
+            return self._accelerators
+        of = {written.accelerator_class: variant.accelerator for written, variant in zip(self.spec.variants, self._variants, strict=True)}
+        return listed(self._accelerators, of, shocks, now, EPOCH_S)
 
     def _state(self, index: int, view: View) -> VariantState:
         name, spot = self._variants[index].name, self._variants[index].reclaim_per_h > 0

@@ -20,7 +20,7 @@ class Nodes:
     """
 
     def __init__(self, scenario: Scenario) -> None:
-        self._bound: Mapping[str, int] = scenario.inventory
+        self._bound: dict[str, float] = dict(scenario.inventory)
         self.provisioning_s = scenario.provisioning_s
         self._free_at_start = scenario.free_at_start
         self._taken: dict[str, int] = {}
@@ -47,6 +47,22 @@ class Nodes:
     def taken(self, accelerator: str) -> int:
         """Accelerators that replicas hold."""
         return self._taken[accelerator]
+
+    def shrink(self, accelerator: str, left: float) -> Mapping[str, float]:
+        """Of the accelerators that replicas hold only this part (0..1) exists any more, and no other; how many there could be before.
+
+        Until as many replicas are gone as must be, more are taken than there are.
+        """
+        before = {accelerator: self._bound[accelerator]} if accelerator in self._bound else {}
+        self._bound[accelerator] = self._exist[accelerator] = math.floor(left * self._taken[accelerator] + 1e-9)
+        return before
+
+    def restore(self, accelerator: str, before: Mapping[str, float]) -> None:
+        """There may be as many as before; nodes that were there from the start are there again."""
+        del self._bound[accelerator]
+        self._bound.update(before)
+        if self._free_at_start is None:
+            self._exist[accelerator] = self.bound(accelerator)
 
     def take(self, variant: SimVariant) -> bool:
         """Room for one replica; False when there is none now."""

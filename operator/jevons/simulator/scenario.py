@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.policies.policy import FleetPolicy
+from jevons.simulator.shocks import Shock
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
@@ -123,6 +124,7 @@ class Scenario:
     """Arrivals before this instant count in no figure, and neither does what was paid before it."""
     seed: int = 0
     dispatch: Dispatch = Dispatch.LEAST_TOKENS
+    shocks: tuple[Shock, ...] = ()
 
 
 Controller: TypeAlias = FleetPolicy

@@ -1,4 +1,4 @@
-"""Shapes that nobody recorded: a step, a spike, a ramp, on and off, and silence that ends in a burst.
+"""Shapes that nobody recorded: a step, a spike, a ramp, on and off, silence that ends in a burst, and shocks of price and of inventory.
 
 Arrivals are Poisson with a rate that follows the shape; sizes come from a log's requests, or are lognormal with the means of the Azure conv trace.
 """
@@ -11,6 +11,7 @@ from enum import StrEnum
 import numpy as np
 
 from jevons.simulator.scenario import Floats, Ints, Requests
+from jevons.simulator.shocks import Shock
 from jevons.simulator.traces import columns
 
 
@@ -27,6 +28,10 @@ class Shape(StrEnum):
     """The peak and nothing, in turns of a twelfth."""
     SILENT_THEN_BURST = "silent-then-burst"
     """Nothing until x = 0.5, the peak for a tenth, then 0.2."""
+    PRICE_SHOCK = "price-shock"
+    """The peak all the time; from x = 0.45 to 0.85 the accelerator costs twice as much."""
+    INVENTORY_SHOCK = "inventory-shock"
+    """The peak all the time; at x = 0.5 half of the accelerators vanish with what runs on them, and are back at x = 0.6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,18 @@ def level(shape: Shape, x: Floats) -> Floats:
         return 1.0 - 0.9 * np.abs(2.0 * x - 1.0)
     if shape is Shape.ON_OFF:
         return np.where(np.floor(x * 12) % 2 == 0, 1.0, 0.0)
-    return np.where(x < 0.5, 0.0, np.where(x < 0.6, 1.0, 0.2))
+    if shape is Shape.SILENT_THEN_BURST:
+        return np.where(x < 0.5, 0.0, np.where(x < 0.6, 1.0, 0.2))
+    return np.ones_like(x)
+
+
+def shocks(shape: Shape, *, accelerator: str, length_s: float) -> tuple[Shock, ...]:
+    """What happens to that accelerator during the shape, in a run of that length."""
+    if shape is Shape.PRICE_SHOCK:
+        return (Shock(accelerator, 0.45 * length_s, 0.85 * length_s, price=2.0),)
+    if shape is Shape.INVENTORY_SHOCK:
+        return (Shock(accelerator, 0.5 * length_s, 0.6 * length_s, left=0.5),)
+    return ()
 
 
 def synthetic(shape: Shape, *, peak_rps: float, length_s: float, seed: int, sizes: Requests | None = None) -> Requests:

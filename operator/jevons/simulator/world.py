@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from jevons.simulator import shocks
 from jevons.simulator.cluster import DRAINED, STARTING, Cluster, Pod
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.policies.policy import Reading, Sample, View
@@ -266,14 +267,15 @@ class _World(Run):
         scenario, fleet = self.scenario, self._fleet
         end_s = np.where(np.isfinite(fleet.end_s), fleet.end_s, -math.inf)
         ended_s = max(self._last_arrival_s, float(end_s.max()))
-        held = self._cluster.close(ended_s).seconds(scenario.burn_in_s, ended_s)
+        bill = self._cluster.close(ended_s)
+        held = bill.seconds(scenario.burn_in_s, ended_s)
         gpu_s = {key: seconds * scenario.variants[key[0]].accelerators for key, seconds in held.items()}
         return Outcome(
             first_token_s=np.array(fleet.first_token_s),
             end_s=np.array(fleet.end_s),
             largest_gap_s=np.array(fleet.largest_gap_s),
             variant=np.array(fleet.variant, np.int32),
-            usd=sum(seconds * scenario.variants[index].usd_per_h / 3600.0 for (index, _), seconds in held.items()),
+            usd=shocks.usd(scenario, bill, ended_s),
             gpu_s=sum(gpu_s.values()),
             starting_gpu_s=sum(seconds for (_, kind), seconds in gpu_s.items() if kind == STARTING),
             drained_gpu_s=sum(seconds for (_, kind), seconds in gpu_s.items() if kind == DRAINED),

@@ -143,6 +143,8 @@ def test_a_zoo_calls_within_the_minute():
         (Shape.ON_OFF, 0.1, 0.0),
         (Shape.SILENT_THEN_BURST, 0.3, 0.0),
         (Shape.SILENT_THEN_BURST, 0.55, 1.0),
+        (Shape.PRICE_SHOCK, 0.7, 1.0),
+        (Shape.INVENTORY_SHOCK, 0.55, 1.0),
     ],
 )
 def test_shapes(shape, x, share):

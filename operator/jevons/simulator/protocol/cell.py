@@ -13,7 +13,7 @@ from jevons.core.spec import Objectives, Profile
 from jevons.simulator.protocol.splits import Split, Window, requests_of
 from jevons.simulator.scenario import Physics, Requests, Scenario, SimVariant, Startup
 from jevons.simulator.traces import Trace
-from jevons.simulator.traces_synthetic import Synthetic
+from jevons.simulator.traces_synthetic import Synthetic, shocks
 
 JITTER = 0.15
 """Sigma of an iteration's time. The rest of the measured p99/p50 of 2.4 between tokens comes from prefills in between, which are simulated."""
@@ -145,6 +145,15 @@ def scenario(trace: Trace | Synthetic, cell: Cell, window: Window) -> Scenario:
                 initial_replicas=min(max(1, begin), most) if machine is machines[0] else 0,
             )
         )
+    struck = (
+        shocks(trace.shape, accelerator=variants[0].accelerator, length_s=cell.burn_in_s + window.length_s) if isinstance(trace, Synthetic) else ()
+    )
     return Scenario(
-        f"{cell.trace}/{cell.fleet}/{cell.startup_s:g}", requests, tuple(variants), cell.objectives, burn_in_s=cell.burn_in_s, seed=window.seed
+        f"{cell.trace}/{cell.fleet}/{cell.startup_s:g}",
+        requests,
+        tuple(variants),
+        cell.objectives,
+        burn_in_s=cell.burn_in_s,
+        seed=window.seed,
+        shocks=struck,
     )

@@ -122,7 +122,8 @@ def routed_world(base: Scenario, cell: Cell, router: str) -> RoutedWorld:
             )
         )
     right = np.stack([made.large[drawn], made.small[drawn]], axis=1) > 0
-    return RoutedWorld(replace(base, requests=scored, variants=tuple(variants)), right, curve)
+    struck = tuple([replace(shock, accelerator="large") for shock in base.shocks])
+    return RoutedWorld(replace(base, requests=scored, variants=tuple(variants), shocks=struck), right, curve)
 
 
 def alone(world: Scenario) -> Scenario:
