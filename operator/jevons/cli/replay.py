@@ -17,9 +17,10 @@ from typing import Annotated
 
 import typer
 
+from jevons import __version__
 from jevons.cli.recordings import passes
-from jevons.core.recording import Difference, replayed
-from jevons.solver.highs import solve
+from jevons.core.recording import Difference, Pass, replayed
+from jevons.solver.highs import NAME, solve
 
 
 def command(
@@ -31,10 +32,15 @@ def command(
     began = time.monotonic()
     times: list[float] = []
     differing: list[tuple[float, list[Difference]]] = []
+    ruled, others = 0, set[str]()
     try:
         for one in passes(recording):
             times.append(one.at_s)
-            if found := replayed(one, solve):
+            found = replayed(one, solve)
+            if found and not one.solver and not replayed(one):
+                found, ruled = [], ruled + 1
+            if found:
+                others.update([] if one.solver == NAME else [_by(one)])
                 differing.append((one.at_s, found))
                 _show(one.at_s, found, most)
     except (ValueError, OSError) as error:
@@ -45,10 +51,21 @@ def command(
     if not times:
         raise SystemExit(f"replay: {recording}: not one whole pass is on record")
     span = f"{len(times)} passes, {stamp(times[0])} to {stamp(times[-1])}, decided again in {time.monotonic() - began:.1f} s"
+    if ruled:
+        print(f"{ruled} passes were decided without a solver (routes by rule), and again so")
+    for other in sorted(others):
+        print(f"recorded by {other}; this is release {__version__} with {NAME}:")
+        print("  of deployments with several variants, other routes and replicas are expected")
     if differing:
         print(f"{span}: {len(differing)} differ")
         raise typer.Exit(1)
     print(f"{span}: byte-equal")
+
+
+def _by(one: Pass) -> str:
+    """Who decided it."""
+    solver = f"with {one.solver}" if one.solver else "before routes and replicas were chosen together by a solver"
+    return f"release {one.release or '(unknown)'} {solver}"
 
 
 def stamp(at_s: float) -> str:

@@ -17,6 +17,7 @@ import structlog
 from jevons import __version__
 from jevons.core.recording import Writer, header
 from jevons.core.snapshot import Decision, Snapshot
+from jevons.solver.highs import NAME
 
 SEGMENTS = 8
 """The bound is kept by dropping whole segments: so many fit in it."""
@@ -79,7 +80,7 @@ class Recorder:
         folder.mkdir(parents=True, exist_ok=True)
         self._writer, self._path = Writer(), folder / f"passes-{round(1000 * at_s):013d}.jsonl.gz"
         self._file = gzip.open(self._path, "ab", compresslevel=4)  # noqa: SIM115  open until the segment is full
-        self._file.write(f"{header(__version__)}\n".encode())
+        self._file.write(f"{header(__version__, NAME)}\n".encode())
         self._drop(folder)
         return self._file
 

@@ -30,11 +30,15 @@ class Pass:
     at_s: float
     snapshot: Snapshot
     decision: Decision
+    release: str = ""
+    """Which version of this program wrote it."""
+    solver: str = ""
+    """What chose routes and replicas together, name and version; empty = nobody, or it was not said yet."""
 
 
-def header(release: str) -> str:
+def header(release: str, solver: str = "") -> str:
     """First line of a recording."""
-    return json.dumps({"recording": VERSION, "release": release})
+    return json.dumps({"recording": VERSION, "release": release, "solver": solver})
 
 
 class Writer(Text):
@@ -73,8 +77,8 @@ class Reader:
 
     def __init__(self, only: Key | None = None) -> None:
         self._only = None if only is None else str(only)
-        self.release = ""
-        """Which version of this program wrote it."""
+        self._by = ("", "")
+        """Release and solver, as the header has them."""
         self._raw: dict[int, Any] = {}
         self._made: dict[int, Any] = {}
 
@@ -93,7 +97,7 @@ class Reader:
         if "recording" in tree:
             if tree["recording"] != VERSION:
                 raise ValueError(f"recording of version {tree['recording']}; this program reads version {VERSION}")
-            self.release = str(tree.get("release", ""))
+            self._by = (str(tree.get("release", "")), str(tree.get("solver", "")))
             return None
         if "part" in tree:
             self._raw[tree["part"]] = tree["value"]
@@ -107,7 +111,7 @@ class Reader:
             return self._made[number]
 
         one = tree["pass"] if self._only is None else _of(tree["pass"], self._only)
-        return Pass(one["at_s"], read(Snapshot, one["snapshot"], part), read(Decision, one["decision"], part))
+        return Pass(one["at_s"], read(Snapshot, one["snapshot"], part), read(Decision, one["decision"], part), *self._by)
 
 
 def _of(one: dict[str, Any], key: str) -> dict[str, Any]:

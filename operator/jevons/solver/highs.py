@@ -11,6 +11,8 @@ import numpy as np
 
 from jevons.core.milp import Answer, Model
 
+NAME = f"HiGHS {highspy.HIGHS_VERSION_MAJOR}.{highspy.HIGHS_VERSION_MINOR}.{highspy.HIGHS_VERSION_PATCH}"
+"""For recordings: other versions may answer otherwise."""
 NODES = 60
 LEFT_OUT = (
     "mip_heuristic_run_rins",
