@@ -37,6 +37,11 @@ def zoo(  # noqa: PLR0917  # options of a command
     members: Annotated[int | None, typer.Option(help="so many members, evenly spread over the zoo [default: all, quick 40]", min=1)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="40 members, one seed, few settings")] = False,
     scored_from: Annotated[float, typer.Option(help="hours of the day from which on figures count; policies learn before", min=0, max=23)] = 12.0,
+    sleep: Annotated[
+        list[float] | None,
+        typer.Option(help="also Jevons with replicas that sleep in host memory at this share of their price (may be repeated)", min=0, max=1),
+    ] = None,
+    wake: Annotated[float, typer.Option(help="seconds that waking takes, with --sleep", min=0.1)] = 5.0,
     chains: Annotated[bool, typer.Option(help="agent chains as a second input")] = True,
     jobs: Jobs = None,
     cluster: Cluster = "",
@@ -55,6 +60,9 @@ def zoo(  # noqa: PLR0917  # options of a command
     names = [name for name in known if not policy or name in policy or name in {"keda", "always-on"}]
     knobs = zoo_policies.QUICK if quick else zoo_policies.KNOBS
     settings = tuple((name, knob) for name in names for knob in sorted({*knobs[name], zoo_policies.DEFAULTS[name]}))
+    sleepers = [zoo_policies.sleeping(holding, wake) for holding in sleep or []]
+    settings += tuple((name, knob) for name in sleepers for knob in sorted({*knobs["jevons"], zoo_policies.AUTO}))
+    names += sleepers
     startups = tuple(startup or (30.0, 120.0, 300.0))
     try:
         everybody = zoo_study.member_count(data)
@@ -102,6 +110,7 @@ ASSUMPTIONS = (
     "each call at a random instant of its minute; tokens of a random request of the folder's largest log; at most 20 calls a minute and member",
     "one replica of Llama-3.1-8B on one A100 per member at 3.67 USD/h, startup lognormal with sigma 0.1; asleep at the start",
     "every request is held until a replica is ready, whoever competes; a cold start is a start that at least one request waited for",
+    "asleep in host memory: its hours count by the share of the price that it costs; a request that waits for a wake is woken, not cold",
     "cold-start rate: a member's share of requests that found nothing ready, mean over members",
     "idle: stretches of more than 60 s without a request in the system (`idle_gpu_hours` is all of it); Knative at 5 s ticks",
 )
@@ -163,16 +172,17 @@ def _print(console: Any, runs: Runs, found: list[Ratio], rows: list[dict[str, An
         "of it > 1 min",
         "starting h",
         "USD",
+        "asleep h",
         "wait p50",
         "wait p95",
     ):
         points.add_column(name, justify="right")
     for one in rows:
         points.add_row(
-            f"{one['startup_s']:g}", one["policy"], "auto" if one["policy"] == "jevons" and not one["setting"] else f"{one['setting']:g}",
+            f"{one['startup_s']:g}", one["policy"], "auto" if one["policy"].startswith("jevons") and not one["setting"] else f"{one['setting']:g}",
             f"{one['cold_starts']:.0f}", f"{one['starts']:.0f}", f"{100 * one['cold_share']:.2f}", f"{100 * one['cold_rate']:.1f}",
             f"{one['idle_gpu_hours']:.0f}",
-            f"{one['idle_stretch_gpu_hours']:.0f}", f"{one['starting_gpu_hours']:.0f}", f"{one['usd']:.0f}",
+            f"{one['idle_stretch_gpu_hours']:.0f}", f"{one['starting_gpu_hours']:.0f}", f"{one['usd']:.0f}", f"{one['resting_hours']:.0f}",
             f"{one['wait_p50_s']:.0f}", f"{one['wait_p95_s']:.0f}",
         )  # fmt: skip
     console.print(points)

@@ -194,7 +194,7 @@ def _let_go(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[int, str]:
 
 
 def _prewarms(facts: Facts, plan: Plan, item: VariantPlan) -> bool:
-    """Whether a sleeping variant is started, or woken, ahead of a likely call: the one a call would wake, while nothing else serves nor money is short.
+    """Whether a sleeping variant is started, or woken, ahead of a likely call: the one a call would wake, if nothing else serves and money is there.
 
     Only where sleep is learned (idleAfter Auto), and the gateway tells now when the last call came.
     """

@@ -21,12 +21,12 @@ import numpy as np
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.nodes import Nodes
 from jevons.simulator.policies.policy import View
-from jevons.simulator.scenario import Scenario, SimVariant
+from jevons.simulator.scenario import HostMemory, Scenario, SimVariant
 from jevons.simulator.shocks import Shock
 
 LOOK_S = 1.0
 """How often a draining pod is looked at; it is paid for until it was empty."""
-STARTING, SERVING, DRAINED = range(3)
+STARTING, SERVING, DRAINED, RESTING, WAKING = range(5)
 
 
 @dataclass(slots=True, eq=False)
@@ -52,16 +52,24 @@ class Pod:
     life: int = 0
     """Raised whenever what was planned for it no longer holds."""
     ordered: bool = False
+    marked_s: float | None = None
+    """Since when it is put to sleep in host memory: it takes nothing new."""
+    asleep: bool = False
+    waking: bool = False
 
     @property
     def ready(self) -> bool:
-        """Serves, and is not on its way out."""
-        return self.ready_s is not None and self.leaving_s is None
+        """Serves, and is neither on its way out nor put to sleep."""
+        return self.ready_s is not None and self.leaving_s is None and self.marked_s is None
 
     def startup_s(self, variant: SimVariant) -> tuple[float, bool]:
         """The next draw: seconds from scheduled to ready, and whether this start fails."""
         spread, luck = self.chance.standard_normal(), self.chance.random()
         return variant.startup.median_s * math.exp(variant.startup.sigma * spread), bool(luck < variant.startup.fails)
+
+    def wake_s(self, sleep: HostMemory) -> float:
+        """The next draw: seconds that waking takes."""
+        return sleep.wake_s * math.exp(sleep.sigma * self.chance.standard_normal())
 
     def until(self, per_h: float) -> float:
         """The next draw of a Poisson process [s]; infinite for a rate of 0. The stream moves on by one either way."""
@@ -71,15 +79,25 @@ class Pod:
 
 @dataclass(slots=True)
 class Bill:
-    """What pods held, as stretches of time: (variant, STARTING | SERVING | DRAINED, from, to)."""
+    """What pods held, as stretches of time: (variant, STARTING | SERVING | DRAINED | RESTING | WAKING, from, to)."""
 
     stretches: list[tuple[int, int, float, float]] = field(default_factory=list)
+    holding: tuple[float, ...] = ()
+    """By variant: the share of its price that a replica asleep in host memory costs."""
 
     def seconds(self, start_s: float, end_s: float) -> Counter[tuple[int, int]]:
         """Replica-seconds inside [start_s, end_s] by variant and kind."""
         total: Counter[tuple[int, int]] = Counter()
         for variant, kind, begin, end in self.stretches:
             total[variant, kind] += max(0.0, min(end, end_s) - max(begin, start_s))  # type: ignore[assignment]  # a counter of seconds
+        return total
+
+    def paid(self, start_s: float, end_s: float) -> Counter[tuple[int, int]]:
+        """The same, those asleep in host memory weighed by their share."""
+        total = self.seconds(start_s, end_s)
+        for index, kind in total:
+            if kind == RESTING:
+                total[index, kind] *= self.holding[index]  # type: ignore[assignment]  # a counter of seconds
         return total
 
 
@@ -92,7 +110,7 @@ class Cluster:
 
     def __init__(self, scenario: Scenario, fleet: Fleet) -> None:
         self._scenario, self._fleet, self.nodes = scenario, fleet, Nodes(scenario)
-        self.bill = Bill()
+        self.bill = Bill(holding=tuple([variant.sleep.holding if variant.sleep is not None else 1.0 for variant in scenario.variants]))
         self.wanted = [variant.initial_replicas for variant in scenario.variants]
         self.scale_events = self.failed_starts = self.turns = self.readied = 0
         self.victims: list[frozenset[str]] = [frozenset() for _ in scenario.variants]
@@ -128,6 +146,28 @@ class Cluster:
             self.scale_events += now >= self._scenario.burn_in_s
             self._plan(now + self._scenario.actuation_s, lambda at_s: self._reconcile(index, at_s))
 
+    def rest(self, index: int, names: frozenset[str], now: float) -> None:
+        """Put these pods of a variant to sleep in host memory, and wake all others that sleep."""
+        sleep = self._scenario.variants[index].sleep
+        for pod in self._pods[index]:
+            if sleep is None or pod.leaving_s is not None or pod.ready_s is None:
+                continue
+            if pod.name in names and pod.slot is not None and pod.marked_s is None:
+                pod.marked_s = now
+                self.turns += 1
+                self._fleet.drain(pod.slot, now)
+                self._lie(pod, now)
+            elif pod.name not in names and pod.marked_s is not None and not pod.waking:
+                pod.waking = True
+                if pod.asleep:
+                    self._charge(pod, WAKING, now)
+                self._plan_for(pod, now + (pod.wake_s(sleep) if pod.asleep else 0.0), self._awake)
+
+    def rests(self, index: int) -> bool:
+        """Whether a variant has pods, and all of them sleep."""
+        staying = [pod for pod in self._pods[index] if pod.leaving_s is None]
+        return bool(staying) and all(pod.marked_s is not None for pod in staying)
+
     def pods(self, index: int) -> list[Pod]:
         """The pods of a variant that exist, the leaving ones included, oldest first."""
         return self._pods[index]
@@ -141,7 +181,7 @@ class Cluster:
                     pending += 1
                 elif pod.ready_s is None:
                     starting += 1
-                else:
+                elif pod.ready:
                     ready += 1
         return View(self.wanted[index], ready, starting, pending)
 
@@ -233,6 +273,34 @@ class Cluster:
         self.readied += 1
         self._plan_for(pod, now + pod.until(self._scenario.variants[pod.variant].crash_per_h), self._crash)
 
+    def _lie(self, pod: Pod, now: float) -> None:
+        """Once it is empty, its weights move to host memory."""
+        if pod.waking or pod.asleep or pod.leaving_s is not None or pod.marked_s is None:
+            return
+        sleep = self._scenario.variants[pod.variant].sleep
+        if pod.slot is not None and not self._fleet.gone(pod.slot):
+            self._plan_for(pod, now + LOOK_S, self._lie)
+        elif pod.slot is not None:
+            pod.slot = None
+            self._plan_for(pod, now + (sleep.lie_s if sleep is not None else 0.0), self._lie)
+        else:
+            pod.asleep = True
+            self._charge(pod, RESTING, now)
+
+    def _awake(self, pod: Pod, now: float) -> None:
+        """It takes requests again, as soon as what it still had when it was put to sleep is done."""
+        if pod.leaving_s is not None or not pod.waking:
+            return
+        if pod.slot is not None and not self._fleet.gone(pod.slot):
+            self._plan_for(pod, now + LOOK_S, self._awake)
+            return
+        pod.marked_s, pod.asleep, pod.waking = None, False, False
+        pod.slot = self._fleet.ready(pod.variant, now)
+        pod.series = self._fleet.pod(pod.slot)
+        self._charge(pod, SERVING, now)
+        self.turns += 1
+        self.readied += 1
+
     def _crash(self, pod: Pod, now: float) -> None:
         """The engine died: its requests go elsewhere, and it loads again in the same pod, which stays paid for."""
         self._lose(pod, now, retry=True)
@@ -240,7 +308,7 @@ class Cluster:
             self._gone(pod, now)
             return
         pod.life += 1
-        pod.ready_s = None
+        pod.ready_s, pod.marked_s, pod.asleep, pod.waking = None, None, False, False
         self._load(pod, now)
 
     def _reclaim(self, pod: Pod, now: float, *, with_node: bool = True) -> None:
@@ -279,7 +347,8 @@ class Cluster:
             self._gone(pod, now)
             return
         self.turns += 1
-        self._fleet.drain(pod.slot, now)
+        if pod.marked_s is None:
+            self._fleet.drain(pod.slot, now)
         self._charge(pod, DRAINED, now)
         self._look(pod, now)
 

@@ -146,12 +146,20 @@ class Jevons:
         self._memory, self._ledger = answer.memory, answer.ledger
         self.decision = answer.deployments[KEY]
         wanted = {target.variant: target.desired for target in self.decision.replicas if target.desired is not None}
+        self._rest(now)
         for index, variant in enumerate(self._variants):
             desired, current = wanted.get(variant.name, 0), views[variant.name].replicas
             if 0 < desired < current:
                 self._inside.mark(index, self._victims(index, current - desired))
         self._direct(now)
         return wanted
+
+    def _rest(self, now: float) -> None:
+        """Put pods to sleep and wake others, as decided."""
+        asleep = {target.variant: target.asleep for target in self.decision.replicas if target.desired} if self.decision is not None else {}
+        for index, variant in enumerate(self._variants):
+            if variant.sleep is not None and variant.name in asleep:
+                self._inside.rest(index, frozenset(asleep[variant.name]), now)
 
     def snapshot(self, now: float, views: Mapping[str, View]) -> Snapshot:
         """The world as the operator sees it at `now`."""
@@ -202,6 +210,8 @@ class Jevons:
             failed=pod.failed,
             spot=spot,
             signals=self._signals.get(pod.series, NO_SIGNALS),
+            marked_at_s=None if pod.marked_s is None else EPOCH_S + pod.marked_s,
+            asleep=pod.asleep,
         )
 
     def _held(self, now: float) -> tuple[Held, ...]:

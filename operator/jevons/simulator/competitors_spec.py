@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from jevons.core.milp import Solver
 from jevons.core.snapshot import RouterCurve
-from jevons.core.spec import AcceleratorClass, Deployment, Key, Price, RoutingMode, RoutingSpec, ScalingSpec, Variant
+from jevons.core.spec import AcceleratorClass, Deployment, Key, Price, RoutingMode, RoutingSpec, ScalingSpec, Sleep, Variant
 from jevons.core.speed import slower
 from jevons.simulator.scenario import Scenario, SimVariant
 from jevons.solver.highs import solve
@@ -79,6 +79,7 @@ def _variant(variant: SimVariant, settings: JevonsSettings) -> Variant:
         startup_s=variant.startup.median_s * settings.startup_scale,
         min_replicas=variant.min_replicas,
         max_replicas=variant.max_replicas,
+        sleep=None if variant.sleep is None else Sleep(Decimal(f"{variant.sleep.holding:.6f}"), variant.sleep.wake_s * settings.startup_scale),
     )
 
 

@@ -80,6 +80,17 @@ class Startup:
 
 
 @dataclass(frozen=True, slots=True)
+class HostMemory:
+    """A replica's sleep in host memory: what part of its price it costs, and how long waking takes (lognormal), and lying down."""
+
+    holding: float
+    wake_s: float
+    sigma: float = 0.0
+    lie_s: float = 20.0
+    """From the mark to being asleep, once the replica is empty: a scrape has to show that it is, and weights have to move."""
+
+
+@dataclass(frozen=True, slots=True)
 class SimVariant:
     """One variant as the cluster runs it. `usd_per_h` is of one replica, all its accelerators together."""
 
@@ -97,6 +108,8 @@ class SimVariant:
     reclaim_per_h: float = 0.0
     """Spot: chance per hour that a replica is taken away (Poisson)."""
     crash_per_h: float = 0.0
+    sleep: HostMemory | None = None
+    """None = its engine cannot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def usd(scenario: Scenario, bill: Bill, end_s: float) -> float:
     times = sorted({start_s, end_s} | turns)
     total = 0.0
     for begin_s, until_s in pairwise(times):
-        for (index, _), seconds in bill.seconds(begin_s, until_s).items():
+        for (index, _), seconds in bill.paid(begin_s, until_s).items():
             variant = scenario.variants[index]
             total += seconds * variant.usd_per_h / 3600.0 * price_factor(scenario.shocks, variant.accelerator, begin_s)
     return total

@@ -22,7 +22,7 @@ from jevons.core.spec import AcceleratorClass, Deployment, RoutingMode, Variant
 from jevons.simulator.competitors import jevons, static
 from jevons.simulator.competitors_spec import EPOCH_S
 from jevons.simulator.protocol.sizing import smallest
-from jevons.simulator.scenario import Controller, Outcome, Physics, Requests, Scenario, SimVariant, Startup, met
+from jevons.simulator.scenario import Controller, HostMemory, Outcome, Physics, Requests, Scenario, SimVariant, Startup, met
 from jevons.simulator.world import simulate
 
 
@@ -133,6 +133,7 @@ def _variant(variant: Variant, accelerators: Mapping[str, AcceleratorClass]) -> 
         max_replicas=variant.max_replicas,
         initial_replicas=variant.min_replicas,
         quality=variant.quality,
+        sleep=None if variant.sleep is None else HostMemory(float(variant.sleep.holding), variant.sleep.wake_s),
     )
 
 

@@ -65,6 +65,9 @@ class Inside(Protocol):
     def mark(self, index: int, pods: frozenset[str]) -> None:
         """Pods of a variant that shall go first when it shrinks (pod-deletion-cost); replaces earlier marks."""
 
+    def rest(self, index: int, pods: frozenset[str], now: float) -> None:
+        """Pods of a variant that shall sleep in host memory; the others of it wake."""
+
 
 @runtime_checkable
 class Insider(Protocol):
@@ -133,6 +136,10 @@ class Run:
     def mark(self, index: int, pods: frozenset[str]) -> None:
         """See `Inside`."""
         self._cluster.victims[index] = pods
+
+    def rest(self, index: int, pods: frozenset[str], now: float) -> None:
+        """See `Inside`."""
+        self._cluster.rest(index, pods, now)
 
     def views(self) -> dict[str, View]:
         """See `Inside`."""
@@ -230,10 +237,10 @@ class _World(Run):
         return self._outcome()
 
     def _next_wake(self, now: float) -> tuple[float, int]:
-        """When the next request arrives for a variant of which nothing is wanted, and which; infinite when everything is wanted."""
+        """When the next request arrives for a variant of which nothing is wanted, or all sleeps, and which; infinite when there is none."""
         best = (math.inf, -1)
         for index, wanted in enumerate(self._cluster.wanted):
-            if wanted == 0:
+            if wanted == 0 or self._cluster.rests(index):
                 best = min(best, (self._next_arrival(index, max(now, self._wake_after_s)), index))
         return best
 

@@ -11,7 +11,7 @@ import pytest
 from jevons.simulator.protocol import zoo_study
 from jevons.simulator.protocol.zoo_figures import MemberRun, between, figures, joined, overlap
 from jevons.simulator.protocol.zoo_member import run
-from jevons.simulator.protocol.zoo_policies import KNOBS, contender
+from jevons.simulator.protocol.zoo_policies import KNOBS, contender, sleeping
 from jevons.simulator.protocol.zoo_study import REFERENCE, Runs, Setting, ratios
 from jevons.simulator.protocol.zoo_workload import CAP_PER_MINUTE, Member, capped, chain, priors, zoo_member
 from jevons.simulator.traces import Zoo, columns
@@ -168,3 +168,46 @@ def test_equal_jobs_give_equal_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert rows[0] == rows[1]
     assert rows[0][0]["cold_starts"] == 2
     assert zoo_study.perfect(runs, 30.0, "stretches") < 1.0
+
+
+@pytest.mark.parametrize(("kind", "knob"), [("regular", 60.0), ("bursty", 0.0), ("rare", 0.0)])
+def test_leaving_out_ticks_changes_nothing_for_one_that_sleeps_in_host_memory(kind: str, knob: float) -> None:
+    scenario = member(kind).scenario(120.0, seed=1)
+    runs = []
+    for every_tick in (False, True):
+        one = contender(scenario, sleeping(0.1, 5.0), knob)
+        runs.append(run(one.scenario, one.controller, remembers_s=one.remembers_s, end_s=HOURS_S, every_tick=every_tick))
+    assert same(*runs)
+    assert (runs[0].resting_s, runs[0].waking_s, runs[0].wakes, runs[0].woken) == (
+        runs[1].resting_s,
+        runs[1].waking_s,
+        runs[1].wakes,
+        runs[1].woken,
+    )
+
+
+def test_sleep_in_host_memory_turns_cold_starts_into_short_waits_for_less() -> None:
+    scenario = member("regular").scenario(120.0, seed=1)
+    found = {}
+    for policy, knob in (("keda", 300.0), ("jevons", 0.0), (sleeping(0.05, 5.0), 0.0)):
+        one = contender(scenario, policy, knob)
+        found[policy] = run(one.scenario, one.controller, remembers_s=one.remembers_s, end_s=HOURS_S)
+    slept, loaded, keda = found[sleeping(0.05, 5.0)], found["jevons"], found["keda"]
+    assert slept.cold == 1, "the first call of all"
+    assert slept.wakes > 20
+    assert slept.woken < slept.wakes, "the others were woken ahead of a call"
+    assert keda.cold > 10
+    assert float(np.sort(slept.wait_s)[-2]) < 8.0
+    hours = {name: one.idle_s + one.starting_s + one.sleep_s for name, one in found.items()}
+    assert hours[sleeping(0.05, 5.0)] < 0.6 * min(hours["keda"], hours["jevons"])
+    assert loaded.resting_s == 0.0
+
+
+def test_sleep_is_weighed_by_its_share_and_no_cold_start() -> None:
+    requests = columns(np.array([100.0, 1000.0]), np.array([10, 10]), np.array([5, 5]))
+    first_s, end_s = np.array([221.0, 1006.0]), np.array([230.0, 1010.0])
+    ready, resting, waking = [(220.0, 300.0), (1005.0, 1100.0)], [(300.0, 1000.0)], [(1000.0, 1005.0)]
+    found = figures(requests, first_s, end_s, [(100.0, 220.0)], ready, until_s=2000.0, startup_s=120.0, resting=resting, waking=waking, holding=0.1)
+    assert (found.cold, found.cold_starts, found.woken, found.wakes) == (1, 1, 1, 1)
+    assert found.sleep_s == pytest.approx(5.0 + 70.0)
+    assert found.wait_s.tolist() == [121.0, 6.0]

@@ -25,8 +25,9 @@ STRETCH_S = 60.0
 class MemberRun:
     """One member's day. Seconds of replica time: starting (until ready), ready, of that without work, and of that in stretches above `STRETCH_S`.
 
-    cold_starts: starts that at least one request waited for. cold: requests that arrived while nothing was ready. wait_s: their waits until the first
-    token. perfect_s, perfect_stretches_s: what somebody who knows the future would have in place of idle and starting time, in the two measures.
+    cold_starts: starts that at least one request waited for. cold: requests that arrived while nothing was ready. wait_s: waits of those, and of the
+    woken, until the first token. perfect_s, perfect_stretches_s: what somebody who knows the future would have in place of idle and starting time, in
+    the two measures.
     """
 
     requests: int
@@ -40,6 +41,19 @@ class MemberRun:
     wait_s: Floats
     perfect_s: float
     perfect_stretches_s: float
+    resting_s: float = 0.0
+    """Asleep in host memory."""
+    waking_s: float = 0.0
+    wakes: int = 0
+    woken: int = 0
+    """Requests that arrived while it slept there, or woke; they are not among the cold ones."""
+    holding: float = 0.0
+    """Share of the price that sleeping costs."""
+
+    @property
+    def sleep_s(self) -> float:
+        """Replica time that sleeping in host memory costs, a sleeping replica weighed by its share."""
+        return self.waking_s + self.holding * self.resting_s
 
 
 def figures(
@@ -52,8 +66,11 @@ def figures(
     until_s: float,
     startup_s: float,
     since_s: float = 0.0,
+    resting: Sequence[Span] = (),
+    waking: Sequence[Span] = (),
+    holding: float = 0.0,
 ) -> MemberRun:
-    """From when each request was there (arrival, first token, end) and when a replica was starting or ready (draining included).
+    """From when each request was there (arrival, first token, end) and when a replica was starting or ready (draining included), asleep or waking.
 
     What lies before `since_s` is not scored: policies learn from it.
     Perfect pre-warming keeps a replica through a gap shorter than a start, and otherwise has it start just in time; the first call of all is cold.
@@ -68,7 +85,13 @@ def figures(
         warm[first:last] = True
     waits = first_s - requests.at_s
     warm |= ~scored
-    cold = ~warm & np.isfinite(first_s)
+    late = ~warm & np.isfinite(first_s)
+    resting, waking = within(resting, since_s, until_s), within(waking, since_s, until_s)
+    woken = np.zeros(len(requests), np.bool_)
+    for begin, end in joined(sorted([*resting, *waking])):
+        first, last = np.searchsorted(requests.at_s, (begin, end))
+        woken[first:last] = ~warm[first:last]
+    cold = late & ~woken
     # the replica that became ready between the arrival and its first token is the one that was waited for
     waited = {bisect_right(begins, float(token_s)) - 1 for token_s in first_s[cold]}
     busy = joined(sorted(zip(requests.at_s.tolist(), np.nan_to_num(end_s, nan=until_s).tolist(), strict=True)))
@@ -79,14 +102,19 @@ def figures(
         requests=int(scored.sum()),
         cold_starts=len(waited),
         starts=len(starting),
-        cold=int((~warm).sum()),
+        cold=int((~warm & ~woken).sum()),
         starting_s=sum(end - begin for begin, end in starting),
         ready_s=sum(end - begin for begin, end in spans),
         idle_s=overlap(quiet, spans),
         stretches_s=overlap([(begin, end) for begin, end in quiet if end - begin > STRETCH_S], spans),
-        wait_s=waits[cold],
+        wait_s=waits[late],
         perfect_s=first_call_s + sum(min(gap, startup_s) for gap in gaps),
         perfect_stretches_s=first_call_s + sum(min(gap, startup_s) for gap in gaps if gap > STRETCH_S),
+        resting_s=sum(end - begin for begin, end in resting),
+        waking_s=sum(end - begin for begin, end in waking),
+        wakes=len(waking),
+        woken=int(woken.sum()),
+        holding=holding,
     )
 
 

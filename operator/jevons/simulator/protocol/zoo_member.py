@@ -4,6 +4,7 @@ The same cluster, the same engine and the same competitors as in `world.py`; wha
 of ticks at which nothing can change, so ticks are left out where the competitor provably answers as before:
 
 * asleep, with nothing held, longer than the competitor remembers, and farther than that before the next arrival: all its windows hold the same zeros;
+* Jevons with a replica that sleeps in host memory: until its history says otherwise, or a request arrives;
 * Jevons with a loaded replica: no pass can let go within `SHORTEST_S` of an arrival, nor, once its work is done, before the time that its history
   says; nothing but an arrival changes that. Passes stay dense enough that no gap between arrivals looks longer than it was.
 
@@ -17,7 +18,7 @@ from bisect import bisect_right
 from typing import Protocol, runtime_checkable
 
 from jevons.core.idle import FIRST_GAP_S, SHORTEST_S
-from jevons.simulator.cluster import STARTING
+from jevons.simulator.cluster import RESTING, STARTING, WAKING
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.protocol.zoo_figures import DAY_S, MemberRun, figures
 from jevons.simulator.scenario import Controller, Scenario
@@ -32,7 +33,7 @@ class Resting(Protocol):
     """A competitor that says how long its last decision holds."""
 
     def rests_until(self, now: float) -> float:
-        """Until when a loaded replica stays whatever is looked at, unless a request arrives; not above `now`: not known."""
+        """Until when a loaded (or sleeping) replica stays so whatever is looked at, unless a request arrives; not above `now`: not known."""
 
 
 @runtime_checkable
@@ -108,7 +109,7 @@ class _Member(Run):
                 self._sample_s, self._decide_s = max(self._sample_s, minute_s), max(self._decide_s, minute_s)
             return
         self._asleep_since_s = None
-        if self._resting is not None and self._cluster.view(0).ready:
+        if self._resting is not None and (self._cluster.view(0).ready or self._cluster.rests(0)):
             self._rest(now, self._resting)
 
     def _rest(self, now: float, resting: Resting) -> None:
@@ -118,7 +119,7 @@ class _Member(Run):
         if calm_s > now:
             self._decide_s = max(self._decide_s, next_multiple(min(calm_s, self._next_arrival(now)) - 1e-6, period_s))
             return
-        while self._decide_s - now < DENSE_S:
+        while self._cluster.view(0).ready and self._decide_s - now < DENSE_S:
             before = bisect_right(self._at, self._decide_s) - 1
             if before < 0 or self._decide_s - self._at[before] >= SHORTEST_S:
                 break
@@ -135,7 +136,7 @@ class _Member(Run):
         return self._at[place] if place < len(self._at) else math.inf
 
     def _next_wake(self, now: float) -> float:
-        return self._next_arrival(max(now, self._wake_after_s)) if self._cluster.wanted[0] == 0 else math.inf
+        return self._next_arrival(max(now, self._wake_after_s)) if self._cluster.wanted[0] == 0 or self._cluster.rests(0) else math.inf
 
     def held_since_s(self, index: int, now: float) -> float:
         """See `Inside`."""
@@ -147,7 +148,18 @@ class _Member(Run):
         bill = self._cluster.close(max(self._end_s, self._fleet.now_s))
         self._fleet.advance(math.inf)
         stretches = [(kind, begin, min(end, self._end_s)) for _, kind, begin, end in bill.stretches if begin < self._end_s]
-        starting = [(begin, end) for kind, begin, end in stretches if kind == STARTING]
-        ready = sorted((begin, end) for kind, begin, end in stretches if kind != STARTING)
-        first_s, answered_s = self._fleet.first_token_s, self._fleet.end_s
-        return figures(self.scenario.requests, first_s, answered_s, starting, ready, until_s=self._end_s, startup_s=startup_s, since_s=self._since_s)
+        spans = {wanted: sorted((begin, end) for kind, begin, end in stretches if kind == wanted) for wanted in (STARTING, RESTING, WAKING)}
+        sleep = self.scenario.variants[0].sleep
+        return figures(
+            self.scenario.requests,
+            self._fleet.first_token_s,
+            self._fleet.end_s,
+            spans[STARTING],
+            sorted((begin, end) for kind, begin, end in stretches if kind not in spans),
+            until_s=self._end_s,
+            startup_s=startup_s,
+            since_s=self._since_s,
+            resting=spans[RESTING],
+            waking=spans[WAKING],
+            holding=0.0 if sleep is None else sleep.holding,
+        )

@@ -3,6 +3,7 @@
 | policy | knob |
 |---|---|
 | `jevons` | what a late answer costs (`lateAnswerCost`), as seconds of the replica's price; `auto` is the API's default |
+| `jevons-sleep H W` | the same; a replica may sleep in host memory at H of its price and wakes in W seconds (`sleeping(H, W)`) |
 | `jevons-alone` | the same without hearing any other model: no prior of the zoo, no co-wake (agent chains only) |
 | `keda` | `cooldownPeriod`; 300 s is its default and the reference of the benchmark |
 | `kpa` | the pod retention period; 0 s is the default |
@@ -24,13 +25,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from jevons.core import tiers
 from jevons.core.hazard import Gaps
 from jevons.core.idle import LONGEST_S
 from jevons.core.memory import DeploymentMemory
 from jevons.core.moving import LONG_WORK_S, cold_loss_s
 from jevons.core.snapshot import DeploymentState, Snapshot
 from jevons.core.spec import Key, ScalingMode, ScalingSpec
-from jevons.core.startup import expected_s
+from jevons.core.startup import expected_s, wake_s
 from jevons.core.warmth import Warmth, warmth
 from jevons.simulator import competitors
 from jevons.simulator.competitors_jevons import Jevons
@@ -40,7 +42,7 @@ from jevons.simulator.policies.keda import KedaSettings
 from jevons.simulator.policies.kpa import KpaSettings
 from jevons.simulator.policies.kubeai import KubeaiSettings
 from jevons.simulator.policies.policy import Sample, View
-from jevons.simulator.scenario import Controller, Scenario
+from jevons.simulator.scenario import Controller, HostMemory, Scenario
 
 KNATIVE = KpaSettings(maximum=1, tick_s=5.0, scrape_s=5.0)
 SETTLED_S = 120.0
@@ -52,6 +54,7 @@ PRIOR_S = 1800.0
 """What the zoo showed together is brought up to date this often."""
 CHAINED = frozenset({"co-wake", "jevons-alone"})
 """Only meant for agent chains."""
+SLEEPS, WAKE_SIGMA = "jevons-sleep ", 0.1
 AUTO = 0.0
 """Jevons' knob at the API's default."""
 
@@ -106,7 +109,16 @@ def contender(scenario: Scenario, policy: str, knob: float, told_s: Sequence[flo
         "always-on": _always_on,
         "co-wake": lambda world, keep_s: Contender(world, One(Told(told_s, keep_s)), 30.0),
     }
+    if policy.startswith(SLEEPS):
+        holding, wake_s = map(float, policy.removeprefix(SLEEPS).split())
+        variants = tuple(replace(variant, sleep=HostMemory(holding, wake_s, WAKE_SIGMA)) for variant in scenario.variants)
+        return _jevons(replace(scenario, variants=variants), knob, told_s, priors)
     return made[policy](scenario, knob)
+
+
+def sleeping(holding: float, wake_s: float) -> str:
+    """Name of Jevons with replicas that may sleep in host memory."""
+    return f"{SLEEPS}{holding:g} {wake_s:g}"
 
 
 def _jevons(scenario: Scenario, knob: float, told_s: Sequence[float], priors: Sequence[Gaps]) -> Contender:
@@ -161,7 +173,9 @@ class Rested(Jevons):
         if worked_s is None or max(worked_s, memory.last_arrival_at_s) > EPOCH_S + now - SEEN_S:
             return now
         found = self._warmth(memory, now)
-        return min(found.until_s - EPOCH_S, self._next_told_s(now)) if found.loaded else now
+        pods = self._inside.pods(0)
+        held = found.sleeps and all(pod.asleep and not pod.waking for pod in pods) if any(pod.marked_s is not None for pod in pods) else found.loaded
+        return min(found.until_s - EPOCH_S, self._next_told_s(now)) if held else now
 
     @property
     def wakes_s(self) -> float:
@@ -180,7 +194,11 @@ class Rested(Jevons):
         last_s = memory.last_arrival_at_s
         if last_s is not None and seen.work_at_s is not None and seen.work_at_s > last_s + LONG_WORK_S:
             last_s = seen.work_at_s
-        return warmth(startup_s, loss_s, memory.gaps, self._memory.prior, memory.callers, last_s, EPOCH_S + now)
+        rest, resting = None, any(pod.marked_s is not None for pod in self._inside.pods(0))
+        if variant.sleep is not None:
+            wake = wake_s(seen.health, variant.sleep.wake_s)
+            rest = tiers.rest(float(variant.sleep.holding), wake, self.spec.objectives, self._variants[0].usd_per_h)
+        return warmth(startup_s, loss_s, memory.gaps, self._memory.prior, memory.callers, last_s, EPOCH_S + now, rest, resting=resting)
 
     def _next_told_s(self, now: float) -> float:
         """When something changes that it hears from elsewhere."""

@@ -34,10 +34,10 @@ REFERENCE: Setting = ("keda", 300.0)
 TARGETS: Mapping[float, float] = {30.0: 0.55, 120.0: 0.80, 300.0: 0.90}
 """By startup time: Jevons' hours over the reference's, at most."""
 MEASURES: Mapping[str, Callable[[MemberRun], float]] = {
-    "stretches": lambda one: (one.stretches_s + one.starting_s) / 3600.0,
-    "all": lambda one: (one.idle_s + one.starting_s) / 3600.0,
+    "stretches": lambda one: (one.stretches_s + one.starting_s + one.sleep_s) / 3600.0,
+    "all": lambda one: (one.idle_s + one.starting_s + one.sleep_s) / 3600.0,
 }
-"""Hours: idle in stretches above a minute and starting (the benchmark's), or all that is idle and starting."""
+"""Hours: idle in stretches above a minute and starting (the benchmark's), or all that is idle and starting; sleep in host memory by its share."""
 
 
 MATCHES: Mapping[str, Callable[[MemberRun], float]] = {
@@ -187,7 +187,7 @@ def row(runs: Runs, trace: str, startup_s: float, setting: Setting) -> dict[str,
 
     waits = runs.waits(startup_s, setting)
     p50, p95 = np.percentile(waits, (50, 95)).tolist() if len(waits) else (0.0, 0.0)
-    gpu_hours = total(lambda one: (one.ready_s + one.starting_s) / 3600.0)
+    gpu_hours = total(lambda one: (one.ready_s + one.starting_s + one.sleep_s) / 3600.0)
     return {
         "trace": trace,
         "members": runs.members,
@@ -203,6 +203,10 @@ def row(runs: Runs, trace: str, startup_s: float, setting: Setting) -> dict[str,
         "idle_gpu_hours": total(lambda one: one.idle_s / 3600.0),
         "idle_stretch_gpu_hours": total(lambda one: one.stretches_s / 3600.0),
         "starting_gpu_hours": total(lambda one: one.starting_s / 3600.0),
+        "resting_hours": total(lambda one: one.resting_s / 3600.0),
+        "sleep_gpu_hours": total(lambda one: one.sleep_s / 3600.0),
+        "wakes": total(lambda one: one.wakes),
+        "woken_share": total(lambda one: one.woken) / max(1.0, total(lambda one: one.requests)),
         "gpu_hours": gpu_hours,
         "usd": gpu_hours * USD_PER_H,
         "wait_p50_s": p50,
