@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
-from jevons.core import usable
+from jevons.core import sizing, usable
 from jevons.core.demand import ClassLoad
 from jevons.core.facts import VariantFacts
 from jevons.core.planner import Ground, Promises, Question
-from jevons.core.programme import Group, Offer, Problem
 from jevons.core.routing import MARGIN
 from jevons.core.serving import capacity_of
 from jevons.core.shadowprices import ShadowPrices
+from jevons.core.statement import Group, Offer, Problem, Scenario
 
 HORIZON_S, STARTS = 600.0, 2.0
 """What a plan is thought to last: this long, and so many of the longest start."""
@@ -31,6 +32,9 @@ LEAST_PER_S = 1e-6
 """Arrivals [1/s] that are none."""
 FULL = 0.97
 """Of what a fleet serves: a plan filled to the brim is out of date in the next pass."""
+SCENARIOS = (Scenario(0.9, 0.25), Scenario(1.0, 0.25), Scenario(1.1, 0.25), Scenario(1.25, 0.25))
+"""Demand over the horizon, of the present one. Replicas come in whole numbers, and go down late."""
+MOST = max([scenario.factor for scenario in SCENARIOS])
 
 
 def capable(ground: Ground) -> bool:
@@ -89,8 +93,31 @@ def problem(ground: Ground, shadow_prices: ShadowPrices, units: Mapping[str, int
             )
         )
         work.append(mix.work)
-    groups = [_group(question, _able(options, question.load, [row[index] for row in work])) for index, question in enumerate(questions)]
-    return Problem(tuple(offers), tuple(groups), horizon_s(ground), DRAIN_S, units)
+    groups = []
+    for index, question in enumerate(questions):
+        group = _group(question, _able(options, question.load, [row[index] for row in work]))
+        late = [offer.usd_per_h * _growth(ground, variant, question.load) for variant, offer in zip(options, offers, strict=True)]
+        groups.append(replace(group, late=tuple(late)))
+    more = tuple([scenario for scenario in SCENARIOS if scenario.factor > 1.0])
+    return Problem(tuple(offers), tuple(groups), horizon_s(ground), DRAIN_S, units, more)
+
+
+def growth(ground: Ground, variant: VariantFacts) -> float:
+    """What work costs that this variant's fleet does not bear, over what it costs on a replica that is there: the mean of all arrivals.
+
+    It is late until a replica has started for it, and pays that start.
+    """
+    loads = [question.load for question in asked(ground)]
+    total = sum([load.ahead_per_s for load in loads])
+    return sum([load.ahead_per_s * _growth(ground, variant, load) for load in loads]) / total if total else 1.0
+
+
+def _growth(ground: Ground, variant: VariantFacts, load: ClassLoad) -> float:
+    """Of one class. Example: starts of 120 s, a horizon of 600 s, lateness at 10 times what a request costs: 1 + 0.2 + 10 * 0.2 = 3.2."""
+    per_s = capacity_of(variant, load).requests_per_s
+    late = sizing.late_loss_s(load.objectives.late_cost_usd, variant.usd_per_h, per_s) * per_s
+    start = min(1.0, variant.startup_s / horizon_s(ground))
+    return 1.0 + start + late * start
 
 
 def _options(ground: Ground) -> list[VariantFacts]:
@@ -135,7 +162,7 @@ class _Mix:
             while place < STEPS - 1 and needed[place + 1] < count:
                 place += 1
             found.append(FULL * self._total * _between(loads, needed, place, float(count)))
-            if found[-1] >= self._total and count >= least:
+            if found[-1] >= MOST * self._total and count >= least:
                 break
         return tuple(found)
 

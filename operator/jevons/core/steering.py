@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from jevons.core import attainment, framing, planner, programme, routing
+from jevons.core import attainment, framing, planner, programme, routing, statement
 from jevons.core.course import Course, Range, Routes, Setting, Way
 from jevons.core.facts import VariantFacts
 from jevons.core.milp import Solver
 from jevons.core.plan import Plan
 from jevons.core.planner import Ground
+from jevons.core.statement import Problem
 
 MOST_SOLVES = 8
 TOLERANCE = 0.03
@@ -27,8 +29,6 @@ AGAIN_S = 120.0
 """And after this while another one is cheaper."""
 PATIENCE_S = 3600.0
 """For so long at most the money lost by staying is added up."""
-SCENARIOS = (0.9, 1.0, 1.1, 1.25)
-"""Demand over the horizon, of the present one: what a way costs is their mean. Replicas come in whole numbers, and go down late."""
 LINGER_S = 300.0
 """A replica that is no longer needed stays about this long (`levels.py`, `idle.py`)."""
 FALL, RISE = 0.8, 1.5
@@ -60,6 +60,11 @@ class Weighing:
         lost_s = min(PATIENCE_S, ground.facts.now - since_s) if since_s is not None else 0.0
         self._horizon_s = framing.horizon_s(ground) + lost_s
         self._priced = framing.priced(ground)
+
+    @cached_property
+    def _growth(self) -> dict[str, float]:
+        """By variant (`framing.growth`)."""
+        return {variant.spec.name: framing.growth(self.ground, variant) for variant in self.ground.facts.variants}
 
     def course_taken(self, solver: Solver) -> Course:
         """The course from now on."""
@@ -99,7 +104,7 @@ class Weighing:
         for item, need in zip(plan.variants, needed, strict=True):
             variant, count = item.facts, _count(item.facts, need)
             price = self.shadow.usd_per_h(variant, priced=self._priced)
-            held += price * sum([max(factor * need, _count(variant, min(1.0, factor) * need)) for factor in SCENARIOS]) / len(SCENARIOS)
+            held += price * _held(variant, need, self._growth[variant.spec.name])
             usd_per_h += variant.rate * count
             if count > variant.current:
                 started += price * variant.startup_s * (count - variant.current)
@@ -113,7 +118,7 @@ class Weighing:
                 units[name] = units.get(name, 0) + count * variant.spec.accelerator_count
         dearest = max([self.shadow.usd_per_h(item.facts, priced=self._priced) for item in plan.variants])
         over = sum([max(0, count - self.units.get(name, count)) for name, count in units.items()])
-        penalty = dearest * self._horizon_s * (programme.MISSED * missed + programme.OVER * over + programme.SHORT * _short(ground, plan))
+        penalty = dearest * self._horizon_s * (statement.MISSED * missed + statement.OVER * over + statement.SHORT * _short(ground, plan))
         usd = held * self._horizon_s + started + stopped + penalty
         return Weighed(Way(routes, usd_per_h, tuple(sorted(units.items()))), usd / 3600.0, tuple(counts), min(rooms, default=1.0))
 
@@ -138,7 +143,7 @@ class Weighing:
         ]
         return max(ratios, default=0.0)
 
-    def _solved(self, problem: programme.Problem, solver: Solver) -> tuple[Weighed | None, programme.Solution | None]:
+    def _solved(self, problem: Problem, solver: Solver) -> tuple[Weighed | None, programme.Solution | None]:
         self.solves += 1
         solution = programme.solve(problem, solver)
         if solution is None or solution.short:
@@ -151,7 +156,7 @@ class Weighing:
                 routes.append((group.name, routing.cuts_for(routing.ranked(splits.options), wanted, splits.shares)))
         return self.weighed(tuple(routes)), solution
 
-    def _counterfactual(self, problem: programme.Problem, solution: programme.Solution, solver: Solver) -> str:
+    def _counterfactual(self, problem: Problem, solution: programme.Solution, solver: Solver) -> str:
         """One bound that binds, and what it costs."""
         bound, relaxed = _relaxed(problem, solution)
         self.solves += 1
@@ -250,12 +255,21 @@ def _count(variant: VariantFacts, need: float) -> int:
     return min(max(math.ceil(need - 1e-9), least), most)
 
 
+def _held(variant: VariantFacts, need: float, growth: float) -> float:
+    """Replicas over the scenarios of demand, those that are there now at their price and what they do not bear `growth` times as dear."""
+    total = 0.0
+    for scenario in framing.SCENARIOS:
+        stay = _count(variant, min(1.0, scenario.factor) * need)
+        total += scenario.probability * (stay + growth * max(0.0, scenario.factor * need - stay))
+    return total
+
+
 def _short(ground: Ground, plan: Plan) -> float:
     """Quality below the promise, summed over classes."""
     return sum(max(0.0, question.load.min_quality - QUALITY - plan.splits[question.load.name].expected_quality) for question in framing.asked(ground))
 
 
-def _relaxed(problem: programme.Problem, solution: programme.Solution) -> tuple[str, programme.Problem]:
+def _relaxed(problem: Problem, solution: programme.Solution) -> tuple[str, Problem]:
     """A bound that binds, in words with its relaxation, and the problem without it: replicas.max, then accelerators, then quality."""
     for index, (offer, count) in enumerate(zip(problem.offers, solution.replicas, strict=True)):
         if count and count >= offer.most and len(offer.capacity) == count:

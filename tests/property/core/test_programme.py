@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from jevons.core.programme import Group, Offer, Problem, solve
+from jevons.core.programme import solve
+from jevons.core.reduced import reduced
+from jevons.core.statement import Group, Offer, Problem, Scenario
 from jevons.solver import highs
 
 PRICES = st.floats(0.5, 30.0)
@@ -105,6 +107,119 @@ def test_no_plan_is_cheaper(problem):
 @given(problems())
 def test_no_plan_is_cheaper_in_ten_thousand_cases(problem):
     check(problem)
+
+
+SCENARIOS = (Scenario(1.2, 0.4), Scenario(1.5, 0.2))
+
+
+def uncertain(problem, late, waiting):
+    """The same with demand that may be more, lateness at these prices by class, and classes that may wait."""
+    groups = [
+        replace(group, late=tuple(price * offer.usd_per_h for offer in problem.offers), waiting_usd_per_h=usd)
+        for group, price, usd in zip(problem.groups, late, waiting, strict=False)
+    ]
+    return replace(problem, groups=tuple(groups), scenarios=SCENARIOS)
+
+
+def recourse(problem, counts):
+    """What these replicas cost beside themselves in USD, by the design's own columns. None = it cannot be done.
+
+    Columns: x and y of every scenario by class, bin and variant, then f by class.
+    """
+    cells = [
+        (group, bin_, index)
+        for group in problem.groups
+        for bin_ in range(len(group.weights))
+        for index in range(len(problem.offers))
+        if group.work[index] < 1e9
+    ]
+    many, scenes, hours = len(cells), len(problem.scenarios), problem.horizon_s / 3600.0
+    width = many * (1 + scenes) + len(problem.groups)
+    price, upper, bounds, equal, sums = np.zeros(width), [], [], [], []
+    top = [(0.0, 1.0)] * (many * (1 + scenes)) + [(0.0, 1.0 if group.waiting_usd_per_h is not None else 0.0) for group in problem.groups]
+    for number, group in enumerate(problem.groups):
+        price[many * (1 + scenes) + number] = hours * (group.waiting_usd_per_h or 0.0)
+        for bin_ in range(len(group.weights)):
+            row = np.zeros(width)
+            row[[at for at, cell in enumerate(cells) if cell[0] is group and cell[1] == bin_]] = 1.0
+            row[many * (1 + scenes) + number] = 1.0
+            equal.append(row)
+            sums.append(1.0)
+        row = np.zeros(width)
+        for at, (of, bin_, index) in enumerate(cells):
+            row[at] = -group.weights[bin_] * group.right[index][bin_] if of is group else 0.0
+        row[many * (1 + scenes) + number] = -group.target
+        upper.append(row)
+        bounds.append(-group.target)
+    work = [group.work[index] * group.weights[bin_] for group, bin_, index in cells]
+    for index, count in enumerate(counts):
+        able = problem.offers[index].capacity[count - 1] if count else 0.0
+        for scene in range(1 + scenes):
+            factor = problem.scenarios[scene - 1].factor if scene else 1.0
+            row = np.zeros(width)
+            for at, cell in enumerate(cells):
+                row[scene * many + at] = factor * work[at] if cell[2] == index else 0.0
+            upper.append(row)
+            bounds.append(able)
+    for scene, scenario in enumerate(problem.scenarios, 1):
+        for at, (group, _, index) in enumerate(cells):
+            missed = scenario.probability * hours * group.late[index] * scenario.factor * work[at]
+            price[at] += missed
+            price[scene * many + at] -= missed
+            row = np.zeros(width)
+            row[scene * many + at], row[at] = 1.0, -1.0
+            upper.append(row)
+            bounds.append(0.0)
+    found = linprog(price, np.array(upper), bounds, np.array(equal), sums, bounds=top)
+    return found.fun if found.status == 0 else None
+
+
+def check_uncertain(problem):
+    if any(all(work > 1e9 for work in group.work) for group in problem.groups):
+        return
+    found = solve(problem, highs.solve)
+    best = None
+    for counts in product(*[range(offer.least, offer.most + 1) for offer in problem.offers]):
+        beside = recourse(problem, counts) if room(problem, counts) and (best is None or cost(problem, counts) < best) else None
+        if beside is not None and (best is None or cost(problem, counts) + beside < best):
+            best = cost(problem, counts) + beside
+    if found.short:
+        assert best is None
+        return
+    assert room(problem, found.replicas)
+    if best is not None:
+        assert found.usd == pytest.approx(best, rel=3e-3, abs=1e-4)
+
+
+LATE = st.tuples(*[st.sampled_from([0.5, 2.0, 5.0])] * 2)
+WAITING = st.tuples(*[st.one_of(st.none(), st.floats(0.05, 20.0))] * 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(problems(), LATE, WAITING)
+def test_no_plan_is_cheaper_when_demand_is_not_known_and_some_may_wait(problem, late, waiting):
+    check_uncertain(uncertain(problem, late, waiting))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+@settings(max_examples=2_000, deadline=None)
+@given(problems(), LATE, WAITING)
+def test_no_plan_is_cheaper_when_demand_is_not_known_in_two_thousand_cases(problem, late, waiting):
+    check_uncertain(uncertain(problem, late, waiting))
+
+
+def test_a_dominated_variant_is_left_out_and_one_that_runs_is_not():
+    good = Offer("good", "a", 1, 2.0, 60.0, 0, 0, 3, (1.0, 2.0, 3.0))
+    worse = replace(good, name="worse", accelerator="b", usd_per_h=2.5)
+    group = Group("c", (0.5, 0.5), (2.0, 2.0), ((0.9, 0.9), (0.8, 0.9)), 0.5, late=(20.0, 25.0))
+    problem = Problem((good, worse), (group,), 600.0, 60.0, {}, SCENARIOS)
+    assert reduced(problem)[1] == (0,)
+    assert reduced(replace(problem, offers=(good, replace(worse, current=1))))[1] == (0, 1)
+    assert reduced(replace(problem, units={"a": 2}))[1] == (0, 1)
+    assert reduced(replace(problem, offers=(good, replace(worse, usd_per_h=1.9))))[1] == (0, 1)
+    better = replace(group, right=((0.9, 0.9), (0.8, 0.95)))
+    assert reduced(replace(problem, groups=(better,)))[1] == (0, 1)
 
 
 @settings(max_examples=30, deadline=None)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from jevons.core.programme import Group, Offer, Problem, solve
+from jevons.core.programme import solve
+from jevons.core.statement import Group, Offer, Problem, Scenario
 from jevons.solver import highs
 
 BIG = Offer("big", "b", 1, 10.0, 60.0, 0, 0, 5, (100.0, 200.0, 300.0, 400.0, 500.0))
@@ -86,3 +87,33 @@ def test_capacity_that_grows_faster_than_the_fleet_is_no_trouble():
     growing = replace(SMALL, capacity=(20.0, 50.0, 90.0, 140.0), most=4)
     assert solve(problem(140.0, BIG, growing), highs.solve).replicas == (0, 4)
     assert solve(problem(95.0, BIG, growing), highs.solve).replicas == (1, 0)
+
+
+def test_demand_that_may_come_is_bought_for_where_missing_it_costs_more():
+    def bought(late, probability):
+        case = problem(55.0, SMALL)
+        groups = (replace(case.groups[0], late=(late,)),)
+        return solve(replace(case, groups=groups, scenarios=(Scenario(1.4, probability),)), highs.solve).replicas[0]
+
+    # 1.4 times 55 is 77: a third replica does 17 of it, for 4 USD/h and a start; missing that costs 17 times `late`, if it comes
+    assert bought(5.0, 0.25) == 3
+    assert bought(0.5, 0.25) == 2
+    assert bought(5.0, 0.01) == 2
+
+
+def test_work_that_can_wait_waits_for_less_than_a_replica_costs_and_no_longer():
+    def waits(usd_per_h):
+        case = problem(70.0, SMALL)
+        patient = Group("batch", (1.0,), (20.0,), ((1.0,),), 0.0, waiting_usd_per_h=usd_per_h)
+        found = solve(replace(case, groups=(*case.groups, patient)), highs.solve)
+        return found.replicas[0], found.waiting[1]
+
+    # 70 take three replicas, 90 too; with 35 more a fourth would be needed
+    assert waits(0.5) == (3, 0.0)
+    case = problem(70.0, SMALL)
+    patient = Group("batch", (1.0,), (35.0,), ((1.0,),), 0.0, waiting_usd_per_h=2.0)
+    found = solve(replace(case, groups=(*case.groups, patient)), highs.solve)
+    assert found.replicas == (3,)
+    assert found.waiting == pytest.approx((0.0, 15.0 / 35.0), abs=1e-6)
+    dearer = solve(replace(case, groups=(*case.groups, replace(patient, waiting_usd_per_h=20.0))), highs.solve)
+    assert (dearer.replicas, dearer.waiting) == ((4,), (0.0, 0.0))
