@@ -36,9 +36,9 @@ from jevons.sandbox.load import Outcome, Planned, Workload, load_prompts, plan, 
 from jevons.sandbox.nodes import NodeSpec
 from jevons.simulator.competitors import jevons
 from jevons.simulator.scenario import met
-from jevons.simulator.traces import columns
+from jevons.simulator.traces import columns, read_arrivals
 from jevons.simulator.whatif import scenario_of
-from jevons.simulator.workload import compressed, load_azure
+from jevons.simulator.workload import compressed
 from jevons.simulator.world import simulate
 
 PROFILE, ACCELERATOR, GPUS = "llama-3.1-70b/int4_wo/a100_sxm/1/trtllm", "a100-80gb", 16
@@ -89,7 +89,7 @@ def manifest(startup_s: float) -> dict[str, Any]:
 
 def arrivals(seconds: float, every: int) -> Workload:
     """The trace's requests; no two begin alike, so that no gateway sees a common prefix."""
-    trace = load_azure(EXAMPLES / "data" / "azure_conv_sample.csv")[::every]
+    trace = read_arrivals(EXAMPLES / "data" / "azure_conv_sample.csv")[::every]
     stretched = compressed(trace, trace[-1].at_s / seconds)
     planned = plan(stretched, load_prompts(EXAMPLES / "data" / "prompts_sample.csv.gz"), model="model", longest_output=LONGEST_OUTPUT)
     return [_numbered(one, number) for number, one in enumerate(planned)]

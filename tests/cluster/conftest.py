@@ -5,10 +5,8 @@ The sandbox lives in the session's event loop; its methods may be awaited from a
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -41,18 +39,3 @@ async def namespace(sandbox: Sandbox) -> AsyncIterator[str]:
     await sandbox.kubectl("create", "namespace", name)
     yield name
     await sandbox.kubectl("delete", "namespace", name, "--wait=false")
-
-
-@pytest.fixture
-def eventually() -> Callable[..., Any]:
-    async def wait(check: Callable[[], Any], *, within_s: float = 20.0) -> Any:
-        """Await `check()` (sync or async) until it is true; its value."""
-        async with asyncio.timeout(within_s):
-            while True:
-                value = check()
-                value = await value if asyncio.iscoroutine(value) else value
-                if value:
-                    return value
-                await asyncio.sleep(0.05)
-
-    return wait

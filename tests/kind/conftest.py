@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
-import inspect
 import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -90,15 +89,6 @@ def example() -> Callable[[str], list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def eventually() -> Callable[..., Any]:
-    async def wait(check: Callable[[], Any], *, within_s: float = 120.0) -> Any:
-        """Await `check()` (sync or async) until it is true; its value."""
-        async with asyncio.timeout(within_s):
-            while True:
-                value = check()
-                value = await value if inspect.isawaitable(value) else value
-                if value:
-                    return value
-                await asyncio.sleep(0.3)
-
-    return wait
+def eventually(eventually: Callable[..., Any]) -> Callable[..., Any]:
+    """Kubelets and containers take their time, and every look is an answer of the API server."""
+    return partial(eventually, within_s=120.0, every_s=0.3)

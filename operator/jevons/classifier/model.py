@@ -109,7 +109,6 @@ class Classifier:
             card = json.loads(path.with_suffix(".json").read_text())
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-            curve = Curve(tuple(map(float, card["curve"]["p_small"])), tuple(map(float, card["curve"]["p_large"])))
             layout = card["layout"]
             heads = Heads(**{name: arrays[name].astype(np.float32) for name in Heads.__slots__})
             raw, rank = arrays["raw"].astype(np.float64), arrays["rank"].astype(np.float64)
@@ -117,8 +116,8 @@ class Classifier:
             raise ClassifierError(f"{path}: cannot read classifier weights: {error}") from error
         if layout != LAYOUT:
             raise ClassifierError(f"{path}: layout {layout}, this version reads {LAYOUT}; train again with `jevons train`")
-        _check(path, heads, raw, rank, curve)
-        return cls(heads, raw, rank, curve, card)
+        _check(path, heads, raw, rank)
+        return cls(heads, raw, rank, read_curve(path), card)
 
     def score(self, text: str, *, features: RequestFeatures) -> float:
         """0..1, high = simple. Under 0.6 ms whatever the length; keeps nothing of `text`."""
@@ -153,7 +152,21 @@ def load_scorer(name: str = "") -> Scorer:
     return scorer
 
 
-def _check(path: Path, heads: Heads, raw: NDArray[np.float64], rank: NDArray[np.float64], curve: Curve) -> None:
+def read_curve(path: Path = WEIGHTS / "default.npz") -> Curve:
+    """The calibration of the weights in `path`, from the card beside them; ClassifierError when it cannot be used."""
+    card = path.with_suffix(".json")
+    try:
+        stored = json.loads(card.read_text())["curve"]
+        curve = Curve(tuple(map(float, stored["p_small"])), tuple(map(float, stored["p_large"])))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ClassifierError(f"{card}: cannot read the curve: {error}") from error
+    for name, side in curve._asdict().items():
+        if len(side) != SCORE_BINS or not np.isfinite(side).all():
+            raise ClassifierError(f"{card}: curve.{name} must be {SCORE_BINS} numbers, one per bin of scores")
+    return curve
+
+
+def _check(path: Path, heads: Heads, raw: NDArray[np.float64], rank: NDArray[np.float64]) -> None:
     wide = len(DENSE)
     hinges = len(heads.knots) + 1
     shapes = {
@@ -164,12 +177,11 @@ def _check(path: Path, heads: Heads, raw: NDArray[np.float64], rank: NDArray[np.
         "scale": (heads.scale.shape, (wide,)),
         "knots": (heads.knots.shape, (hinges - 1, wide)),
         "rank": (rank.shape, raw.shape),
-        "curve": ((len(curve.p_small), len(curve.p_large)), (SCORE_BINS, SCORE_BINS)),
     }
     for name, (found, expected) in shapes.items():
         if found != expected:
             raise ClassifierError(f"{path}: {name} has shape {found}, expected {expected}")
-    for name, array in {"raw": raw, "rank": rank, "curve": np.array(curve), **{name: getattr(heads, name) for name in Heads.__slots__}}.items():
+    for name, array in {"raw": raw, "rank": rank, **{name: getattr(heads, name) for name in Heads.__slots__}}.items():
         if not np.isfinite(array).all():
             raise ClassifierError(f"{path}: {name} holds numbers that are not finite")
     if len(raw) == 0 or (np.diff(raw) <= 0).any() or (np.diff(rank) < 0).any() or rank.min() < 0 or rank.max() > 1:

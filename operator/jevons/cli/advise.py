@@ -11,15 +11,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 import yaml
 from rich.table import Table
 
-from jevons.cli.asked import Files, Hours, Load, Recording, Source, Trace, Which, told
-from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
+from jevons.cli.asked import Files, Hours, Load, Recording, Seed, Source, Trace, Which, told
+from jevons.cli.bench_machine import Cluster, Jobs, JsonFile, need_extra, pool
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,8 +46,8 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     setting: Annotated[list[str] | None, typer.Option(help=f"only this: {', '.join(FLAGS)} (may be repeated)")] = None,
     jobs: Jobs = None,
     cluster: Cluster = "",
-    seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures there")] = None,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
 ) -> None:
     """Recommend engine settings, precision and accelerator by what each would save, tried in the simulator; never acts."""
     need_extra()

@@ -20,6 +20,7 @@ Trace = Annotated[Path | None, typer.Option(help="CSV of TIMESTAMP,ContextTokens
 Recording = Annotated[Path | None, typer.Option(help="recorded passes instead: the operator's --data-dir, or a file", exists=True)]
 Which = Annotated[str, typer.Option("--deployment", help="which one, where there are several: a name, of a recording namespace/name")]
 Hours = Annotated[float, typer.Option(help="of a recording: so many until its end", min=0.01)]
+Seed = Annotated[int, typer.Option(help="of everything that is drawn")]
 Load = Annotated[int, typer.Option(help="of a trace: this many copies of the traffic at once", min=1)]
 
 

@@ -43,6 +43,7 @@ def budget(  # noqa: PLR0917  # options of a command
     from rich.console import Console
 
     from jevons.cli.bench_zoo import wide
+    from jevons.cli.simulate import curve_of_the_router
     from jevons.core.spec import Period
     from jevons.simulator.protocol import budget_study
 
@@ -55,7 +56,8 @@ def budget(  # noqa: PLR0917  # options of a command
         source = budget_study.season(data)[1]
     except ValueError as error:
         raise typer.BadParameter(f"--data {data}: {error}") from error
-    work = [budget_study.BudgetJob(data, seed, levels, Period(period), past_days) for seed in range(seeds)]
+    router = curve_of_the_router()
+    work = [budget_study.BudgetJob(data, router, seed, levels, Period(period), past_days) for seed in range(seeds)]
     with pool(jobs, cluster, folders=[data] if data is not None else [], most=len(work)) as runner:
         rows = [row for found in runner(budget_study.work, work, lambda: None) for row in found]
     summed = budget_study.summaries(rows)

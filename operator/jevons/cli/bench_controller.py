@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from jevons.cli.bench_machine import JsonFile
 
 TARGETS = {"pass_p50_s": 5.0, "pass_max_s": 5.0, "promql_queries": 10.0, "writes_at_rest": 0.0}
 """At most, at 500 deployments."""
 
 
 def controller(
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures there")] = None,
+    json_file: JsonFile = None,
     deployments: Annotated[int, typer.Option(help="InferenceDeployments of two variants", min=1, max=5000)] = 200,
     seconds: Annotated[float, typer.Option(help="how long it is watched at rest", min=5)] = 75.0,
     quick: Annotated[bool, typer.Option("--quick", help="20 s at rest")] = False,

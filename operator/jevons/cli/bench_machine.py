@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jevons.simulator.protocol.pool import Runner
 
 EXTRA = ("numba", "matplotlib")
+JsonFile = Annotated[Path | None, typer.Option("--json", help="write the figures there")]
 Jobs = Annotated[int | None, typer.Option(help="processes [default: one per core]", min=1)]
 Cluster = Annotated[str, typer.Option("--cluster", metavar="ADDRESS", help="run on this Dask scheduler's workers instead, e.g. tcp://10.0.0.1:8786")]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jevons.cli.bench_machine import need_extra
+from jevons.cli.bench_machine import JsonFile, need_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,7 @@ SAMPLE = Path(__file__).parents[3] / "examples" / "data"
 
 
 def simulator(
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures there")] = None,
+    json_file: JsonFile = None,
     data: Annotated[
         Path | None, typer.Option(help="folder with the Azure conversation trace [default: a checkout's examples/data]", file_okay=False)
     ] = None,

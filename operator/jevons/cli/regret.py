@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 from rich.table import Table
 
-from jevons.cli.asked import Files, Hours, Load, Recording, Source, Trace, Which, told
-from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
+from jevons.cli.asked import Files, Hours, Load, Recording, Seed, Source, Trace, Which, told
+from jevons.cli.bench_machine import Cluster, Jobs, JsonFile, need_extra, pool
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,8 +48,8 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     quick: Annotated[bool, typer.Option("--quick", help="fewer points of each front and fewer schedules: a third of the time")] = False,
     jobs: Jobs = None,
     cluster: Cluster = "",
-    seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures there")] = None,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
 ) -> None:
     """Say what perfect knowledge of the traffic would have saved, and which part of the controller lost it."""
     need_extra()

@@ -22,7 +22,8 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from jevons.cli.bench_machine import need_extra
+from jevons.cli.asked import Files, Seed, Trace
+from jevons.cli.bench_machine import JsonFile, need_extra
 
 if TYPE_CHECKING:
     from jevons.core.snapshot import RouterCurve
@@ -34,16 +35,16 @@ SCENARIOS = ("inference-paradox",)
 
 
 def command(  # noqa: PLR0917 - typer: one parameter per option
-    files: Annotated[list[Path] | None, typer.Option("--file", "-f", help="manifests: the InferenceDeployment and its AcceleratorClasses")] = None,
-    trace: Annotated[Path | None, typer.Option(help="CSV of TIMESTAMP,ContextTokens,GeneratedTokens, may be .gz")] = None,
+    files: Files = None,
+    trace: Trace = None,
     deployment: Annotated[str, typer.Option(help="which InferenceDeployment, where the manifests hold several")] = "",
     multiplier: Annotated[float, typer.Option(help="tokens per task, times today's: an agent instead of a chat", min=1.0)] = 1.0,
     load: Annotated[int, typer.Option(help="this many copies of the traffic at once, each shifted by a random part of its length", min=1)] = 1,
     prompts: Annotated[Path | None, typer.Option(help="CSV with a column `prompt`: router scores are drawn from them")] = None,
     scenario: Annotated[str, typer.Option(help=f"a worked example instead of a manifest: {', '.join(SCENARIOS)}")] = "",
     hit_rate: Annotated[float, typer.Option(help="of the response cache in the worked example", min=0.0, max=0.99)] = 0.4,
-    seed: Annotated[int, typer.Option(help="of everything that is drawn")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures there")] = None,
+    seed: Seed = 0,
+    json_file: JsonFile = None,
     plot: Annotated[Path | None, typer.Option(help="draw replicas over time into this .png or .svg")] = None,
 ) -> None:
     """Run an InferenceDeployment on a trace without a cluster: cost, promise, replicas, beside simpler ways to run it."""
@@ -99,21 +100,29 @@ def read_manifests(files: list[Path], name: str = "") -> tuple[Deployment, dict[
     if not found or (not name and len(found) > 1):
         raise ValueError(f"{_listed(files)}: one InferenceDeployment is needed, found {len(found)}; name one with --deployment")
     chosen = name or next(iter(found))
-    return _counted(found[chosen], documents[chosen], accelerators), accelerators
+    return _occupying(found[chosen], documents[chosen], accelerators), accelerators
 
 
-def _counted(written: Deployment, document: dict[str, Any], accelerators: dict[str, AcceleratorClass]) -> Deployment:
-    """With the accelerators of each replica, from the pod template where the variant leaves them out, as the operator does."""
+def _occupying(written: Deployment, document: dict[str, Any], accelerators: dict[str, AcceleratorClass]) -> Deployment:
+    """With what each replica occupies where the variant leaves it out: read from its pod template as the operator reads it, or a ValueError.
+
+    The operator has to go on where nothing says how many (it takes one); a bill of a fleet that nobody wrote down is worth nothing.
+    """
+    from jevons.cluster.accelerators import class_of
+    from jevons.cluster.records import pod_template
+
     variants = []
     for variant, raw in zip(written.variants, document["spec"]["variants"], strict=True):
+        template = pod_template(raw["template"]) if raw.get("template") else None
+        name, problem = variant.accelerator_class, ""
+        if not name:
+            name, problem = class_of(template, accelerators, (), "")
         count = variant.accelerator_count
-        if count == 0 and variant.accelerator_class in accelerators:
-            resource = accelerators[variant.accelerator_class].resource_name
-            containers = raw.get("template", {}).get("spec", {}).get("containers", [])
-            count = sum(int(container.get("resources", {}).get("limits", {}).get(resource, 0)) for container in containers)
-        if count == 0:
-            raise ValueError(f"spec.variants[{variant.name}].accelerator: neither it nor the template says how many accelerators of which class")
-        variants.append(replace(variant, accelerator_count=count))
+        if not count and template is not None and name in accelerators:
+            count = template.requests.get(accelerators[name].resource_name, 0)
+        if problem or not count:
+            raise ValueError(f"spec.variants[{variant.name}].accelerator: {problem or 'no pod template requests any; set accelerator.count'}")
+        variants.append(replace(variant, accelerator_class=name, accelerator_count=count))
     return replace(written, variants=tuple(variants))
 
 
@@ -156,11 +165,10 @@ def _compared(written: Deployment, accelerators: dict[str, AcceleratorClass], re
 
 def curve_of_the_router() -> RouterCurve:
     """The calibration that ships with the classifier's weights."""
-    from jevons.classifier.model import Classifier
+    from jevons.classifier.model import read_curve
     from jevons.core.snapshot import RouterCurve
 
-    curve = Classifier.load_default().curve
-    return RouterCurve(tuple(curve.p_small), tuple(curve.p_large))
+    return RouterCurve(*read_curve())
 
 
 def _show(answers: list[Answer]) -> None:

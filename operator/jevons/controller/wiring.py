@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 import structlog
 
+from jevons.classifier.model import ClassifierError, read_curve
 from jevons.cluster.actuator import Actuator
 from jevons.cluster.checkpoints import Checkpoints
 from jevons.cluster.connect import Api, ApiError, Kind, connect
@@ -38,7 +39,7 @@ from jevons.controller.health import Heartbeat, health_app, metrics_app, serve
 from jevons.controller.loop import Bell, Loop, Timing, explained
 from jevons.controller.metrics import LastPass, OperatorMetrics
 from jevons.controller.recorder import Recorder
-from jevons.core.snapshot import SCORE_BINS, RouterCurve
+from jevons.core.snapshot import RouterCurve
 from jevons.signals.prometheus import Prometheus
 from jevons.signals.reader import PrometheusReader
 
@@ -263,14 +264,11 @@ def listen_to(world: World, bell: Bell) -> None:
 
 def router_curve() -> RouterCurve | None:
     """The calibration that ships with the classifier's weights; None when there is none that can be read."""
-    path = Path(__file__).parent.parent / "classifier" / "weights" / "default.json"
     try:
-        curve = orjson.loads(path.read_bytes())["curve"]
-        small, large = tuple(map(float, curve["p_small"])), tuple(map(float, curve["p_large"]))
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        log.warning("no router curve", error=repr(error))
+        return RouterCurve(*read_curve())
+    except ClassifierError as error:
+        log.warning("no router curve", error=str(error))
         return None
-    return RouterCurve(small, large) if len(small) == len(large) == SCORE_BINS else None
 
 
 async def _until(stop: asyncio.Event, tasks: Sequence[asyncio.Task[None]]) -> None:

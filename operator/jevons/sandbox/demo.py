@@ -30,7 +30,8 @@ from jevons.sandbox.demo_watch import Watch, picture, sentence
 from jevons.sandbox.load import Outcome, Workload, load_prompts, merged, percentile, plan, run
 from jevons.sandbox.nodes import NodeSpec
 from jevons.sandbox.tools import Tools
-from jevons.simulator.workload import Arrival, compressed, load_azure, load_zoo, window
+from jevons.simulator.traces import read_arrivals
+from jevons.simulator.workload import Arrival, compressed, load_zoo, window
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NAMESPACE = "team-a"
@@ -96,7 +97,7 @@ def workload(folder: Path, zoo: Sequence[str], *, real_model: str | None = None,
     real_model: the one that a real engine answers; it is asked for short answers to the bare questions.
     """
     prompts = load_prompts(folder / "data" / "prompts_sample.csv.gz")
-    trace = load_azure(folder / "data" / "azure_conv_sample.csv")
+    trace = read_arrivals(folder / "data" / "azure_conv_sample.csv")
     chats = compressed(window(trace[::CONV_EVERY], start_s=0.0, length_s=CONV_S), CONV_COMPRESSION)
     calls = window(load_zoo(folder / "data" / "zoo_sample.csv", seed=seed, sizes=trace), start_s=ZOO_START_MIN * 60, length_s=ZOO_MIN * 60)
     names = dict(zip(dict.fromkeys(call.model for call in calls), zoo, strict=False))

@@ -14,7 +14,7 @@ from typing import Any
 
 from jevons.core.spec import Objectives, Profile
 from jevons.sandbox.load import percentile
-from jevons.simulator.static import run
+from jevons.simulator.static import fewest_replicas, run
 from jevons.simulator.workload import Arrival
 
 BASELINE = "always-large-static-at-peak"
@@ -101,12 +101,9 @@ def _smallest(arrivals: Sequence[Arrival], model: StaticModel) -> tuple[int, int
     """(replicas, answers inside the objectives)."""
     if not arrivals:
         return 1, 0
-    met = 0
-    for replicas in range(1, MOST_REPLICAS + 1):
-        met = sum(one.met(model.objectives) for one in run(arrivals, replicas=replicas, profile=model.profile))
-        if met >= PROMISE * len(arrivals):
-            return replicas, met
-    return MOST_REPLICAS, met
+    found = fewest_replicas(arrivals, profile=model.profile, objectives=model.objectives, attainment=PROMISE, most=MOST_REPLICAS)
+    replicas = MOST_REPLICAS if found is None else found
+    return replicas, sum(one.met(model.objectives) for one in run(arrivals, replicas=replicas, profile=model.profile))
 
 
 def as_json(measured: Measured, baseline: Baseline) -> dict[str, Any]:

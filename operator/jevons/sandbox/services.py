@@ -13,12 +13,27 @@ from jevons.sandbox.processes import Program
 _JEVONS = (sys.executable, "-m", "jevons")
 
 
-class Operator(Program):
+class _Measured(Program):
+    """A process that Prometheus scrapes."""
+
+    metrics_port = 0
+
+    @property
+    def metrics_address(self) -> str:
+        """host:port that Prometheus scrapes."""
+        return f"127.0.0.1:{self.metrics_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Its metrics, those of its children included."""
+        return f"http://{self.metrics_address}/metrics"
+
+
+class Operator(_Measured):
     """`jevons operator`. `kill()` is SIGKILL; `restart()` brings it back on the same addresses."""
 
     demand_port = 0
     health_port = 0
-    metrics_port = 0
 
     @classmethod
     def of(
@@ -50,26 +65,15 @@ class Operator(Program):
         return f"127.0.0.1:{self.demand_port}"
 
     @property
-    def metrics_address(self) -> str:
-        """host:port that Prometheus scrapes."""
-        return f"127.0.0.1:{self.metrics_port}"
-
-    @property
-    def metrics_url(self) -> str:
-        """Its own metrics."""
-        return f"http://{self.metrics_address}/metrics"
-
-    @property
     def health_url(self) -> str:
         """Base address of the health endpoints."""
         return f"http://127.0.0.1:{self.health_port}"
 
 
-class Gateway(Program):
+class Gateway(_Measured):
     """`jevons gateway`: the supervisor with its children."""
 
     port = 0
-    metrics_port = 0
     room_port = 0
 
     @classmethod
@@ -102,13 +106,3 @@ class Gateway(Program):
     def url(self) -> str:
         """Where clients send requests."""
         return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def metrics_address(self) -> str:
-        """host:port that Prometheus scrapes."""
-        return f"127.0.0.1:{self.metrics_port}"
-
-    @property
-    def metrics_url(self) -> str:
-        """Its metrics, those of its children included."""
-        return f"http://{self.metrics_address}/metrics"

@@ -22,9 +22,10 @@ from jevons.simulator.advice_ways import Setting, Way, changed, fits
 from jevons.simulator.competitors import jevons
 from jevons.simulator.protocol.front import cost_at
 from jevons.simulator.protocol.pool import Runner
-from jevons.simulator.protocol.sizing import attained, smallest
+from jevons.simulator.protocol.sizing import attained
 from jevons.simulator.regret import Asked, target_of
 from jevons.simulator.scenario import Physics, met
+from jevons.simulator.static import smallest
 from jevons.simulator.whatif import scenario_of
 from jevons.simulator.world import simulate
 

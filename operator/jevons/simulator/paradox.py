@@ -14,8 +14,8 @@ import numpy as np
 
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.competitors import static
-from jevons.simulator.protocol.sizing import smallest
 from jevons.simulator.scenario import Physics, Requests, Scenario, SimVariant, Startup, met
+from jevons.simulator.static import smallest
 from jevons.simulator.traces import columns
 from jevons.simulator.traces_synthetic import lengths
 from jevons.simulator.world import simulate

@@ -68,10 +68,27 @@ def run(
     return [Served(arrival, results[str(number)], chosen[number]) for number, arrival in enumerate(arrivals)]
 
 
+def smallest(enough: Callable[[int], bool], *, guess: int, most: int) -> int | None:
+    """The smallest number in 1..most that is `enough`, searched from `guess`; None when `most` is not. More is never less enough."""
+    high = min(max(1, guess), most)
+    low = 0
+    while not enough(high):
+        if high >= most:
+            return None
+        low, high = high, min(most, high * 2)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if enough(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
 def fewest_replicas(arrivals: Sequence[Arrival], *, profile: Profile, objectives: Objectives, attainment: float, most: int = 64) -> int | None:
     """The smallest static fleet in which at least `attainment` (0..1) of all arrivals meet the objectives; None when `most` replicas do not."""
-    for replicas in range(1, most + 1):
-        served = run(arrivals, replicas=replicas, profile=profile)
-        if sum(one.met(objectives) for one in served) >= attainment * len(served):
-            return replicas
-    return None
+
+    def enough(replicas: int) -> bool:
+        return sum(one.met(objectives) for one in run(arrivals, replicas=replicas, profile=profile)) >= attainment * len(arrivals)
+
+    return smallest(enough, guess=1, most=most)

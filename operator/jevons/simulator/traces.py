@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from jevons.simulator.scenario import Floats, Ints, Requests
 from jevons.simulator.traces_clients import ClientModel, read_client_model
-from jevons.simulator.workload import opened
+from jevons.simulator.workload import Arrival, opened
 
 LOG = frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"})
 RATES = frozenset({"client", "window", "rate_rps", "cv"})
@@ -150,6 +150,12 @@ def read_log(path: Path) -> Requests:
     order = np.argsort(at[good], kind="stable")
     at_s = (at[good][order] - at[good].min()) / 1e9
     return columns(at_s, given[good][order], wanted[good][order])
+
+
+def read_arrivals(path: Path) -> list[Arrival]:
+    """The requests of `read_log` one by one, for who plays them to something that is not the simulator."""
+    log = read_log(path)
+    return [Arrival(*row) for row in zip(log.at_s.tolist(), log.input_tokens.tolist(), log.output_tokens.tolist(), strict=True)]
 
 
 def _chunks(path: Path) -> Sequence[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:

@@ -21,8 +21,8 @@ from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import AcceleratorClass, Deployment, RoutingMode, Variant
 from jevons.simulator.competitors import jevons, static
 from jevons.simulator.competitors_spec import EPOCH_S
-from jevons.simulator.protocol.sizing import smallest
 from jevons.simulator.scenario import Controller, HostMemory, Outcome, Physics, Requests, Scenario, SimVariant, Startup, met
+from jevons.simulator.static import smallest
 from jevons.simulator.world import simulate
 
 

@@ -1,6 +1,6 @@
 """Requests over time: the public traces as arrivals, and what people do to them (a slice, compressed in time).
 
-An arrival is only its instant and its sizes; who answers, and how fast, is not its business. Times count from the first arrival of the file.
+An arrival is only its instant and its sizes; who answers, and how fast, is not its business. Logs are read by `traces.read_arrivals`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -31,29 +30,6 @@ def opened(path: Path) -> Iterator[TextIO]:
     """A text file, unzipped when its name ends in .gz; a byte order mark at its beginning is not part of it."""
     with gzip.open(path, "rt", encoding="utf-8-sig", newline="") if path.suffix == ".gz" else path.open(encoding="utf-8-sig", newline="") as file:
         yield file
-
-
-def load_azure(path: Path, *, limit: int | None = None) -> list[Arrival]:
-    """The Azure LLM inference trace 2023 (`TIMESTAMP,ContextTokens,GeneratedTokens`), its first `limit` rows.
-
-    In order of time. Rows without input or output tokens are left out: no engine can be asked for them.
-    Raises ValueError naming file, line and value for anything else.
-    """
-    arrivals: list[Arrival] = []
-    start: datetime | None = None
-    with opened(path) as file:
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            if limit is not None and len(arrivals) >= limit:
-                break
-            try:
-                at = datetime.fromisoformat(row["TIMESTAMP"])
-                given, wanted = int(row["ContextTokens"]), int(row["GeneratedTokens"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}:{number}: not a row of TIMESTAMP,ContextTokens,GeneratedTokens: {row!r} ({error})") from error
-            start = start or at
-            if given > 0 and wanted > 0:
-                arrivals.append(Arrival((at - start).total_seconds(), given, wanted))
-    return sorted(arrivals, key=lambda arrival: arrival.at_s)
 
 
 def load_zoo(path: Path, *, seed: int, sizes: Sequence[Arrival]) -> list[Arrival]:

@@ -12,7 +12,8 @@ from aiohttp import web
 from jevons.sandbox.fleet_faults import Fault
 from jevons.sandbox.fleet_socket import Listener
 from jevons.sandbox.load import Planned, Prompt, load_prompts, merged, percentile, plan, run, summary
-from jevons.simulator.workload import Arrival, compressed, load_azure, load_zoo
+from jevons.simulator.traces import read_arrivals
+from jevons.simulator.workload import Arrival, compressed, load_zoo
 
 from .conftest import pod, until, url
 
@@ -23,7 +24,7 @@ HELLO = ({"role": "user", "content": "hello"},)
 async def test_a_slice_of_the_real_trace_with_real_prompts_is_served_and_lengths_match(play):
     item = pod()
     await play(item)
-    arrivals = compressed(load_azure(DATA / "azure_conv_sample.csv", limit=40), 40)
+    arrivals = compressed(read_arrivals(DATA / "azure_conv_sample.csv")[:40], 40)
     workload = plan(arrivals, load_prompts(DATA / "prompts_sample.csv.gz"), model="m", streamed=0.5, longest_output=40)
     outcomes = await run(workload, url(item))
     assert [outcome.planned for outcome in outcomes] == workload
@@ -94,7 +95,7 @@ async def test_a_run_can_be_stopped_and_keeps_what_it_has(play):
 
 
 def test_the_shipped_samples_are_whole():
-    arrivals = load_azure(DATA / "azure_conv_sample.csv")
+    arrivals = read_arrivals(DATA / "azure_conv_sample.csv")
     prompts = load_prompts(DATA / "prompts_sample.csv.gz")
     zoo = load_zoo(DATA / "zoo_sample.csv", seed=0, sizes=arrivals)
     assert (len(arrivals), len(prompts), len({call.model for call in zoo})) == (2000, 400, 10)

@@ -5,24 +5,12 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+from engine_profiles import profiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jevons.core.spec import Profile
 from jevons.simulator.engine import Engine, Request, TokenEvent
 
-profiles = st.builds(
-    Profile,
-    itl_a_s=st.floats(0.001, 0.03),
-    itl_b_s=st.floats(0, 0.001),
-    itl_c_s=st.floats(0, 0.0005),
-    prefill_p0_s=st.floats(0.001, 0.02),
-    prefill_p1_s=st.floats(0.001, 0.5),
-    prefill_p2_s=st.floats(0, 0.01),
-    kv_tokens=st.integers(200, 1500),
-    max_num_seqs=st.integers(1, 8),
-    chunk_tokens=st.integers(1, 300),
-)
 requests = st.lists(
     st.tuples(st.floats(0, 2), st.integers(1, 120), st.integers(0, 80), st.integers(0, 130), st.floats(0, 1)), min_size=1, max_size=12
 )

@@ -6,28 +6,16 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
+from engine_profiles import profiles
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jevons.core.spec import Profile
 from jevons.simulator.engine import Engine, Request, Result
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.scenario import Physics, Requests
 from jevons.simulator.static import run
 from jevons.simulator.workload import Arrival
 
-profiles = st.builds(
-    Profile,
-    itl_a_s=st.floats(0.001, 0.03),
-    itl_b_s=st.floats(0, 0.001),
-    itl_c_s=st.floats(0, 0.0005),
-    prefill_p0_s=st.floats(0.001, 0.02),
-    prefill_p1_s=st.floats(0.001, 0.5),
-    prefill_p2_s=st.floats(0, 0.01),
-    kv_tokens=st.integers(200, 1500),
-    max_num_seqs=st.integers(1, 8),
-    chunk_tokens=st.integers(1, 300),
-)
 physics = st.builds(Physics, profile=profiles, slowdown=st.sampled_from([1.0, 1.0, 1.3]))
 rows = st.lists(
     st.tuples(st.floats(0, 2), st.integers(1, 150), st.integers(0, 90), st.integers(0, 160), st.sampled_from([0, 0, 1, -1])), min_size=1, max_size=25

@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jevons.classifier.model import read_curve
+from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import Period
 from jevons.simulator.protocol import budget_study
 from jevons.simulator.protocol.budget_policies import Operator, Wish, cap_only, constant, linear
@@ -14,14 +16,15 @@ from jevons.simulator.protocol.budget_study import BudgetJob, summaries
 from jevons.simulator.protocol.budget_world import DEMAND_STEP, PRICE_STEP, STARTUP_S, STEP_S, Month, in_time, kinds, month, season_of, step_of, worth
 
 LARGE, SMALL = kinds()
+ROUTER = RouterCurve(*read_curve())
 
 
 def flat(per_s: float, steps: int = 12) -> Month:
-    return Month(Period.HOUR, np.full(steps, per_s), np.ones(steps), "flat")
+    return Month(Period.HOUR, ROUTER, np.full(steps, per_s), np.ones(steps), "flat")
 
 
 def test_demand_doubles_and_prices_rise_half_way() -> None:
-    of = month(season_of(None), seed=0)
+    of = month(season_of(None), ROUTER, seed=0)
     half = of.steps // 2
     assert of.steps * STEP_S == 30 * 86_400
     assert of.arrived[half:].mean() / of.arrived[:half].mean() == pytest.approx(DEMAND_STEP, rel=0.1)
@@ -44,8 +47,8 @@ def test_an_overloaded_replica_answers_no_less_than_one_at_its_best_load() -> No
 
 
 def test_what_goes_small_by_score_is_worth_more_than_what_goes_by_chance() -> None:
-    assert worth(0.0, 0.0) == (0.0, pytest.approx(1.0))
-    by_score, by_chance = worth(0.5, 0.0), worth(0.0, 0.5)
+    assert worth(ROUTER, 0.0, 0.0) == (0.0, pytest.approx(1.0))
+    by_score, by_chance = worth(ROUTER, 0.5, 0.0), worth(ROUTER, 0.0, 0.5)
     assert by_score[0] + by_score[1] > by_chance[0] + by_chance[1]
 
 
@@ -75,7 +78,7 @@ def test_linear_pacing_is_never_ahead_of_the_calendar_and_no_pacing_ends_in_the_
 
 
 def test_the_best_constant_price_spends_the_budget_and_beats_both() -> None:
-    of = month(season_of(None), seed=1, period=Period.DAY)
+    of = month(season_of(None), ROUTER, seed=1, period=Period.DAY)
     wishes = [Wish((8, 2), 0.16, 0.0)] * of.steps
     amount = 1500.0
     best = constant(of, amount)
@@ -88,7 +91,7 @@ def test_more_money_than_can_be_used_is_not_spent() -> None:
 
 
 def test_jevons_keeps_a_day_s_budget_and_its_ledger_agrees() -> None:
-    of = month(season_of(None), seed=0, period=Period.DAY)
+    of = month(season_of(None), ROUTER, seed=0, period=Period.DAY)
     operator = Operator(of, 3000.0)
     spent = operator.run()
     assert spent.total_usd <= 3000.0 * 1.01
@@ -97,7 +100,7 @@ def test_jevons_keeps_a_day_s_budget_and_its_ledger_agrees() -> None:
 
 
 def test_a_job_compares_everybody_and_the_summary_names_the_worst_seed() -> None:
-    rows = budget_study.work(BudgetJob(None, 0, (0.75,), Period.DAY))
+    rows = budget_study.work(BudgetJob(None, ROUTER, 0, (0.75,), Period.DAY))
     worse = [replace(row, seed=1, forfeited=row.forfeited + 0.5) for row in rows]
     found = {one.policy: one for one in summaries([*rows, *worse])}
     assert set(found) == set(budget_study.POLICIES)
@@ -109,7 +112,7 @@ def test_a_job_compares_everybody_and_the_summary_names_the_worst_seed() -> None
 
 @pytest.mark.slow
 def test_jevons_never_overspends_a_month_in_which_demand_doubles_and_prices_rise() -> None:
-    rows = [row for seed in range(2) for row in budget_study.work(BudgetJob(None, seed, (0.6, 0.9)))]
+    rows = [row for seed in range(2) for row in budget_study.work(BudgetJob(None, ROUTER, seed, (0.6, 0.9)))]
     ours = [row for row in rows if row.policy == "jevons"]
     assert max(row.overspent for row in ours) <= budget_study.MAX_OVERSPENT
     assert min(row.over_constant for row in ours) > max(row.over_constant for row in rows if row.policy == "cap-only" and row.tightness == 0.6)

@@ -8,10 +8,11 @@ from jevons.simulator.policies import PEERS
 from jevons.simulator.protocol import policies, pool, tuning
 from jevons.simulator.protocol.cell import Cell, Machine, scenario
 from jevons.simulator.protocol.policies import Ours, described
-from jevons.simulator.protocol.sizing import attained, chosen, sized, smallest
+from jevons.simulator.protocol.sizing import attained, chosen, sized
 from jevons.simulator.protocol.splits import Span, Split, Window, blocks, longest, requests_of, room_s, span, starts
 from jevons.simulator.protocol.study import QUICK, Effort
 from jevons.simulator.scenario import Physics
+from jevons.simulator.static import smallest
 from jevons.simulator.traces import Log, Zoo, columns
 from jevons.simulator.traces_clients import ClientModel
 from jevons.simulator.traces_synthetic import shapes

@@ -13,7 +13,8 @@ from jevons.api.profiles import table
 from jevons.core import capacity, usable
 from jevons.core.spec import Objectives
 from jevons.simulator.static import run
-from jevons.simulator.workload import Arrival, load_azure
+from jevons.simulator.traces import read_arrivals
+from jevons.simulator.workload import Arrival
 
 TRACE = Path(__file__).parents[3] / "examples" / "data" / "azure_conv_sample.csv"
 PROMISE = Objectives(percentile=95.0, ttft_s=2.0, itl_s=0.060)
@@ -21,7 +22,7 @@ PROMISE = Objectives(percentile=95.0, ttft_s=2.0, itl_s=0.060)
 
 def poisson(per_s: float, seconds: float, seed: int) -> list[Arrival]:
     """Random instants, lengths of the conversation trace."""
-    chance, sizes, at_s, arrivals = random.Random(seed), load_azure(TRACE), 0.0, []
+    chance, sizes, at_s, arrivals = random.Random(seed), read_arrivals(TRACE), 0.0, []
     while (at_s := at_s + chance.expovariate(per_s)) < seconds:
         size = chance.choice(sizes)
         arrivals.append(Arrival(at_s, size.input_tokens, size.output_tokens))

@@ -4,7 +4,8 @@ import pytest
 
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.static import fewest_replicas, run
-from jevons.simulator.workload import Arrival, compressed, load_azure, load_zoo, window
+from jevons.simulator.traces import read_arrivals
+from jevons.simulator.workload import Arrival, compressed, load_zoo, window
 
 PROFILE = Profile(0.0157, 0.000083, 0.000028, 0.01314, 0.0523, 0.00123, 458_846)
 """Llama-3.1-70B bf16 on four H100."""
@@ -50,16 +51,9 @@ def test_a_trace_counts_from_its_first_row_and_leaves_out_empty_requests(tmp_pat
         "TIMESTAMP,ContextTokens,GeneratedTokens\n"
         "2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:48.6805900,10,0\n2023-11-16 18:15:50.1805900,396,109\n"
     )
-    assert load_azure(trace) == [Arrival(0.0, 374, 44), Arrival(3.5, 396, 109)]
-    assert compressed(load_azure(trace), 7) == [Arrival(0.0, 374, 44), Arrival(0.5, 396, 109)]
-    assert window(load_azure(trace), start_s=3.0, length_s=1.0) == [Arrival(0.5, 396, 109)]
-
-
-def test_a_bad_row_is_named(tmp_path):
-    trace = tmp_path / "trace.csv"
-    trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\nyesterday,374,44\n")
-    with pytest.raises(ValueError, match=r"trace\.csv:2: not a row"):
-        load_azure(trace)
+    assert read_arrivals(trace) == [Arrival(0.0, 374, 44), Arrival(3.5, 396, 109)]
+    assert compressed(read_arrivals(trace), 7) == [Arrival(0.0, 374, 44), Arrival(0.5, 396, 109)]
+    assert window(read_arrivals(trace), start_s=3.0, length_s=1.0) == [Arrival(0.5, 396, 109)]
 
 
 def test_a_zoo_call_falls_into_its_minute_and_the_seed_decides_where(tmp_path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from jevons.cli.main import build
@@ -58,6 +59,26 @@ def test_the_manifest_as_written_beats_the_fleet_that_stands_at_its_peak():
     assert answers["no-routing"].small == 0 < ours.small
     assert large.useful >= 0.95 * large.offered
     assert ours.refused == 0
+
+
+def test_what_a_replica_occupies_is_read_from_its_template_as_the_operator_reads_it(tmp_path):
+    written, accelerators = read_manifests(ASSISTANT)
+    (document,) = (one for one in yaml.safe_load_all(ASSISTANT[0].read_text()) if one["kind"] == "InferenceDeployment")
+    told = {variant.name: (variant.accelerator_class, variant.accelerator_count) for variant in written.variants}
+    for variant in document["spec"]["variants"]:
+        name, count = told[variant["name"]]
+        assert variant.pop("accelerator") == {"className": name, "count": count}
+        variant.pop("targetRef", None)
+        container = {"name": "engine", "image": "engine", "resources": {"limits": {accelerators[name].resource_name: count}}}
+        variant["template"] = {"spec": {"containers": [container], "nodeSelector": dict(accelerators[name].node_selector)}}
+    file = tmp_path / "assistant.yaml"
+    file.write_text(yaml.safe_dump(document))
+    again, _ = read_manifests([file, ASSISTANT[1]])
+    assert {variant.name: (variant.accelerator_class, variant.accelerator_count) for variant in again.variants} == told
+    document["spec"]["variants"][0]["template"]["spec"]["containers"][0].pop("resources")
+    file.write_text(yaml.safe_dump(document))
+    with pytest.raises(ValueError, match=r"accelerator: the pod template requests no accelerator"):
+        read_manifests([file, ASSISTANT[1]])
 
 
 def test_scores_come_from_prompts_and_are_drawn_by_seed():

@@ -46,7 +46,6 @@ from jevons.simulator.protocol.budget_world import (
     Kind,
     Month,
     Spent,
-    curve,
     in_time,
     kinds,
     step_of,
@@ -93,7 +92,7 @@ class Operator:
                 prices,
                 metrics=Known(None, now),
                 started_at_s=self.month.begin_s - len(self.month.past) * STEP_S,
-                router=curve(),
+                router=self.month.router,
                 memory=memory,
                 ledger=ledger,
             )
@@ -268,7 +267,7 @@ def _gain(month: Month, kind: Kind) -> Floats:
     tables = []
     for level in LEVELS:
         part = level if kind is kinds()[1] else 1.0 - level
-        right = worth(level, 0.0)[1 if kind is kinds()[0] else 0]
+        right = worth(month.router, level, 0.0)[1 if kind is kinds()[0] else 0]
         tables.append(in_time(kind, (month.arrived * part)[:, None], counts[None, :]) * right * STEP_S)
     return np.stack(tables, axis=1)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import Period
 from jevons.simulator.protocol.budget_policies import Operator, cap_only, constant, linear
 from jevons.simulator.protocol.budget_world import STEP_S, Month, Spent, month, season_of
@@ -29,6 +30,7 @@ class BudgetJob:
     """One month at every tightness. `data` None: the synthetic season."""
 
     data: Path | None
+    router: RouterCurve
     seed: int
     tightness: tuple[float, ...]
     period: Period = Period.MONTH
@@ -75,7 +77,7 @@ def season(data: Path | None) -> tuple[Floats, str]:
 
 def work(job: BudgetJob) -> list[Purse]:
     """Every policy at every tightness. Equal jobs give equal results."""
-    of = month(season(job.data), seed=job.seed, period=job.period, past_days=job.past_days)
+    of = month(season(job.data), job.router, seed=job.seed, period=job.period, past_days=job.past_days)
     free = Operator(of, None)
     wanted = free.run()
     rows = []

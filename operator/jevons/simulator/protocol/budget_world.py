@@ -9,13 +9,11 @@ is the same for all who compete.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.resources import files
 
 import numpy as np
 
@@ -79,18 +77,12 @@ def kinds() -> tuple[Kind, Kind]:
     return Kind("large", LARGE, 4, 3.673, 1.0), Kind("small", SMALL, 1, 3.673, 0.7)
 
 
-@lru_cache(maxsize=1)
-def curve() -> RouterCurve:
-    """The calibration of the packaged request classifier."""
-    card = json.loads(files("jevons.classifier").joinpath("weights/default.json").read_text())
-    return RouterCurve(tuple(card["curve"]["p_small"]), tuple(card["curve"]["p_large"]))
-
-
 @dataclass(frozen=True)
 class Month:
-    """The period: per step the mean rate asked for and what came [1/s], and the price as a multiple of the first one."""
+    """The period: per step what came [1/s], and the price as a multiple of the first one; and what a request's score says (`router`)."""
 
     period: Period
+    router: RouterCurve
     arrived: Floats
     price: Floats
     source: str
@@ -131,7 +123,7 @@ def season_of(traces: Mapping[str, Trace] | None) -> tuple[Floats, str]:
     return wave / wave.mean(), "synthetic week"
 
 
-def month(season: tuple[Floats, str], *, seed: int, period: Period = Period.MONTH, past_days: int = 0) -> Month:
+def month(season: tuple[Floats, str], router: RouterCurve, *, seed: int, period: Period = Period.MONTH, past_days: int = 0) -> Month:
     """The period with its two steps in the middle: demand doubles, and every price rises by 48 %. Before it came `past_days` without a step."""
     days = {Period.DAY: 1, Period.WEEK: 7, Period.MONTH: 30}[period]
     steps = round(days * 86_400.0 / STEP_S)
@@ -139,7 +131,7 @@ def month(season: tuple[Floats, str], *, seed: int, period: Period = Period.MONT
     arrived = _arrivals(np.resize(season[0], steps) * np.where(later, DEMAND_STEP, 1.0), np.random.default_rng([seed, 8]))
     past_steps = round(past_days * 86_400.0 / STEP_S)
     past = _arrivals(season_before(season[0], past_steps), np.random.default_rng([seed, 9]))
-    return Month(period, arrived, np.where(later, PRICE_STEP, 1.0), season[1], past)
+    return Month(period, router, arrived, np.where(later, PRICE_STEP, 1.0), season[1], past)
 
 
 def season_before(season: Floats, steps: int) -> Floats:
@@ -180,12 +172,12 @@ def in_time(kind: Kind, per_s: Floats, replicas: Floats) -> Floats:
 
 
 @lru_cache(maxsize=4096)
-def worth(share: float, degraded: float) -> tuple[float, float]:
+def worth(router: RouterCurve, share: float, degraded: float) -> tuple[float, float]:
     """How likely an answer is right, over always-best: mean over the requests that go small, and over those that go large.
 
-    share: of the requests, by score from the top, that go small; degraded: of the others, drawn by chance.
+    router: the calibration of the scores; share: of the requests, by score from the top, that go small; degraded: of the others, drawn by chance.
     """
-    small, large = np.array(curve().p_small), np.array(curve().p_large)
+    small, large = np.array(router.p_small), np.array(router.p_large)
     picked = np.clip(share * SCORE_BINS - np.arange(SCORE_BINS)[::-1], 0.0, 1.0)
     went = picked + (1.0 - picked) * degraded
     best = large.mean()
@@ -225,7 +217,7 @@ def step_of(of: Month, at: int, replicas: tuple[int, int], before: tuple[int, in
         share, degraded, to_small = 0.0, 0.0, 0.0
     if serving[0] <= 0.0:
         share, degraded, to_small = 1.0, 0.0, 1.0
-    right_small, right_large = worth(round(share, 3), round(degraded, 3))
+    right_small, right_large = worth(of.router, round(share, 3), round(degraded, 3))
     answers = [
         float(in_time(kind, np.array(arrived * part), np.array(count)))
         for kind, part, count in zip((large, small), (1.0 - to_small, to_small), serving, strict=True)

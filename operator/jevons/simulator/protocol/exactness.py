@@ -24,7 +24,8 @@ from jevons.core.spec import Objectives, Profile
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.scenario import Floats, Physics, Requests
 from jevons.simulator.static import run
-from jevons.simulator.workload import Arrival, load_azure
+from jevons.simulator.traces import read_arrivals
+from jevons.simulator.workload import Arrival
 
 OBJECTIVES = Objectives(ttft_s=1.0, itl_s=0.1)
 UTILISATIONS = (0.5, 0.7, 0.85, 0.95)
@@ -35,7 +36,7 @@ OFF = (*(f"{what}_p{p}_percent" for what in ("ttft", "pace") for p in (50, 95, 9
 
 def conv(folder: Path) -> list[Arrival]:
     """The conversation trace: the one of the folder's logs with the most requests."""
-    logs = [load_azure(path) for path in sorted(folder.glob("*conv*.csv*"))]
+    logs = [read_arrivals(path) for path in sorted(folder.glob("*conv*.csv*"))]
     if not logs:
         raise ValueError(f"{folder}: no conversation trace (*conv*.csv)")
     return max(logs, key=len)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from jevons.simulator.fleet import Fleet
 from jevons.simulator.protocol.cell import JITTER, Cell, Machine, Pair
 from jevons.simulator.protocol.splits import BLOCK_S, LEAST, Split, Window, requests_of, room_s, span
 from jevons.simulator.scenario import Floats, Physics, Requests, inside
+from jevons.simulator.static import smallest
 from jevons.simulator.traces import Log, Trace, Zoo
 from jevons.simulator.traces_clients import WINDOW_S, ClientModel
 from jevons.simulator.traces_synthetic import Synthetic
@@ -59,23 +60,6 @@ def attained(requests: Requests, physics: Physics, objectives: Objectives, repli
         fleet.ready(0, 0.0)
     fleet.advance(math.inf)
     return float(inside(requests, fleet.first_token_s, fleet.end_s, objectives).mean())
-
-
-def smallest(enough: Callable[[int], bool], *, guess: int, most: int) -> int | None:
-    """The smallest number in 1..most that is `enough`, searched from `guess`; None when `most` is not. More is never less enough."""
-    high = min(max(1, guess), most)
-    low = 0
-    while not enough(high):
-        if high >= most:
-            return None
-        low, high = high, min(most, high * 2)
-    while high - low > 1:
-        middle = (low + high) // 2
-        if enough(middle):
-            high = middle
-        else:
-            low = middle
-    return high
 
 
 def needed(requests: Requests, physics: Physics, objectives: Objectives, *, guess: int, most: int) -> int | None:

@@ -15,7 +15,7 @@ from jevons.simulator.competitors import jevons, peer, schedule, static
 from jevons.simulator.policies import Sample, View
 from jevons.simulator.scenario import Controller, Requests, Scenario, Startup, met
 from jevons.simulator.static import run
-from jevons.simulator.workload import load_azure
+from jevons.simulator.traces import read_arrivals
 from jevons.simulator.world import simulate
 
 TRACE = Path(__file__).parents[4] / "examples" / "data" / "azure_conv_sample.csv"
@@ -49,7 +49,7 @@ def as_they_are(_: float, views: Mapping[str, View]) -> dict[str, int]:
 
 
 def test_a_static_fleet_is_the_static_run(scenario: Any) -> None:
-    arrivals = load_azure(TRACE, limit=800)
+    arrivals = read_arrivals(TRACE)[:800]
     columns = [np.array([getattr(one, name) for one in arrivals]) for name in ("at_s", "input_tokens", "output_tokens")]
     requests = Requests(
         columns[0], columns[1].astype(np.int32), columns[2].astype(np.int32), np.zeros(len(arrivals), np.int32), np.zeros(len(arrivals), np.float32)

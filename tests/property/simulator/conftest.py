@@ -1,0 +1,10 @@
+"""Puts the strategies of `engine_profiles` within reach of the tests beside it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_HERE = str(Path(__file__).parent)
+if _HERE not in sys.path:
+    sys.path.append(_HERE)
