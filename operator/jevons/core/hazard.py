@@ -7,15 +7,16 @@ nothing ready costs a start and a late answer; a start ahead of time costs a sta
 backwards in age, where each step knows what the rest costs from loaded and from asleep. With a falling hazard that is the rule "stay while hazard x
 cost of a cold start > price", and with a periodic caller it is a window around each period.
 
-Excitation is in the histogram: most gaps are short, so a call makes the next one likely. What was tried and gave nothing (docs/designs/0010): gaps by
-the length of the gap before, other models' calls as a whole, bins of one minute.
+Excitation is in the histogram: most gaps are short, so a call makes the next one likely. Quiet of half a minute to a minute is no pause yet, and is
+counted apart, with a memory of its own: who calls in one burst every five minutes is let go after 30 s, who calls every forty seconds is not.
+What was tried and gave nothing (docs/designs/0010): gaps by the length of the gap before, a mixture of kinds of callers, the time of day.
 Everything is a function of (history, age): no clock, no cluster.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -24,16 +25,22 @@ from jevons.core import idle
 RATIO = 1.07
 BINS = 85
 """Bin i holds gaps of idle.FIRST_GAP_S * RATIO^i up to the next: 1 min .. 5 h."""
+BRIEF_S = (30.0, 45.0)
+"""Quiet from these on and until the next of them (or idle.FIRST_GAP_S) is counted apart, and beside it what lasted."""
 PRIOR = 6.0
 """What all models showed together counts as so many gaps of this one."""
+BRIEF_PRIOR = 3.0
+"""The same, of brief quiet."""
 FLAT = 0.1
 """Of the prior, spread evenly over the bins: nothing is impossible."""
-HOLD_S = 45.0
+HOLD_S = 30.0
 """Nothing is let go sooner after a call, work or getting ready: shorter quiet is traffic."""
 LEAD = (1.1, 10.0)
 """A start ahead of a call is made this many startup times and seconds before it: some starts are slower, and a pass has to come."""
 
 Gaps: TypeAlias = tuple[float, ...]
+"""Counts by bin, and after them (where anything was counted) of brief quiet: 30 to 45 s, 45 to 60 s, and what lasted."""
+Ends: TypeAlias = tuple[float, ...]
 Windows: TypeAlias = tuple[tuple[float, float], ...]
 """(from, to) ages [s] in which the model is loaded or being loaded, in order; the first begins with the call."""
 
@@ -45,21 +52,35 @@ END_S = EDGES[-1]
 
 
 def with_gap(gaps: Gaps, gap_s: float) -> Gaps:
-    """The history with one more gap between two calls; gaps under idle.FIRST_GAP_S change nothing.
+    """The history with one more gap between two calls; gaps under BRIEF_S change nothing.
 
     Example: 300 s -> bin 23, of 284.4 to 304.3 s (test_hazard.py::test_a_gap_is_counted_in_its_bin).
     """
-    if gap_s < idle.FIRST_GAP_S:
+    if gap_s < BRIEF_S[0]:
         return gaps
-    counts = [count * idle.DECAY for count in gaps] if len(gaps) == BINS else [0.0] * BINS
-    counts[min(BINS - 1, int(math.log(gap_s / idle.FIRST_GAP_S) / math.log(RATIO) + 1e-9))] += 1.0
-    return tuple([round(count, 4) for count in counts])
+    counts, brief = pauses(gaps) or (0.0,) * BINS, [count * idle.DECAY for count in _brief(gaps)]
+    brief[sum(edge_s <= gap_s for edge_s in (*BRIEF_S[1:], idle.FIRST_GAP_S))] += 1.0
+    if gap_s >= idle.FIRST_GAP_S:
+        decayed = [count * idle.DECAY for count in counts]
+        decayed[min(BINS - 1, int(math.log(gap_s / idle.FIRST_GAP_S) / math.log(RATIO) + 1e-9))] += 1.0
+        counts = tuple([round(count, 4) for count in decayed])
+    return (*counts, *[round(count, 4) for count in brief])
+
+
+def pauses(gaps: Gaps) -> Gaps:
+    """The counts of gaps that are no traffic; empty = none yet."""
+    return gaps[:BINS] if len(gaps) >= BINS else ()
+
+
+def _brief(gaps: Gaps) -> Gaps:
+    """How often quiet of BRIEF_S ended within each of its parts, and how often it lasted."""
+    return gaps[BINS:] if len(gaps) > BINS else (0.0,) * (len(BRIEF_S) + 1)
 
 
 def rebinned(gaps: Gaps) -> Gaps:
     """A history in the wider bins of older checkpoints, in these: each count where the middle of its bin is. Any other length is no history."""
     if len(gaps) != idle.GAP_BINS:
-        return gaps if len(gaps) == BINS else ()
+        return gaps if len(gaps) in {BINS, BINS + len(BRIEF_S) + 1} else ()
     counts = [0.0] * BINS
     for index, count in enumerate(gaps):
         counts[min(BINS - 1, int((index + 0.5) * math.log(idle.RATIO) / math.log(RATIO)))] += count
@@ -68,11 +89,14 @@ def rebinned(gaps: Gaps) -> Gaps:
 
 def pooled(histories: Iterable[Gaps]) -> Gaps:
     """What the models showed together, as shares of a gap by bin, FLAT of it even; empty while there are fewer than idle.ENOUGH gaps in all."""
-    sums = [math.fsum(column) for column in zip(*[one for one in histories if len(one) == BINS], strict=True)]
+    known = [one for one in histories if pauses(one)]
+    sums = [math.fsum(column) for column in zip(*[pauses(one) for one in known], strict=True)]
     total = math.fsum(sums)
     if total < idle.ENOUGH:
         return ()
-    return tuple([round((1.0 - FLAT) * one / total + FLAT / BINS, 5) for one in sums])
+    brief = [math.fsum(column) for column in zip(*[_brief(one) for one in known], strict=True)]
+    quiet = math.fsum(brief) or 1.0
+    return (*[round((1.0 - FLAT) * one / total + FLAT / BINS, 5) for one in sums], *[round(one / quiet, 3) for one in brief])
 
 
 def lead_s(startup_s: float) -> float:
@@ -80,7 +104,6 @@ def lead_s(startup_s: float) -> float:
     return LEAD[0] * startup_s + LEAD[1]
 
 
-@lru_cache(maxsize=4096)
 def windows(startup_s: float, loss_s: float, gaps: Gaps, prior: Gaps = ()) -> Windows:
     """The ages at which a model is worth being loaded, after a call.
 
@@ -90,20 +113,29 @@ def windows(startup_s: float, loss_s: float, gaps: Gaps, prior: Gaps = ()) -> Wi
     (test_worked_examples.py::test_break_even_without_history).
     """
     ends = chances(gaps, prior)
-    return programme(ends, startup_s, loss_s) if ends is not None else ((0.0, min(idle.LONGEST_S, max(HOLD_S, startup_s + loss_s))),)
+    return _kept(ends, startup_s, loss_s) if ends is not None else ((0.0, min(idle.LONGEST_S, max(HOLD_S, startup_s + loss_s))),)
 
 
-def chances(gaps: Gaps, prior: Gaps) -> list[float] | None:
+@lru_cache(maxsize=4096)
+def chances(gaps: Gaps, prior: Gaps) -> Ends | None:
     """The chance that a gap ends within each step of EDGES; None while too little is known of gaps."""
-    own = gaps if len(gaps) == BINS else (0.0,) * BINS
+    own = pauses(gaps) or (0.0,) * BINS
     if math.fsum(own) < idle.ENOUGH and not prior:
         return None
-    counts = [count + PRIOR * share for count, share in zip(own, prior, strict=True)] if prior else list(own)
-    total = math.fsum(counts)
-    return [0.0] * QUIET_STEPS + [count / total for count in counts]
+    counts = [count + PRIOR * share for count, share in zip(own, prior, strict=False)] if prior else list(own)
+    brief = [count + BRIEF_PRIOR * share for count, share in zip(_brief(gaps), _brief(prior), strict=True)]
+    # to 4 %: a programme holds while little changes
+    quiet = [round(25.0 * count / (math.fsum(brief) or 1.0)) / 25.0 for count in brief[:-1]]
+    lasts = (1.0 - math.fsum(quiet)) / math.fsum(counts)
+    return (*[0.0] * (QUIET_STEPS - len(quiet)), *quiet, *[lasts * count for count in counts])
 
 
-def programme(ends: list[float], startup_s: float, loss_s: float, *, asleep: bool = False, patient: bool = False) -> Windows:
+@lru_cache(maxsize=4096)
+def _kept(ends: Ends, startup_s: float, loss_s: float) -> Windows:
+    return programme(ends, startup_s, loss_s)
+
+
+def programme(ends: Sequence[float], startup_s: float, loss_s: float, *, asleep: bool = False, patient: bool = False) -> Windows:
     """The cheapest windows. ends[i]: chance that a call comes within step i of EDGES; what they lack to 1 is the chance that none ever comes.
 
     asleep: whether the model begins so. patient: a call that comes during a start loses only as much of `loss_s` as is left of the start.
@@ -112,7 +144,7 @@ def programme(ends: list[float], startup_s: float, loss_s: float, *, asleep: boo
     return _windows(stay, start, lead_s(startup_s), asleep=asleep)
 
 
-def _cheapest(ends: list[float], startup_s: float, loss_s: float, *, patient: bool) -> tuple[list[bool], list[bool]]:
+def _cheapest(ends: Sequence[float], startup_s: float, loss_s: float, *, patient: bool) -> tuple[list[bool], list[bool]]:
     """By age step: whether a loaded model stays, and whether a sleeping one is started."""
     steps, early_s, cold_s = len(ends), lead_s(startup_s), startup_s + loss_s
     beyond = [0.0] * steps + [max(0.0, 1.0 - math.fsum(ends))]
@@ -176,8 +208,8 @@ def window(plan: Windows, age_s: float) -> tuple[float, float] | None:
 
 def likely(gaps: Gaps, prior: Gaps, from_s: float, to_s: float) -> float:
     """The chance that a gap as long as `from_s` ends before `to_s` (ages [s])."""
-    own = gaps if len(gaps) == BINS else (0.0,) * BINS
-    counts = [count + PRIOR * share for count, share in zip(own, prior, strict=True)] if prior else list(own)
+    own = pauses(gaps) or (0.0,) * BINS
+    counts = [count + PRIOR * share for count, share in zip(own, prior, strict=False)] if prior else list(own)
     edges = EDGES[QUIET_STEPS:]
     left = [count * _part(edges[at], edges[at + 1], from_s, END_S) for at, count in enumerate(counts)]
     soon = [count * _part(edges[at], edges[at + 1], from_s, to_s) for at, count in enumerate(counts)]

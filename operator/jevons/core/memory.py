@@ -119,7 +119,7 @@ class DeploymentMemory:
     trends: Mapping[str, Trend] = field(default_factory=dict)
     """By request class."""
     gaps: tuple[float, ...] = ()
-    """Decayed counts of gaps between arrivals, in the log-spaced bins of hazard.py."""
+    """Decayed counts of gaps between arrivals (`hazard.Gaps`)."""
     last_arrival_at_s: float | None = None
     wanted_usd_per_h: float | None = None
     """What the plan would cost without a budget, averaged over hours."""
@@ -197,7 +197,12 @@ class Memory:
         if new is None or old is None:
             return new is not old
         told = [[(one.name, one.followed, one.missed) for one in memory.callers] for memory in (new, old)]
-        if told[0] != told[1] or new.gaps != old.gaps or new.variants.keys() != old.variants.keys() or new.season.hour != old.season.hour:
+        if (
+            told[0] != told[1]
+            or hazard.pauses(new.gaps) != hazard.pauses(old.gaps)
+            or new.variants.keys() != old.variants.keys()
+            or new.season.hour != old.season.hour
+        ):
             return True
         if any(
             abs(trend.dispersion - old.trends[name].dispersion) > 0.25 * trend.dispersion for name, trend in new.trends.items() if name in old.trends

@@ -226,7 +226,7 @@ def _foretold(facts: Facts, found: Warmth) -> str:
 def programme(facts: Facts, item: VariantPlan) -> str:
     """When the variant is loaded after a call, in words, and whose calls foretell one.
 
-    Example: "20 pauses known; loaded until 45 s after a call, and from 1652 to 1892 s after it" (test_hazard.py::test_explain_tells_the_programme).
+    Example: "20 pauses known; loaded until 30 s after a call, and from 1652 to 1892 s after it" (test_hazard.py::test_explain_tells_the_programme).
     """
     startup_s, loss_s, rest, asleep = item.facts.startup_s, _cold_loss_s(facts, item), rest_of(facts, item), ""
     if rest is None:
@@ -236,7 +236,7 @@ def programme(facts: Facts, item: VariantPlan) -> str:
         asleep = "".join(f", asleep in host memory from {begin_s:.0f} to {end_s:.0f} s" for begin_s, end_s in naps)
     again = "".join(f", and from {begin_s:.0f} to {end_s:.0f} s after it" for begin_s, end_s in later)
     callers = ", ".join(f"{one.name} {100.0 * one.chance:.0f} %" for one in facts.callers if one.followed + one.missed >= cowake.ENOUGH)
-    known = f"{sum(facts.gaps):.0f} pauses known; loaded until {first[1]:.0f} s after a call{again}{asleep}"
+    known = f"{sum(hazard.pauses(facts.gaps)):.0f} pauses known; loaded until {first[1]:.0f} s after a call{again}{asleep}"
     return f"{known}; foretold by {callers}" if callers else known
 
 

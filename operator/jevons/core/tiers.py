@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
 
 from jevons.core import hazard, idle, sizing
-from jevons.core.hazard import EDGES, END_S, HOLD_S, Gaps, Windows
+from jevons.core.hazard import EDGES, END_S, HOLD_S, Ends, Gaps, Windows
 from jevons.core.spec import Objectives
 
 LOADED, RESTING, GONE = range(3)
@@ -54,18 +55,17 @@ Programme = tuple[Windows, Windows]
 """Ages [s] after a call in which the model is loaded (or being loaded), and those in which it sleeps."""
 
 
-@lru_cache(maxsize=4096)
 def windows(startup_s: float, loss_s: float, rest: Rest, gaps: Gaps, prior: Gaps = ()) -> Programme:
     """The ages at which a model is worth being loaded and those at which it is worth sleeping, after a call (see `hazard.windows`).
 
     Without history the rent is compared with what the next tier down costs when a call comes: startup 60 s, a late answer worth 40 s, sleeping for a
-    tenth of the price, 5 s to wake and nobody late -> loaded for 45 s, then asleep until 950 s (test_tiers.py::test_break_even_of_three_tiers).
+    tenth of the price, 5 s to wake and nobody late -> loaded for 30 s, then asleep until 950 s (test_tiers.py::test_break_even_of_three_tiers).
     """
     ends, cold_s, woken_s = hazard.chances(gaps, prior), startup_s + loss_s, rest.wake_s + rest.loss_s
     if rest.holding >= 1.0 or woken_s >= cold_s:
         return hazard.windows(startup_s, loss_s, gaps, prior), ()
     if ends is not None:
-        return programme(ends, startup_s, loss_s, rest)
+        return _kept(ends, startup_s, loss_s, rest)
     down_s = min(idle.LONGEST_S, max(HOLD_S, woken_s / (1.0 - rest.holding)))
     gone_s = min(END_S, (cold_s - woken_s) / rest.holding) if rest.holding > 0.0 else END_S
     if gone_s <= down_s:
@@ -73,7 +73,12 @@ def windows(startup_s: float, loss_s: float, rest: Rest, gaps: Gaps, prior: Gaps
     return ((0.0, down_s),), ((down_s, gone_s),)
 
 
-def programme(ends: list[float], startup_s: float, loss_s: float, rest: Rest) -> Programme:
+@lru_cache(maxsize=4096)
+def _kept(ends: Ends, startup_s: float, loss_s: float, rest: Rest) -> Programme:
+    return programme(ends, startup_s, loss_s, rest)
+
+
+def programme(ends: Sequence[float], startup_s: float, loss_s: float, rest: Rest) -> Programme:
     """The cheapest programme. ends[i]: chance that a call comes within step i of hazard.EDGES; what they lack to 1 is that none ever comes."""
     steps, ahead = len(ends), _Ahead(ends)
     costs = [[0.0] * (steps + 1) for _ in range(3)]
@@ -109,7 +114,7 @@ def _least(*options: tuple[float, int]) -> tuple[float, int]:
 class _Ahead:
     """What starting (or waking) ahead of a call costs; `beyond[i]`: the chance that the gap is longer than the begin of step i."""
 
-    def __init__(self, ends: list[float]) -> None:
+    def __init__(self, ends: Sequence[float]) -> None:
         self._ends = ends
         none = max(0.0, 1.0 - math.fsum(ends))
         self.beyond = [*accumulate(reversed(ends), initial=none)][::-1]

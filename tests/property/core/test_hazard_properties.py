@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -56,8 +54,7 @@ def test_windows_are_in_order_apart_and_end(gaps, startup_s, loss_s):
 @given(gaps=st.lists(st.floats(60.0, 20_000.0), min_size=15, max_size=60), startup_s=st.floats(20.0, 600.0), loss_s=st.floats(0.0, 5000.0))
 def test_no_programme_is_dearer_than_sleeping_at_once_or_staying_to_the_end(gaps, startup_s, loss_s):
     known = history(gaps)
-    total = math.fsum(known)
-    ends = [0.0] * hazard.QUIET_STEPS + [count / total for count in known]
+    ends = hazard.chances(known, ())
     found = cost(hazard.windows(startup_s, loss_s, known), ends, startup_s, loss_s)
     plain = [cost(((0.0, end_s),), ends, startup_s, loss_s) for end_s in (hazard.HOLD_S, 300.0, 1800.0, hazard.END_S)]
     # a call in the middle of its step stands for one anywhere in it

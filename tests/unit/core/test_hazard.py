@@ -46,7 +46,7 @@ def fate(item, memory, **world_changes):
 
 
 def test_a_gap_is_counted_in_its_bin():
-    assert [index for index, count in enumerate(hazard.with_gap((), 300.0)) if count] == [23]
+    assert [index for index, count in enumerate(hazard.with_gap((), 300.0)) if count] == [23, hazard.BINS + 2], "and as one that lasted"
     assert round(hazard.EDGES[hazard.QUIET_STEPS + 23], 1) == 284.4
     assert round(hazard.EDGES[hazard.QUIET_STEPS + 24], 1) == 304.3
 
@@ -54,8 +54,33 @@ def test_a_gap_is_counted_in_its_bin():
 def test_a_gap_on_an_edge_is_in_the_bin_that_begins_there_and_the_last_bin_has_no_end():
     for index in (0, 1, 40, hazard.BINS - 1):
         assert hazard.with_gap((), hazard.EDGES[hazard.QUIET_STEPS + index])[index] == 1.0
-    assert hazard.with_gap((), 1e9)[-1] == 1.0
-    assert hazard.with_gap((), 59.0) == ()
+    assert hazard.pauses(hazard.with_gap((), 1e9))[-1] == 1.0
+    assert hazard.with_gap((), 29.0) == ()
+
+
+def test_quiet_of_less_than_a_minute_is_counted_apart_and_forgets_no_pause():
+    known = EVERY_HALF_HOUR
+    for gap_s in (30.0, 44.0, 46.0) * 30:
+        known = hazard.with_gap(known, gap_s)
+    assert hazard.pauses(known) == hazard.pauses(EVERY_HALF_HOUR)
+    assert [round(count) for count in known[hazard.BINS :]] == [28, 14, 4], "23 pauses, and then ninety times brief quiet"
+    assert hazard.pauses(history(45.0)) == (0.0,) * hazard.BINS
+
+
+def test_who_often_calls_again_within_a_minute_is_kept_for_it_and_nobody_else_is():
+    bursts, talks = history(300.0, times=40), history(35.0, 50.0, 35.0, 50.0, 300.0, times=40)
+    assert hazard.windows(30.0, 200.0, bursts)[0] == (0.0, hazard.HOLD_S)
+    assert hazard.windows(30.0, 200.0, talks)[0][1] >= 60.0
+    assert hazard.windows(30.0, 200.0, (), hazard.pooled([talks] * 2))[0][1] >= 60.0, "and a young model is taken for one of the others"
+    assert hazard.windows(30.0, 200.0, (), hazard.pooled([bursts] * 2))[0] == (0.0, hazard.HOLD_S)
+
+
+def test_a_history_without_brief_quiet_is_read():
+    old = hazard.pauses(EVERY_HALF_HOUR)
+    assert hazard.rebinned(old) == old
+    assert hazard.windows(60.0, 300.0, old) == hazard.windows(60.0, 300.0, EVERY_HALF_HOUR)
+    assert hazard.rebinned(EVERY_HALF_HOUR) == EVERY_HALF_HOUR
+    assert hazard.with_gap(old, 40.0)[: hazard.BINS] == old
 
 
 def test_a_periodic_caller_is_let_go_at_once_and_loaded_before_its_time():
@@ -85,7 +110,7 @@ def test_a_young_model_is_taken_for_one_of_the_others():
 
 def test_few_gaps_make_no_prior():
     assert hazard.pooled([]) == hazard.pooled([(), (1.0,) * 3]) == hazard.pooled([history(600.0)]) == ()
-    assert sum(hazard.pooled([EVERY_HALF_HOUR, history(100.0)])) == pytest.approx(1.0, abs=0.001)
+    assert sum(hazard.pauses(hazard.pooled([EVERY_HALF_HOUR, history(100.0)]))) == pytest.approx(1.0, abs=0.001)
 
 
 def test_a_history_in_wider_bins_is_read():
@@ -158,7 +183,7 @@ def test_an_answer_that_waits_for_a_start_costs_ten_starts_unless_said_otherwise
 def test_explain_tells_the_programme():
     made = decide(world(asleep(600.0), memory=Memory({KEY: remembered()})), NOW).deployments[KEY]
     told, age_s = next((text, age_s) for name, text, age_s in made.explanation.inputs if name == "sleep[small]")
-    assert told.startswith("23 pauses known; loaded until 45 s after a call, and from 16")
+    assert told.startswith("23 pauses known; loaded until 30 s after a call, and from 16")
     assert age_s == 600.0
 
 

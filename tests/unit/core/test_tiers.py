@@ -24,7 +24,7 @@ def gaps_of(*seconds):
 
 
 def test_break_even_of_three_tiers():
-    assert tiers.windows(60.0, 40.0, CHEAP, ()) == (((0.0, 45.0),), ((45.0, pytest.approx(950.0)),))
+    assert tiers.windows(60.0, 40.0, CHEAP, ()) == (((0.0, 30.0),), ((30.0, pytest.approx(950.0)),))
 
 
 def test_a_wake_within_the_promise_makes_nobody_late():
@@ -47,8 +47,8 @@ def test_sleep_at_the_full_price_is_never_used_and_changes_nothing(gaps, startup
 def test_a_model_that_wakes_in_time_sleeps_soon_and_is_seldom_gone():
     gaps = gaps_of(*[70.0, 80.0, 900.0, 2000.0] * 10)
     loaded, resting = tiers.windows(120.0, 1200.0, CHEAP, gaps)
-    assert loaded == ((0.0, 45.0),)
-    assert resting[0][0] == 45.0
+    assert loaded == ((0.0, 30.0),)
+    assert resting[0][0] == 30.0
     assert resting[-1][1] > 2000.0
     assert sum(end_s - begin_s for begin_s, end_s in hazard.windows(120.0, 1200.0, gaps)) > 300.0, "without the tier it is loaded for the same calls"
 
@@ -62,7 +62,7 @@ def test_a_wake_that_makes_answers_late_is_made_ahead_of_a_periodic_call():
 
 def test_what_will_never_be_called_again_is_gone():
     ends = [0.0] * (len(EDGES) - 1)
-    assert tiers.programme(ends, 60.0, 600.0, CHEAP) == (((0.0, 45.0),), ())
+    assert tiers.programme(ends, 60.0, 600.0, CHEAP) == (((0.0, 30.0),), ())
 
 
 def cost_of(plan, ends, startup_s, loss_s, rest):
@@ -112,7 +112,7 @@ def test_no_simple_programme_is_cheaper(gaps):
         (300.0, 3000.0, Rest(0.02, 30.0, 300.0)),
     ]:
         best = cost_of(tiers.programme(ends, startup_s, loss_s, rest), ends, startup_s, loss_s, rest)
-        ages = [45.0, EDGES[10], EDGES[25], EDGES[45], EDGES[70], END_S]
+        ages = [30.0, EDGES[10], EDGES[25], EDGES[45], EDGES[70], END_S]
         for down_s, gone_s in product(ages, ages):
             if down_s <= gone_s:
                 simple = (((0.0, down_s),), ((down_s, gone_s),) if gone_s > down_s else ())

@@ -6,7 +6,8 @@ of ticks at which nothing can change, so ticks are left out where the competitor
 * asleep, with nothing held, longer than the competitor remembers, and farther than that before the next arrival: all its windows hold the same zeros;
 * Jevons with a replica that sleeps in host memory: until its history says otherwise, or a request arrives;
 * Jevons with a loaded replica: no pass can let go within `SHORTEST_S` of an arrival, nor, once its work is done, before the time that its history
-  says; nothing but an arrival changes that. Passes stay dense enough that no gap between arrivals looks longer than it was.
+  says; nothing but an arrival changes that. What the passes left out would have learned of gaps is learned all the same, and before the next pass
+  there are scrapes for as long as its readings look back.
 
 `run(..., every_tick=True)` leaves out nothing; tests hold the two to the same figures.
 """
@@ -15,25 +16,31 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from jevons.core.idle import FIRST_GAP_S, SHORTEST_S
+from jevons.core.idle import SHORTEST_S
 from jevons.simulator.cluster import RESTING, STARTING, WAKING
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.protocol.zoo_figures import DAY_S, MemberRun, figures
 from jevons.simulator.scenario import Controller, Scenario
 from jevons.simulator.world import PATIENCE_S, Run, next_multiple
 
-DENSE_S = 45.0
-"""Jevons' passes are at most this far apart while requests arrive: gaps of a minute must not appear where there were none."""
+READ_S = 105.0
+"""What a pass reads goes back to scrapes of so long ago: rates over a minute, and two scrapes more."""
 
 
 @runtime_checkable
 class Resting(Protocol):
-    """A competitor that says how long its last decision holds."""
+    """A competitor that says how long its last decision holds. `sparse_s`: its passes may be so far apart while requests arrive."""
+
+    sparse_s: float
 
     def rests_until(self, now: float) -> float:
         """Until when a loaded (or sleeping) replica stays so whatever is looked at, unless a request arrives; not above `now`: not known."""
+
+    def passes_over(self, at_s: Sequence[float]) -> None:
+        """Passes at these times are left out; of calls it learns what they would have."""
 
 
 @runtime_checkable
@@ -113,20 +120,21 @@ class _Member(Run):
             self._rest(now, self._resting)
 
     def _rest(self, now: float, resting: Resting) -> None:
-        """Passes of a loaded replica that can change nothing; scrapes go on."""
+        """Leave out passes of a loaded replica that can change nothing, and the scrapes that no pass reads."""
         period_s = self._controller.period_s
         calm_s = resting.rests_until(now)
         if calm_s > now:
             self._decide_s = max(self._decide_s, next_multiple(min(calm_s, self._next_arrival(now)) - 1e-6, period_s))
-            return
-        while self._cluster.view(0).ready and self._decide_s - now < DENSE_S:
-            before = bisect_right(self._at, self._decide_s) - 1
-            if before < 0 or self._decide_s - self._at[before] >= SHORTEST_S:
-                break
-            later = bisect_right(self._at, self._decide_s + period_s) - 1
-            if self._at[later] - self._at[max(0, self._arrived(now) - 1)] >= FIRST_GAP_S:
-                break
-            self._decide_s += period_s
+        else:
+            left_out = []
+            while self._cluster.view(0).ready and self._decide_s - now < resting.sparse_s:
+                before = bisect_right(self._at, self._decide_s) - 1
+                if before < 0 or self._decide_s - self._at[before] >= SHORTEST_S:
+                    break
+                left_out.append(self._decide_s)
+                self._decide_s += period_s
+            resting.passes_over(left_out)
+        self._sample_s = max(self._sample_s, next_multiple(self._decide_s - READ_S, self._controller.sample_s))
 
     def _arrived(self, now: float) -> int:
         return bisect_right(self._at, now)

@@ -25,10 +25,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
-from jevons.core import tiers
+import numpy as np
+
+from jevons.core import hazard, tiers
 from jevons.core.hazard import Gaps
 from jevons.core.idle import LONGEST_S
-from jevons.core.memory import DeploymentMemory
+from jevons.core.memory import DeploymentMemory, Memory
 from jevons.core.moving import LONG_WORK_S, cold_loss_s
 from jevons.core.snapshot import DeploymentState, Snapshot
 from jevons.core.spec import Key, ScalingMode, ScalingSpec
@@ -152,10 +154,14 @@ class Rested(Jevons):
     def __init__(self, scenario: Scenario, settings: JevonsSettings, told_s: Sequence[float] = (), priors: Sequence[Gaps] = ()) -> None:
         super().__init__(scenario, settings)
         self._told_s, self._priors = list(told_s), priors
+        self._left_out: list[float] = []
+        self.sparse_s = 600.0 if not told_s else 45.0
         self._caller = replace(self.spec, key=CALLER, uid=CALLER.name, model=CALLER.name, scaling=ScalingSpec(ScalingMode.PAUSED))
 
     def snapshot(self, now: float, views: Mapping[str, View]) -> Snapshot:
         """The operator's, with what members of a zoo know of each other."""
+        if self._left_out:
+            self._memory = self._caught_up(now)
         seen, place = super().snapshot(now, views), bisect_right(self._told_s, now)
         prior = self._priors[min(len(self._priors) - 1, int(now // PRIOR_S))] if self._priors else ()
         seen = replace(seen, memory=replace(seen.memory, prior=prior, prior_at_s=EPOCH_S + now))
@@ -163,6 +169,23 @@ class Rested(Jevons):
             caller = DeploymentState(self._caller, {}, last_arrival_at_s=EPOCH_S + self._told_s[place - 1])
             seen = replace(seen, deployments={**seen.deployments, CALLER: caller})
         return seen
+
+    def passes_over(self, at_s: Sequence[float]) -> None:
+        """See `zoo_member.Resting`."""
+        self._left_out += at_s
+
+    def _caught_up(self, now: float) -> Memory:
+        """The memory, with the gaps that passes left out before `now` would have seen."""
+        memory = self._memory.deployments.get(KEY)
+        if memory is None or memory.last_arrival_at_s is None:
+            return self._memory
+        gaps, last_s, at_s = memory.gaps, memory.last_arrival_at_s, self._inside.scenario.requests.at_s
+        for passed_s in self._left_out:
+            called_s = EPOCH_S + float(at_s[np.searchsorted(at_s, passed_s, "right") - 1])
+            if passed_s < now and called_s > last_s:
+                gaps, last_s = hazard.with_gap(gaps, called_s - last_s), called_s
+        self._left_out.clear()
+        return replace(self._memory, deployments={**self._memory.deployments, KEY: replace(memory, gaps=gaps, last_arrival_at_s=last_s)})
 
     def rests_until(self, now: float) -> float:
         """See `zoo_member.Resting`: what `core.moving` decides by. Not soon after work: what began between two scrapes is seen by the next one."""

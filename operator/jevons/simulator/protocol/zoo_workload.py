@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jevons.core import hazard, idle
+from jevons.core import hazard
 from jevons.core.hazard import Gaps
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.protocol.zoo_figures import DAY_S
@@ -69,7 +69,7 @@ def priors(zoo: Zoo, sizes: Requests, seed: int, every_s: float) -> tuple[Gaps, 
     for index in range(len(zoo.models)):
         at_s = zoo.sample(sizes, models=[index], seed=1_000_003 * seed + index)[0].at_s
         gaps_s = np.diff(at_s)
-        ends += [(float(at_s[int(place) + 1]), index, float(gaps_s[place])) for place in np.flatnonzero(gaps_s >= idle.FIRST_GAP_S)]
+        ends += [(float(at_s[int(place) + 1]), index, float(gaps_s[place])) for place in np.flatnonzero(gaps_s >= hazard.BRIEF_S[0])]
     ends.sort()
     known: dict[int, Gaps] = {}
     made: list[Gaps] = []
