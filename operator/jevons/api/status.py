@@ -124,6 +124,31 @@ class LastDecision(StatusModel):
     message: Message | None = None
 
 
+class AdvisedSetting(StatusModel):
+    """One setting of one variant that would save money."""
+
+    variant: Short
+    setting: Short
+    now: Short
+    then: Short
+    saved_share: Short | None = None
+    """Of the bill on that traffic, at the same attainment."""
+    saved_monthly: Short | None = None
+    """USD per month of 720 hours of such traffic."""
+
+
+class Advice(StatusModel):
+    """What `jevons advise --publish` found, each setting tried in the simulator first. Nothing acts on it, and the operator does not write it."""
+
+    observed_generation: Count | None = None
+    """Of the manifest it is about; when the object's is higher it may be about what is no more."""
+    as_of: Instant | None = None
+    """End of the traffic it was tried on."""
+    message: Message | None = None
+    settings: Annotated[tuple[AdvisedSetting, ...], Field(max_length=16, json_schema_extra=ATOMIC)] = ()
+    """Best first."""
+
+
 class InferenceDeploymentStatus(StatusModel):
     """What the operator last saw and did."""
 
@@ -139,6 +164,7 @@ class InferenceDeploymentStatus(StatusModel):
     cost: Cost | None = None
     routing: RoutingStatus | None = None
     last_decision: LastDecision | None = None
+    advice: Advice | None = None
 
 
 class InferenceBudgetStatus(StatusModel):

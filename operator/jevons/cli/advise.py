@@ -2,6 +2,7 @@
 
     jevons advise -f examples/assistant.yaml -f examples/accelerators.yaml --trace examples/data/azure_conv_sample.csv
     jevons advise --recording passes --deployment prod/assistant            on what the operator measured
+    jevons advise --recording passes --deployment prod/assistant --publish  and `kubectl describe infd` shows it
 
 It changes nothing: what is advised is for you to put into the pod template and into `capacity`.
 """
@@ -48,10 +49,14 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     cluster: Cluster = "",
     seed: Seed = 0,
     json_file: JsonFile = None,
+    publish: Annotated[bool, typer.Option("--publish", help="of a recording: write it into status.advice, where kubectl describe shows it")] = False,
+    kubeconfig: Annotated[str | None, typer.Option(envvar="KUBECONFIG", help="for --publish [default: ~/.kube/config, or the pod's account]")] = None,
 ) -> None:
     """Recommend engine settings, precision and accelerator by what each would save, tried in the simulator; never acts."""
     need_extra()
     source = Source(files, trace, recording, deployment, hours, load, seed)
+    if publish and recording is None:
+        raise typer.BadParameter("--publish: advice on an object is on its own traffic; give --recording")
     if unknown := sorted(set(setting or ()) - FLAGS.keys()):
         raise typer.BadParameter(f"--setting: {unknown[0]!r} is none of {', '.join(FLAGS)}")
     from jevons.api.profiles import table
@@ -76,6 +81,11 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     _show(console, asked, found, notes)
     if json_file is not None:
         json_file.write_text(json.dumps(_as_json(asked, found, notes), indent=2) + "\n")
+    if publish and was is not None:
+        from jevons.cli import advised
+
+        advised.publish(found, was, kubeconfig)
+        console.print(f"published: kubectl describe infd -n {asked.written.key.namespace} {asked.written.key.name}", markup=False)
 
 
 class Gauges:

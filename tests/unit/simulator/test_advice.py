@@ -155,3 +155,9 @@ def test_what_saves_alone_is_not_advised_where_it_does_not_save_beside_the_best(
     assert [one.saved for one in found.tried] == pytest.approx([0.1, 0.5])
     assert [one.way.setting for one in found.advised] == [Setting.ACCELERATOR]
     assert found.together is None
+
+
+def test_advice_on_an_object_is_on_its_own_traffic(tmp_path):
+    result = run("-f", EXAMPLES / "assistant.yaml", "--trace", EXAMPLES / "data" / "azure_conv_sample.csv", "--publish")
+    assert result.exit_code == 2
+    assert "--recording" in result.output
