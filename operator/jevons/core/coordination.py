@@ -20,11 +20,13 @@ from jevons.core.observed import Known
 from jevons.core.planner import Ground
 from jevons.core.scarcity import Member
 from jevons.core.shadowprices import ShadowPrices
-from jevons.core.snapshot import Snapshot
-from jevons.core.spec import Key
+from jevons.core.snapshot import Inventory, Snapshot
+from jevons.core.spec import AcceleratorClass, Key
 from jevons.core.steering import MOST_SOLVES, Weighing
 
 YOUNG_S = 120.0
+NO_NODES = Inventory(0, 0, 0)
+WATTS_STEP = 50.0
 
 
 @dataclass(slots=True)
@@ -120,7 +122,7 @@ def _held(snapshot: Snapshot) -> dict[Key, dict[str, int]]:
 
 
 def _free(snapshot: Snapshot) -> dict[str, int]:
-    """Accelerators by class that our deployments may hold together: the class's limit and what its nodes have, less what others hold.
+    """Accelerators by class that our deployments may hold together: its limit, its nodes' and what its power bears, less what others hold.
 
     A class of which no node is seen is without bound (nodes may come when a pod asks for one), unless it has a limit.
     """
@@ -129,12 +131,43 @@ def _free(snapshot: Snapshot) -> dict[str, int]:
     for name, accelerator in snapshot.accelerators.items():
         bounds = [accelerator.limit] if accelerator.limit is not None else []
         inventory = snapshot.inventory.get(name)
-        if isinstance(inventory, Known) and inventory.value.nodes > 0:
-            ours = sum([units.get(name, 0) for units in held.values()])
-            bounds.append(inventory.value.allocatable - max(0, inventory.value.allocated - ours))
+        there = inventory.value if isinstance(inventory, Known) and inventory.value.nodes > 0 else NO_NODES
+        others = max(0, there.allocated - sum([units.get(name, 0) for units in held.values()]))
+        if there.nodes:
+            bounds.append(there.allocatable - others)
+        if (powered := _powered(snapshot, accelerator, there)) is not None:
+            bounds.append(powered - others)
         if bounds:
             free[name] = max(0, min(bounds))
     return free
+
+
+def _powered(snapshot: Snapshot, accelerator: AcceleratorClass, there: Inventory) -> int | None:
+    """How many accelerators may work at once under the class's power limit; None = it has none, or nobody knows what one draws.
+
+    One that works is counted at its peak, or else at the most that any is seen to draw; the others on its nodes at what they draw idle. Example:
+    10 kW, 400 W at work and 60 W idle, 40 on its nodes -> (10,000 - 40 * 60) / 340 = 22 (test_steering.py::test_power_bounds_what_may_work_at_once).
+    """
+    if accelerator.limit_watts is None:
+        return None
+    peak, idle = accelerator.peak_watts or _drawn(snapshot, accelerator.name), accelerator.idle_watts or 0.0
+    if not peak:
+        return None
+    idle = min(idle, 0.99 * peak)
+    return max(0, math.floor((accelerator.limit_watts - idle * there.allocatable) / (peak - idle if there.allocatable else peak) + 1e-9))
+
+
+def _drawn(snapshot: Snapshot, name: str) -> float:
+    """The most that an accelerator of the class is seen to draw [W]; in steps, so that plans do not flap with every reading."""
+    found = 0.0
+    for state in snapshot.deployments.values():
+        for variant in state.spec.variants:
+            if variant.accelerator_class == name and variant.name in state.variants:
+                for pod in state.variants[variant.name].pods:
+                    watts = pod.signals.power_watts
+                    if isinstance(watts, Known) and 0.0 < watts.value < math.inf:
+                        found = max(found, watts.value / variant.accelerator_count)
+    return WATTS_STEP * math.ceil(found / WATTS_STEP)
 
 
 def _share(this: Round) -> None:

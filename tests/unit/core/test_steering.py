@@ -12,7 +12,7 @@ from jevons.core import coordination
 from jevons.core.decide import decide
 from jevons.core.memory import Memory
 from jevons.core.observed import Known
-from jevons.core.snapshot import Inventory
+from jevons.core.snapshot import Inventory, PodSignals
 from jevons.core.spec import AcceleratorClass, Key, Price
 from jevons.core.speed import slower
 from jevons.core.steering import MOST_SOLVES
@@ -183,6 +183,40 @@ def test_two_that_want_the_last_accelerator_share_it_out_by_priority_and_price()
     assert again.memory == made.memory
     shown = {name: value for name, value, _ in again.deployments[keys[0]].explanation.inputs}
     assert "alpha[a100]" in shown
+
+
+def test_power_bounds_what_may_work_at_once():
+    hungry = replace(A100, limit_watts=10_000.0, peak_watts=400.0, idle_watts=60.0)
+    nodes = {"a100": Known(Inventory(5, 40, 0), NOW)}
+
+    def free(accelerator, **changes):
+        return coordination._free(world(twins(3.0), accelerators={"a100": accelerator}, **{"inventory": {}, **changes}))
+
+    assert free(hungry) == {"a100": 25}
+    assert free(hungry, inventory=nodes) == {"a100": 22}
+    # one of ours holds one, ten are others'
+    assert free(hungry, inventory={"a100": Known(Inventory(5, 40, 11), NOW)}) == {"a100": 12}
+    assert free(replace(hungry, limit=3)) == {"a100": 3}
+    assert free(replace(A100, limit_watts=10_000.0)) == {}
+
+
+def test_without_a_peak_the_most_that_is_seen_to_be_drawn_counts():
+    item = two(3.0)
+    drawing = replace(item.variants["large"].pods[0], signals=PodSignals(power_watts=Known(4 * 338.0, NOW)))
+    item = replace(item, variants={**item.variants, "large": replace(item.variants["large"], pods=(drawing,))})
+    limited = {"a100": replace(A100, limit_watts=3_500.0)}
+    assert coordination._free(world(item, accelerators=limited, inventory={})) == {"a100": 10}
+
+
+def test_power_that_is_short_sends_the_second_deployment_elsewhere():
+    keys = [Key("team", "a"), Key("team", "b")]
+    items = []
+    for key in keys:
+        item = twins(3.0, best=0, twin=0)
+        items.append(replace(item, spec=replace(item.spec, key=key, model=key.name)))
+    limited = {"a100": replace(A100, limit_watts=700.0, peak_watts=400.0), "other": OTHER}
+    made = decide(world(*items, accelerators=limited, inventory={}), NOW, highs.solve)
+    assert sorted(course_of(made, key).way.units for key in keys) == [(("a100", 1),), (("other", 1),)]
 
 
 def test_a_class_without_nodes_is_without_bound_for_nodes_may_come():
