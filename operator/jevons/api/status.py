@@ -82,6 +82,8 @@ class VariantRouting(StatusModel):
     usd_per1k_tokens: Annotated[Short | None, Field(alias="usdPer1kTokens")] = None
     startup_seconds: Count | None = None
     """What a waiting client is told."""
+    idle_tokens: Count | None = None
+    """Outstanding tokens of a pod below which it takes requests of classes that can wait."""
 
 
 class MinScore(StatusModel):
@@ -98,6 +100,8 @@ class ClassRouting(StatusModel):
     min_score: Annotated[tuple[MinScore, ...], Field(max_length=16, json_schema_extra=ATOMIC)] = ()
     degraded_share: Short | None = None
     expected_quality: Short | None = None
+    wait_seconds: Count | None = None
+    """How long its requests may wait for idle capacity (tier Flex or Batch)."""
 
 
 class RoutingStatus(StatusModel):

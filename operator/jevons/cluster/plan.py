@@ -44,6 +44,7 @@ def published(plan: RoutingPlan) -> dict[str, Any]:
                 "port": route.port,
                 "usdPer1kTokens": None if route.usd_per_1k_tokens is None else f"{route.usd_per_1k_tokens:.6f}",
                 "startupSeconds": round(route.startup_s),
+                **({"idleTokens": round(route.idle_tokens)} if route.idle_tokens is not None else {}),
             }
             for route in plan.variants
         ],
@@ -53,6 +54,7 @@ def published(plan: RoutingPlan) -> dict[str, Any]:
                 "minScore": [{"variant": variant, "score": _share(score)} for variant, score in route.min_score],
                 "degradedShare": _share(route.degraded_share),
                 "expectedQuality": _share(route.expected_quality),
+                **({"waitSeconds": round(route.patience_s)} if route.patience_s else {}),
             }
             for route in plan.classes
         ],
@@ -88,4 +90,6 @@ def _shares(plan: Mapping[str, Any]) -> list[float]:
 
 
 def _amounts(plan: Mapping[str, Any]) -> list[float]:
-    return [float(entry.get(field) or 0) for entry in plan.get("variants") or [] for field in ("usdPer1kTokens", "startupSeconds")]
+    return [float(entry.get(field) or 0) for entry in plan.get("variants") or [] for field in ("usdPer1kTokens", "startupSeconds", "idleTokens")] + [
+        float(entry.get("waitSeconds") or 0) for entry in plan.get("classes") or []
+    ]

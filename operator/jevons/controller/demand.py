@@ -173,7 +173,7 @@ def _held(report: Report) -> int:
 
 def _waited_for(report: Report) -> set[tuple[Key, str]]:
     """The variants that requests wait for: one may sleep while another of the same deployment is being woken."""
-    return {(key, entry.variant) for key, demand in report.deployments.items() for entry in demand.held}
+    return {(key, entry.variant) for key, demand in report.deployments.items() for entry in demand.held if entry.count}
 
 
 def _key(text: str) -> Key:
@@ -194,9 +194,9 @@ def read(entry: Mapping[str, Any]) -> Demand:
     """One deployment's part of a message. Raises ValueError, TypeError or KeyError when it is not as agreed."""
     now = time.time()
     held = tuple(
-        Held(str(item["variant"]), int(_number(item["count"])), min(now, _number(item["oldest"])))
+        Held(str(item["variant"]), int(_number(item["count"])), min(now, _number(item["oldest"])), int(_number(item.get("waiting", 0))))
         for item in entry.get("held") or []
-        if item["count"]
+        if item["count"] or item.get("waiting")
     )
     classes = []
     for name, item in (entry.get("arrivals") or {}).items():
@@ -215,12 +215,16 @@ def merge(one: Demand, other: Demand) -> Demand:
     held = {entry.variant: entry for entry in one.held}
     for entry in other.held:
         known = held.get(entry.variant)
-        held[entry.variant] = entry if known is None else Held(entry.variant, known.count + entry.count, min(known.oldest_at_s, entry.oldest_at_s))
+        held[entry.variant] = entry if known is None else _both(known, entry)
     classes = {demand.name: demand for demand in one.classes}
     for demand in other.classes:
         classes[demand.name] = _add(classes[demand.name], demand) if demand.name in classes else demand
     last = max((at for at in (one.last_arrival_at_s, other.last_arrival_at_s) if at is not None), default=None)
     return Demand(tuple(held.values()), tuple(classes.values()), last)
+
+
+def _both(one: Held, other: Held) -> Held:
+    return Held(one.variant, one.count + other.count, min(one.oldest_at_s, other.oldest_at_s), one.patient + other.patient)
 
 
 def _add(one: ClassDemand, other: ClassDemand) -> ClassDemand:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from jevons.core import capacity, forecast, idle, startup, stuck
+from jevons.core import capacity, forecast, idle, startup, stuck, waiting
 from jevons.core.health import WELL, Health, Stalled, Starting
 from jevons.core.memory import DeploymentMemory, Trend
 from jevons.core.observed import Known, Observed, Unknown
@@ -66,6 +66,8 @@ class ClassLoad:
     """Of its arrivals: variance over mean of their number, 1 = at random (`forecast.py`)."""
     doubt: float = 0.0
     """Relative variance of `ahead_per_s`."""
+    patience_s: float = 0.0
+    """How long its requests may wait for idle capacity; 0 = not at all. Of those that may, `ahead_per_s` is the mean."""
 
 
 @dataclass(slots=True)
@@ -305,7 +307,10 @@ def class_loads(
             trends[demand.name] = trend
         same = same and trend is old and old is not None
         level = rate if rate is not None else trend.level if trend is not None else 0.0
-        ahead = forecast.ahead(trend) if trend is not None else level
+        patience_s = waiting.patience_s(spec, demand.name)
+        ahead = level
+        if trend is not None:
+            ahead = trend.base if patience_s and trend.base is not None else forecast.ahead(trend)
         sizes = (trend.tokens if trend is not None else None) or (None, None)
         objectives, min_quality = promise(spec, demand.name)
         loads.append(
@@ -319,7 +324,8 @@ def class_loads(
                 min_quality,
                 demand.scores,
                 trend.dispersion if trend is not None else 1.0,
-                forecast.doubt(trend, ahead) if trend is not None else 0.0,
+                forecast.doubt(trend, ahead) if trend is not None and not patience_s else 0.0,
+                patience_s,
             )
         )
     for name, trend in _vanished(state, memory, now):

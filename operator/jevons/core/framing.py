@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from jevons.core import sizing, usable
+from jevons.core import sizing, usable, waiting
 from jevons.core.demand import ClassLoad
 from jevons.core.facts import VariantFacts
 from jevons.core.planner import Ground, Promises, Question
@@ -97,7 +97,7 @@ def problem(ground: Ground, shadow_prices: ShadowPrices, units: Mapping[str, int
     for index, question in enumerate(questions):
         group = _group(question, _able(options, question.load, [row[index] for row in work]))
         late = [offer.usd_per_h * _growth(ground, variant, question.load) for variant, offer in zip(options, offers, strict=True)]
-        groups.append(replace(group, late=tuple(late)))
+        groups.append(replace(group, late=tuple(late), waiting_usd_per_h=_waiting_usd_per_h(ground, question.load, group.work)))
     more = tuple([scenario for scenario in SCENARIOS if scenario.factor > 1.0])
     return Problem(tuple(offers), tuple(groups), horizon_s(ground), DRAIN_S, units, more)
 
@@ -115,9 +115,18 @@ def growth(ground: Ground, variant: VariantFacts) -> float:
 def _growth(ground: Ground, variant: VariantFacts, load: ClassLoad) -> float:
     """Of one class. Example: starts of 120 s, a horizon of 600 s, lateness at 10 times what a request costs: 1 + 0.2 + 10 * 0.2 = 3.2."""
     per_s = capacity_of(variant, load).requests_per_s
-    late = sizing.late_loss_s(load.objectives.late_cost_usd, variant.usd_per_h, per_s) * per_s
+    late = sizing.late_loss_s(load.objectives.late_cost_usd, variant.usd_per_h, per_s) * per_s if not load.patience_s else 0.0
     start = min(1.0, variant.startup_s / horizon_s(ground))
     return 1.0 + start + late * start
+
+
+def _waiting_usd_per_h(ground: Ground, load: ClassLoad, work: tuple[float, ...]) -> float | None:
+    """What it costs that all of a class waits, without any shadow price: pressure makes serving dearer, not waiting. None = it may not."""
+    if not load.patience_s:
+        return None
+    since_s = min([held.oldest_at_s for held in ground.facts.state.held if held.patient], default=ground.facts.now)
+    cheapest = min([part * variant.rate for part, variant in zip(work, _options(ground), strict=True)])
+    return cheapest * waiting.price(ground.facts.now - since_s, load.patience_s) if cheapest < math.inf else None
 
 
 def _options(ground: Ground) -> list[VariantFacts]:
@@ -133,7 +142,7 @@ class _Mix:
             one = capacity_of(variant, load)
             work = load.ahead_per_s / one.requests_per_s
             kept = None
-            if one.inside is not None:
+            if one.inside is not None and not load.patience_s:
                 kept = one.inside.kept(promises.of(load.objectives.percentile))
                 self._variance += work * one.inside.dispersion(load.dispersion) / (one.requests_per_s * one.inside.tau_s)
                 self._doubt += work * work * load.doubt

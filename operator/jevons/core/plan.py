@@ -26,6 +26,8 @@ class VariantPlan:
     """Of that work, by the randomness of arrivals [replicas^2] (`usable.noise`)."""
     parts: list[tuple[float, Capacity, float]] = field(default_factory=list)
     """By class: work, one replica, and the promised percentile."""
+    patient: list[tuple[float, Capacity]] = field(default_factory=list)
+    """By class whose requests can wait: work in the mean, and one replica (`waiting.py`)."""
     dispersion: float = 1.0
     """Of the burstiest class that it serves."""
     capacity_per_s: float | None = None

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from jevons.core import attainment, budget, capacity, idle, moving, reclaim, routing, sizing, usable
+from jevons.core import attainment, budget, capacity, idle, moving, reclaim, routing, sizing, usable, waiting
 from jevons.core.course import Course, Routes
 from jevons.core.demand import ClassLoad, promise
 from jevons.core.facts import Facts, VariantFacts
@@ -176,7 +176,7 @@ def asked(ground: Ground, routes: Routes | None) -> tuple[Plan, list[float]]:
     plan = Plan(0, ground.best, ground.wake, [VariantPlan(variant) for variant in ground.facts.variants])
     _route(ground, plan, 0.0, routes)
     promises, late_cost = Promises.without_pressure(ground.facts), ground.facts.spec.objectives.late_cost_usd
-    return plan, [_needed(item, promises, late_cost) if item.parts else 0.0 for item in plan.variants]
+    return plan, [_needed(item, promises, late_cost) for item in plan.variants]
 
 
 def _hold(ground: Ground, plan: Plan, course: Course, promises: Promises) -> None:
@@ -185,7 +185,7 @@ def _hold(ground: Ground, plan: Plan, course: Course, promises: Promises) -> Non
     _route(ground, before, promises.pressure, course.now)
     late_cost = ground.facts.spec.objectives.late_cost_usd
     for item, serving in zip(plan.variants, before.variants, strict=True):
-        if serving.parts:
+        if serving.parts or serving.patient:
             there = min(item.facts.current, item.facts.seen.ready + round(item.facts.seen.expected))
             item.need = max(item.need, min(there, math.ceil(_needed(serving, promises, late_cost) - 1e-9)))
     plan.splits, plan.best = before.splits, before.best
@@ -232,10 +232,13 @@ def _add(item: VariantPlan, load: ClassLoad, share: float, weight: float) -> Non
     one = capacity_of(item.facts, load)
     if item.facts.spec.profile is not None:
         work = share * load.ahead_per_s / one.requests_per_s
-        item.work += work
-        item.parts.append((work, one, load.objectives.percentile))
-        item.dispersion = max(item.dispersion, load.dispersion)
-        if one.inside is not None:
+        if load.patience_s:
+            item.patient.append((work, one))
+        else:
+            item.work += work
+            item.parts.append((work, one, load.objectives.percentile))
+            item.dispersion = max(item.dispersion, load.dispersion)
+        if one.inside is not None and not load.patience_s:
             item.variance += work * one.inside.dispersion(load.dispersion) / (one.requests_per_s * one.inside.tau_s) + work * work * load.doubt
     item.share += share * weight
     item.per_s += share * load.now_per_s
@@ -260,7 +263,7 @@ def _size(facts: Facts, item: VariantPlan, held: int, promises: Promises, growth
     if variant.spec.profile is None:
         item.concurrency = variant.memory.batch or capacity.DEFAULT_BATCH
     late_cost = facts.spec.objectives.late_cost_usd
-    needed = _needed(item, promises, late_cost) if item.parts else 0.0
+    needed = _needed(item, promises, late_cost)
     # what waits on one pod beside idle ones is for the router to mend: other replicas would not take it over
     item.hot_spot = seen.roomiest is not None and seen.queueing > 0 and seen.roomiest <= ROOMY * item.concurrency
     waiting = 0.0 if item.hot_spot else seen.waiting
@@ -331,6 +334,8 @@ def _catching_up(item: VariantPlan, present: float, late_cost_usd: Decimal | Non
 
 def _needed(item: VariantPlan, promises: Promises, late_cost_usd: Decimal | None) -> float:
     """Replicas for the work by class: a class that may use less of a replica needs more of them. Settles what one replica serves and runs, too."""
+    if not item.parts:
+        return waiting.needed(item) if item.patient else 0.0
     work = item.work
     deviation = usable.noise(item.variance, work) if work > 0.0 else 0.0
     needed = concurrency = served = fluid = 0.0
@@ -345,6 +350,7 @@ def _needed(item: VariantPlan, promises: Promises, late_cost_usd: Decimal | None
     needed = max(LEAST_OF_NEED * needed, needed + promises.tight * math.sqrt(item.variance))
     if late_cost_usd is not None and late_cost_usd.is_finite() and needed > 0.0 and not promises.pressure:
         needed = _worthwhile(item, promises, needed, deviation, late_cost_usd)
+    needed = max(needed, waiting.filled(item))
     item.capacity_per_s = item.per_s / needed if needed > 0.0 and item.per_s > 0.0 else served
     return needed
 

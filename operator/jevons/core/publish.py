@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache, partial
 from hashlib import blake2b
 from typing import Any, TypeAlias
 
-from jevons.core import attainment, capacity, conditions, season, speed, stuck
+from jevons.core import attainment, capacity, conditions, season, speed, stuck, waiting
 from jevons.core.budget import PRESSURE_STEPS
 from jevons.core.course import Course
+from jevons.core.demand import ClassLoad
 from jevons.core.explain import explanation
 from jevons.core.facts import NOT_NOW, UNTRIED
 from jevons.core.funding import Funded
@@ -159,11 +160,15 @@ def state(item: VariantPlan, funded: Funded) -> str:
 
 def routing_plan(funded: Funded) -> RoutingPlan:
     """What the pickers read."""
-    plan = funded.plan
+    plan, facts = funded.plan, funded.facts
     routes = []
     for item in plan.variants:
         variant, spec = item.facts, item.facts.spec
         routes.append(_route(spec.name, state(item, funded), variant.selector, spec.port, variant.profile, variant.usd_per_h, _wait_s(item)))
+    patience = {name: waiting.patience_s(facts.spec, name, plan.step / PRESSURE_STEPS) for name in facts.class_names}
+    if any(patience.values()):
+        tokens = _tokens(facts.loads)
+        routes = [replace(route, idle_tokens=waiting.idle_tokens(item, tokens)) for route, item in zip(routes, plan.variants, strict=True)]
     return RoutingPlan(
         best=plan.best,
         wake=plan.wake,
@@ -171,7 +176,7 @@ def routing_plan(funded: Funded) -> RoutingPlan:
         pressure=plan.step / 4,
         blocked_until_s=funded.blocked_until_s,
         variants=tuple(routes),
-        classes=tuple([_class_route(name, plan) for name in funded.facts.class_names]),
+        classes=tuple([_class_route(name, plan, patience[name]) for name in facts.class_names]),
     )
 
 
@@ -188,13 +193,20 @@ def _route(name: str, seen_as: str, selector: str, port: int, profile: Profile |
     return VariantRoute(name, seen_as, selector, port, usd_per_1k_tokens(profile, usd_per_h), startup_s)
 
 
-def _class_route(name: str, plan: Plan) -> ClassRoute:
+def _tokens(loads: Sequence[ClassLoad]) -> float:
+    """Mean of a request, in and out, over all classes by their arrivals."""
+    total = sum([load.now_per_s for load in loads])
+    means = [(load.now_per_s / total if total > 0.0 else 1.0 / len(loads), load.input_tokens + load.output_tokens) for load in loads]
+    return sum([weight * tokens for weight, tokens in means]) if means else float(capacity.DEFAULT_INPUT_TOKENS + capacity.DEFAULT_OUTPUT_TOKENS)
+
+
+def _class_route(name: str, plan: Plan, patience_s: float) -> ClassRoute:
     split = plan.splits.get(name)
     if split is None:
-        return ClassRoute(name, ())
+        return ClassRoute(name, (), patience_s=patience_s)
     last = split.shares[-1][0]
     rest = ((last, 0.0),) if last != plan.best and not any(edge <= 0.0 for _, edge in split.min_score) else ()
-    return ClassRoute(name, (*split.min_score, *rest), round(plan.degraded_share, 2), split.expected_quality)
+    return ClassRoute(name, (*split.min_score, *rest), round(plan.degraded_share, 2), split.expected_quality, patience_s)
 
 
 def usd_per_1k_tokens(profile: Profile | None, usd_per_h: float | None) -> float | None:

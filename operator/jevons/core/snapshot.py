@@ -131,6 +131,8 @@ class Held:
     variant: str
     count: int
     oldest_at_s: float
+    patient: int = 0
+    """Others of it that can still wait for idle capacity: no demand yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +256,8 @@ class VariantRoute:
     """Marginal cost for ordering variants by price; None = not known, ordered by hourly rate."""
     startup_s: float = 0.0
     """What a waiting client is told."""
+    idle_tokens: float | None = None
+    """Outstanding work of a pod [tokens] below which it takes requests that can wait; None = not known."""
 
 
 @value
@@ -268,6 +272,8 @@ class ClassRoute:
     degraded_share: float = 0.0
     expected_quality: float = 1.0
     """Calibrated, relative to always-best, on the observed scores."""
+    patience_s: float = 0.0
+    """How long its requests may wait for idle capacity (`waiting.py`)."""
 
 
 @value

@@ -151,7 +151,7 @@ class Weighing:
         routes = []
         for group, shares in zip(problem.groups, solution.shares, strict=True):
             splits = next(question.splits for question in self.ground.questions if question.load.name == group.name)
-            if splits is not None:
+            if splits is not None and sum(shares) > 0.0:  # where all of it waits, the rule says where the rest goes
                 wanted = {offer.name: part for offer, part in zip(problem.offers, shares, strict=True)}
                 routes.append((group.name, routing.cuts_for(routing.ranked(splits.options), wanted, splits.shares)))
         return self.weighed(tuple(routes)), solution

@@ -107,6 +107,7 @@ def _variant(deployment: spec.Deployment, variant: spec.Variant, plan: Mapping[s
         startup_s=_number(plan.get("startupSeconds"), variant.startup_s),
         kv_tokens=variant.profile.kv_tokens if variant.profile else None,
         pods=mine,
+        idle_tokens=_number(plan.get("idleTokens"), 0.0),
         obstacle=_obstacle(variant, str(plan.get("state")), len(stuck)),
     )
 
@@ -143,6 +144,7 @@ def _class(one: spec.RequestClass, plan: Mapping[str, Any]) -> RequestClass:
         min_score=tuple((name, score) for name, score in scores if math.isfinite(score)),
         degraded_share=min(1.0, max(0.0, _number(plan.get("degradedShare"), 0.0))),
         expected_quality=_number(plan.get("expectedQuality"), 1.0),
+        wait_s=max(0.0, _number(plan.get("waitSeconds"), 0.0)),
     )
 
 

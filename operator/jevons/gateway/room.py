@@ -54,9 +54,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def level(holder: Holder) -> dict[str, dict[str, Any]]:
     """What this room tells the operators: who waits for what (see demand.py)."""
     said: dict[str, dict[str, Any]] = {}
-    for line in holder.queue.held():
+    for line in holder.queue.held(holder.clock()):
         told = said.setdefault(line.model, {"held": []})
-        told["held"].append({"variant": line.variant, "count": line.count, "oldest": line.oldest})
+        told["held"].append({"variant": line.variant, "count": line.count - line.patient, "waiting": line.patient, "oldest": line.oldest})
     return said
 
 
@@ -73,10 +73,11 @@ async def serve(options: argparse.Namespace) -> None:
         token=token_file(options.token_file) if options.token_file else None,
         resolver=dns_resolver(options.operator_dns) if options.operator_dns else None,
     )
-    holder = Holder(RoomQueue(max_count=options.max_held, max_bytes=options.max_bytes), demand.nudge)
+    inflight = Inflight(state / "inflight.bin", ROOM)
+    holder = Holder(RoomQueue(max_count=options.max_held, max_bytes=options.max_bytes), demand.nudge, outstanding=inflight.outstanding)
     limits = Limits(grace_s=options.grace, comment_s=min(15.0, options.comment_every))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False) as session:
-        room = Room(holder, Relay(session, Inflight(state / "inflight.bin", ROOM)), limits)
+        room = Room(holder, Relay(session, inflight), limits)
         runner = room_http.runner(room)
         await runner.setup()
         site = _site(runner, options)

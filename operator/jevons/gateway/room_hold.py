@@ -4,13 +4,16 @@ A `Verdict` is what a waiter is told. `Go`: its variant has a pod that answers (
 file too), or another variant has just woken and the picker should choose again. `Fail`: the start failed, or nobody may start it any more. Time
 running out is the waiter's own affair. A fresh pod gets `FIRST` requests, then twice as many every `STEP_S`, so that 500 waiters do not meet
 cold caches together.
+
+Requests that can wait (`Waiter.patient_until`) wait for a pod with little to do instead, behind everybody else; what they wait for is no demand until
+their patience is over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from jevons.gateway.room_queue import Line, RoomQueue, Waiter
@@ -62,6 +65,8 @@ class Holder:
     changed: Callable[[], None]
     table: Table = field(default_factory=Table)
     clock: Callable[[], float] = time.time
+    outstanding: Callable[[Sequence[str], float], list[float]] = lambda addresses, _now: [0.0] * len(addresses)
+    """Tokens of work on each pod."""
     _verdicts: dict[int, asyncio.Future[Verdict]] = field(default_factory=dict)
     _lines: dict[Line, _LineState] = field(default_factory=dict)
 
@@ -166,10 +171,26 @@ class Holder:
                 if variant is None or not variant.ready:
                     return
                 most = max(2 * most, FIRST * len(variant.usable_pods))
-                self._tell(line, most, Go(line[1]))
+                self._release(line, variant, most)
                 await asyncio.sleep(STEP_S)
         finally:
             state.draining = None
+
+    def _release(self, line: Line, variant: Variant, most: int) -> None:
+        """Let `most` go; of those that can still wait only one for each pod that has little to do, and only when nobody else waits."""
+        now, waiters = self.clock(), self.queue.waiting(line)
+        if not any(waiter.patient_until > now for waiter in waiters):
+            self._tell(line, most, Go(line[1]))
+            return
+        going = [waiter for waiter in waiters if waiter.patient_until <= now][:most]
+        if not going:
+            tokens = self.outstanding([pod.address for pod in variant.usable_pods], now)
+            going = waiters[: sum(one <= variant.idle_tokens for one in tokens)]
+        for waiter in going:
+            verdict = self._verdicts.get(id(waiter))
+            if self.queue.leave(waiter) and verdict is not None and not verdict.done():
+                verdict.set_result(Go(line[1]))
+        self._tidy(line)
 
     def _tell(self, line: Line, most: int, verdict: Verdict) -> None:
         for waiter in self.queue.release(line, most):

@@ -71,6 +71,8 @@ class Room:
             verdict = self.holder.join(waiter, again=returned > 0)
             return await self._held(request, waiter, verdict, returned)
         except QueueFull as full:
+            if waiter.patient_until > self._clock() and self._ready(waiter):
+                return self._again(request)  # it need not wait
             return refused(Refusal(429, "overloaded", f"{full}. Try again in a moment.", retry_after_s=OVERLOADED_RETRY_S))
         except Refusal as refusal:
             return refused(refusal)
@@ -138,11 +140,16 @@ class Room:
             variant=headers.get("x-jevons-wake", ""),
             arrived=min(arrived, now),
             deadline=milliseconds(headers, "x-jevons-deadline-ms", now + self.limits.wait_s),
+            patient_until=milliseconds(headers, "x-jevons-patience-ms", 0.0),
             team=headers.get("x-jevons-team", ""),
             tier=headers.get("x-jevons-tier", "Interactive"),
             priority=headers.get("x-jevons-priority", "Normal"),
             size=request.content_length or 0,
         )
+
+    def _ready(self, waiter: Waiter) -> bool:
+        variant = self.holder.seen(waiter.line)[1]
+        return variant is not None and variant.ready
 
     def _returned(self, identity: str) -> int:
         """How often this request has been sent on already. Refusal 503 at the last time."""
@@ -166,6 +173,8 @@ class Room:
         variant = self.holder.seen(waiter.line)[1]
         if variant is not None and variant.obstacle:
             return f": waiting for {waiter.variant}: {variant.obstacle}\n\n".encode()
+        if variant is not None and variant.ready:
+            return f": waiting until {waiter.variant} has little to do\n\n".encode()
         left = (variant.startup_s if variant else 0.0) - (self._clock() - waiter.arrived)
         return f": waking {waiter.variant}, about {left:.0f} s\n\n".encode() if left >= 1 else f": waking {waiter.variant}, any moment\n\n".encode()
 

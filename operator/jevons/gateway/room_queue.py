@@ -48,6 +48,8 @@ class Waiter:
     priority: str = "Normal"
     size: int = 0
     settled: bool = False
+    patient_until: float = 0.0
+    """Until then it waits for idle capacity, and for no start (a request of tier Flex or Batch)."""
 
     @property
     def line(self) -> Line:
@@ -76,6 +78,8 @@ class HeldLine:
     variant: str
     count: int
     oldest: float
+    patient: int = 0
+    """Of those the ones that can still wait for idle capacity."""
 
 
 class RoomQueue:
@@ -137,13 +141,15 @@ class RoomQueue:
             self._left(queue, waiter)
         return gone
 
-    def held(self) -> list[HeldLine]:
+    def held(self, now: float = 0.0) -> list[HeldLine]:
         """Every line that holds somebody."""
-        return [
-            HeldLine(model, variant, line.count, min(waiter.arrived for waiter in _waiters(line)))
-            for (model, variant), line in self._lines.items()
-            if line.count
-        ]
+        lines = []
+        for (model, variant), line in self._lines.items():
+            waiters = list(_waiters(line))
+            if waiters:
+                patient = sum(waiter.patient_until > now for waiter in waiters)
+                lines.append(HeldLine(model, variant, line.count, min(waiter.arrived for waiter in waiters), patient))
+        return lines
 
     def lines(self) -> list[Line]:
         """The lines that hold somebody."""

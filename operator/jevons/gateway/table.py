@@ -57,6 +57,8 @@ class Variant:
     kv_tokens: int | None = None
     """Tokens one replica holds in its KV cache: more outstanding work than that queues. None = not known."""
     pods: tuple[Pod, ...] = ()
+    idle_tokens: float = 0.0
+    """A pod with less outstanding work has room for requests that can wait."""
     obstacle: str = ""
     """What keeps it from starting, as words for a client who waits (`no node has a free l40s`); empty = nothing that is known."""
 
@@ -81,6 +83,7 @@ class RequestClass:
     """One request class: how a request falls into it, its ceilings and promise, and the operator's plan for it.
 
     `header` None = matches by size alone. `min_score`: variants in the order to try (cheapest first), each with the score from which it may answer.
+    `wait_s`: how long a request may wait for idle capacity (0 = not at all).
     `degraded_share` (0..1) of the other requests goes to the cheapest variant too, by budget pressure.
     """
 
@@ -96,6 +99,7 @@ class RequestClass:
     min_score: tuple[tuple[str, float], ...] = ()
     degraded_share: float = 0.0
     expected_quality: float = 1.0
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from jevons.gateway.inflight import Inflight
 from jevons.gateway.table import Model, Pod, Table, TableFile, Variant
 
 HEADERS = {"x-jevons-model": "a/assistant", "x-jevons-wake": "small", "x-request-id": "r1"}
@@ -64,6 +65,7 @@ async def held(folder, count: int) -> None:
 async def ask(http, listener, **more):
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/chat/completions?a=b"
     headers = HEADERS | {"host": "gateway.example"}
+    headers |= more.pop("headers", {})
     async with http.post(url, json={**BODY, **more}, headers=headers, allow_redirects=False) as answer:
         return answer.status, answer.headers, await answer.read()
 
@@ -129,3 +131,19 @@ async def test_no_host_of_a_client_s_choosing_breaks_the_redirect(tmp_path, list
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             writer.close()
             assert "location: http://gateway/v1/chat/completions\r\n" in head or head.startswith("http/1.1 400")
+
+
+async def test_a_flex_request_waits_while_pods_are_busy_and_goes_when_one_is_not_or_its_time_is_over(tmp_path, listener, http):
+    pod, picker = "127.0.0.1:1", Inflight(tmp_path / "inflight.bin", 0)
+    publish(tmp_path, Pod("small-1", pod))
+    picker.add(pod, 5_000.0, time.time())
+    flex = {"x-jevons-tier": "Flex", "x-jevons-patience-ms": f"{1000 * (time.time() + 600):.0f}"}
+    short = {**flex, "x-request-id": "r2", "x-jevons-patience-ms": f"{1000 * (time.time() + 1):.0f}"}
+    async with room(tmp_path, listener):
+        waiting = asyncio.create_task(ask(http, listener, headers=flex))
+        assert (await ask(http, listener, headers=short))[0] == 307
+        assert time.time() * 1000 >= float(short["x-jevons-patience-ms"])
+        await held(tmp_path, 0)  # who can wait is no demand
+        assert not waiting.done()
+        picker.add(pod, -5_000.0, time.time())
+        assert (await waiting)[0] == 307

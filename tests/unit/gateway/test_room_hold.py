@@ -1,10 +1,11 @@
 """When waiters are told, and what: the holder alone, with tables that the test writes and a clock that it moves."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from jevons.gateway import room_hold
+from jevons.gateway import room, room_hold
 from jevons.gateway.room_hold import BROKEN_S, FIRST, Fail, Go, Holder
 from jevons.gateway.room_queue import RoomQueue, Waiter
 from jevons.gateway.table import Model, Pod, Table, Variant
@@ -143,3 +144,61 @@ async def test_the_model_s_own_bound_holds(holder):
         holder.join(waiter(), again=False)
     holder.fail_all("closes")
     assert holder.queue.count == 0
+
+
+@pytest.fixture
+def busy(clock, monkeypatch):
+    """A holder before one ready variant with two pods, and the tokens outstanding on them, which a test may change."""
+    monkeypatch.setattr(room_hold, "SETTLE_S", 0.0)
+    monkeypatch.setattr(room_hold, "STEP_S", 0.001)
+    tokens = [5_000.0, 5_000.0]
+    made = table(small=2)
+    idle = replace(made.models[KEY].variants[0], idle_tokens=1_000.0)
+    made = Table({KEY: replace(made.models[KEY], variants=(idle,))})
+    return Holder(RoomQueue(), lambda: None, made, clock, outstanding=lambda _addresses, _now: list(tokens)), tokens
+
+
+def patient(tier="Flex", seconds=60.0):
+    return replace(waiter(), tier=tier, patient_until=1_000.0 + seconds)
+
+
+async def test_who_can_wait_waits_until_a_pod_has_little_to_do_one_for_each(busy):
+    holder, tokens = busy
+    verdicts = [holder.join(patient(), again=False) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    assert not any(one.done() for one in verdicts)
+    assert [(line.count, line.patient) for line in holder.queue.held(1_000.0)] == [(3, 3)]
+    tokens[0] = 500.0
+    await asyncio.wait_for(verdicts[0], 1.0)
+    assert verdicts[0].result() == Go("small")
+    tokens[0] = 5_000.0
+    await asyncio.sleep(0.01)
+    assert not verdicts[2].done()
+    tokens[:] = [0.0, 0.0]
+    await asyncio.wait_for(asyncio.gather(*verdicts), 1.0)
+
+
+async def test_who_has_waited_long_enough_goes_however_busy_they_are(busy, clock):
+    holder, _ = busy
+    soon, later = holder.join(patient(seconds=30.0), again=False), holder.join(patient("Batch", 90.0), again=False)
+    clock.now += 31.0
+    await asyncio.wait_for(soon, 1.0)
+    assert not later.done()
+    assert [(line.count, line.patient) for line in holder.queue.held(clock.now)] == [(1, 1)]
+    clock.now += 60.0
+    await asyncio.wait_for(later, 1.0)
+
+
+async def test_who_cannot_wait_goes_first_and_nobody_patient_with_them(busy):
+    holder, tokens = busy
+    flex, urgent = holder.join(patient(), again=False), holder.join(waiter(), again=False)
+    tokens[:] = [0.0, 5_000.0]
+    await asyncio.wait_for(urgent, 1.0)
+    await asyncio.wait_for(flex, 1.0)
+
+
+async def test_they_wait_for_a_sleeping_variant_without_being_a_reason_to_start_it(holder, clock):
+    holder.join(patient(), again=False)
+    assert room.level(holder) == {KEY: {"held": [{"variant": "small", "count": 0, "waiting": 1, "oldest": 1_000.0}]}}
+    clock.now += 61.0
+    assert room.level(holder) == {KEY: {"held": [{"variant": "small", "count": 1, "waiting": 0, "oldest": 1_000.0}]}}

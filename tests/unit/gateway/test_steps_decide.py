@@ -214,3 +214,46 @@ def test_embeddings_always_come_from_the_best_variant_because_vectors_of_another
     decider.scorer = Scores(1.0)
     decision = decide(decider, Request("embeddings", {"model": "assistant", "input": "hi"}, model="assistant", text="hi"))
     assert (decision.choice.variant.name, decision.choice.reason) == ("large", "embeddings")
+
+
+@pytest.fixture
+def patient(decider):
+    """The chat class can wait for 72 s; a pod with up to 1,000 tokens outstanding has little to do."""
+    was = decider.table.models["team-a/assistant"]
+    variants = (replace(was.variants[0], idle_tokens=1_000.0), was.variants[1])
+    classes = tuple(replace(one, wait_s=72.0, tier="Flex") if one.name == "chat" else one for one in was.classes)
+    decider.table = replace(decider.table, models={was.key: replace(was, variants=variants, classes=classes)})
+    return decider
+
+
+def test_what_can_wait_goes_to_a_pod_with_little_to_do(patient):
+    patient.inflight.add("10.0.0.1:8000", 50_000, NOW)
+    made = decide(patient)
+    assert not made.held
+    assert made.endpoints[0] == "10.0.0.2:8000"
+
+
+def test_what_can_wait_goes_to_the_room_while_all_pods_are_busy(patient):
+    for address in ("10.0.0.1:8000", "10.0.0.2:8000"):
+        patient.inflight.add(address, 50_000, NOW)
+    made = decide(patient)
+    assert made.held
+    assert made.endpoints == ("127.0.0.1:9814",) * ROOM_TRIES
+    assert patient.inflight.outstanding(["10.0.0.1:8000"], NOW) == [50_000]
+    headers = respond.headers_for(made, Arrival("x", NOW * 1000), request(), b"secret")
+    assert float(headers["x-jevons-patience-ms"]) == (NOW + 72) * 1000
+    assert headers["x-jevons-tier"] == "Flex"
+    told = respond.metadata_for(made, Arrival("x", NOW * 1000), request())["jevons"]
+    assert (told["cold"], told["work"], told["ttft_ms_objective"]) == (False, 0.0, 74_000.0)
+    # it is somebody else's turn to wait when it comes back
+    again = patient.decide(request(), Arrival("x", NOW * 1000, 500.0), NOW)
+    assert not again.held
+
+
+def test_what_cannot_wait_is_sent_at_once_and_a_client_with_little_time_waits_half_of_it(patient):
+    for address in ("10.0.0.1:8000", "10.0.0.2:8000"):
+        patient.inflight.add(address, 50_000, NOW)
+    assert not decide(patient, **{"x-jevons-class": "summarise"}).held
+    made = decide(patient, **{"x-jevons-max-wait": "20"})
+    headers = respond.headers_for(made, Arrival("x", NOW * 1000), request(), b"secret")
+    assert float(headers["x-jevons-patience-ms"]) == (NOW + 10) * 1000

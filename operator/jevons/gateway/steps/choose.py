@@ -43,6 +43,7 @@ class Ask:
 class Choice:
     """`variant` answers, for `reason`. `cold`: it has no ready pod, the request waits for it. `wake`: also start this one (nobody waits for it).
 
+    `patient`: the variant is busy, and the request has time to wait until it is not.
     `quality_ok`: the answer has the quality that was promised (see `keeps_promise`); one that has not does not count as useful.
     """
 
@@ -51,6 +52,12 @@ class Choice:
     cold: bool = False
     wake: Variant | None = None
     quality_ok: bool = True
+    patient: bool = False
+
+    @property
+    def held(self) -> bool:
+        """Whether the request goes to the waiting room first."""
+        return self.cold or self.patient
 
 
 def choose(model: Model, ask: Ask, saturated: Callable[[Variant], bool]) -> Choice:

@@ -10,7 +10,7 @@ import difflib
 import heapq
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from jevons.gateway.errors import Refusal, invalid
@@ -71,7 +71,7 @@ class Decision:
     @property
     def held(self) -> bool:
         """Whether it goes to the waiting room first."""
-        return self.choice.cold
+        return self.choice.held
 
 
 @dataclass(slots=True)
@@ -116,6 +116,9 @@ class Decider:
             lot=arrival.id if session is None else f"{session:x}",
         )
         choice = choose(model, ask, lambda variant: self._saturated(variant, now_s))
+        if klass.wait_s:  # it wakes nobody whom it can do without
+            waits = not (choice.cold or arrival.wait_ms) and bool(self.table.room) and not self._idle(choice.variant, now_s)
+            choice = replace(choice, wake=None, patient=waits)
         return self._place(request, arrival, now_s, model, klass, choice, score=score, raw=raw, limit=limit, session=session)
 
     def _session(self, model: Model, request: Request, now_s: float) -> tuple[int | None, Session]:
@@ -132,6 +135,11 @@ class Decider:
         if variant.kv_tokens is None or not pods:
             return False
         return min(self.inflight.outstanding([pod.address for pod in pods], now_s)) > variant.kv_tokens
+
+    def _idle(self, variant: Variant, now_s: float) -> bool:
+        """Whether a pod has room for work that can wait."""
+        tokens = self.inflight.outstanding([pod.address for pod in variant.usable_pods], now_s)
+        return bool(tokens) and min(tokens) <= variant.idle_tokens
 
     def _place(  # noqa: PLR0917 - the pieces of one Decision
         self,
@@ -153,7 +161,7 @@ class Decider:
         usd = (choice.variant.usd_per_1k or 0.0) * (tokens_in + tokens_out) / 1000
         team = sessions.team_of(model, request)
         pods: list[str] = []
-        if not choice.cold:
+        if not choice.held:
             pods = self._pods(choice.variant, request, team, tokens_in + tokens_out, now_s)
             self.inflight.add(pods[0], tokens_in + tokens_out, arrival.at_ms / 1000)
             if session is not None:
@@ -172,7 +180,7 @@ class Decider:
             output_limit=limit,
             team=team,
             session=session,
-            reserved_usd=0.0 if choice.cold else usd,
+            reserved_usd=0.0 if choice.held else usd,
             deadline_ms=arrival.at_ms + 1000 * min(model.wake_timeout_s, max_wait_of(request.headers)),
             wake=choice.wake,
         )
