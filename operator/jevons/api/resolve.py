@@ -184,6 +184,7 @@ def _variant(spec: Variant, model: str, path: str) -> core.Variant:
         max_replicas=spec.replicas.max,
         target=None if target is None else core.TargetRef(target.api_version, target.kind, target.name),
         promotion=core.Promotion(spec.promotion),
+        sleep=None if spec.sleep is None else core.Sleep(Decimal(spec.sleep.holding_cost), _seconds(spec.sleep.wake)),
     )
 
 

@@ -48,6 +48,8 @@ class VariantStatus(StatusModel):
     desired: Count | None = None
     current: Count | None = None
     ready: Count | None = None
+    asleep: Count | None = None
+    """Pods that sleep in host memory; left out where none does."""
     hourly_rate: Short | None = None
     """USD per hour now."""
     reason: Short | None = None

@@ -89,6 +89,15 @@ class Startup(Model):
     """Prior; learned."""
 
 
+class Sleep(Model):
+    """An idle replica may sleep in host memory before it goes (vLLM's sleep mode, level 1). Left out, replicas are loaded or gone."""
+
+    holding_cost: Fraction
+    """Share of its price that a sleeping replica costs, 0 to 1: it holds its accelerator as before, so less than 1 only where that is shared."""
+    wake: Annotated[str, duration("100ms", "10m")] = "10s"
+    """How long waking takes; a prior, learned."""
+
+
 class ReplicaBounds(Model):
     """How many replicas; min 0 = may sleep."""
 
@@ -132,6 +141,14 @@ class Variant(Model):
             lambda variant: (variant.target_ref is None) != (variant.template is None),
             lambda variant: f"variant {variant.name}: exactly one of targetRef and template must be set, got {_both_or_neither(variant.target_ref)}",
         ),
+        Rule(
+            "SleepEngine",
+            "!has(self.sleep) || self.engine.type == 'VLLM'",
+            "sleep needs an engine that offers it: VLLM",
+            "'variant ' + self.name + ': sleep needs an engine that offers it: VLLM, got ' + self.engine.type",
+            lambda variant: variant.sleep is None or variant.engine.type == "VLLM",
+            lambda variant: f"variant {variant.name}: sleep needs an engine that offers it: VLLM, got {variant.engine.type}",
+        ),
     )
 
     name: Label
@@ -156,6 +173,8 @@ class Variant(Model):
     """How fast one replica is, as a prior; left out, learned from scratch."""
     startup: Startup = Startup()
     """How long a replica takes to become ready."""
+    sleep: Sleep | None = None
+    """Sleeping in host memory; the engine must be started with `--enable-sleep-mode` and `VLLM_SERVER_DEV_MODE=1`."""
     replicas: ReplicaBounds = ReplicaBounds()
     """How many replicas."""
     promotion: Literal["Auto", "Shadow"] = "Auto"

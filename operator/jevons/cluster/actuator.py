@@ -21,6 +21,7 @@ from jevons.cluster.lease import NotLeadingError
 from jevons.cluster.origins import Origins
 from jevons.cluster.records import CustomRecord, WorkloadRecord
 from jevons.cluster.scale import choose_victims, set_replicas
+from jevons.cluster.sleepers import Sleepers
 from jevons.cluster.view import CHILD_KIND, MESSAGE_LIMIT, TEMPLATE_REFUSED, View, child_name
 from jevons.cluster.world import ACCELERATOR_CLASSES, INFERENCE_BUDGETS, INFERENCE_DEPLOYMENTS, Collection, Refusal, World
 from jevons.core.observed import Known
@@ -64,6 +65,11 @@ class Actuator:
     def __init__(self, api: Api, world: World, events: EventSink, target_kinds: Mapping[tuple[str, str], Kind], origins: Origins) -> None:
         self._api, self._world, self._events, self._origins = api, world, events, origins
         self._kinds = dict(target_kinds)
+        self._sleepers = Sleepers(api, world)
+
+    async def close(self) -> None:
+        """Give up calls to engines that are under way."""
+        await self._sleepers.close()
 
     async def act(self, decision: Decision, view: View, now_s: float) -> Outcome:
         """Bring the cluster where the decision wants it. Raises nothing of one object's."""
@@ -76,6 +82,8 @@ class Actuator:
         alive_uids = {record.meta.uid for record in self._world.deployments}
         for key in [key for key in self._world.refusals if key[0] not in alive_uids]:
             del self._world.refusals[key]
+        listed = {pod.uid for state in view.deployments.values() for seen in state.variants.values() for pod in seen.pods}
+        self._sleepers.wake_orphans(listed, [key for key, state in view.deployments.items() if not state.invalid])
         gate = asyncio.Semaphore(AT_ONCE)
         jobs: list[Coroutine[Any, Any, None]] = []
         found = [
@@ -130,6 +138,8 @@ class Actuator:
                 if target.replace:
                     work.outcome.evicted += await tried(self._replace(state, target))
             await tried(workloads.prune(self._api, self._world, work.orphans.get(record.meta.uid, ())))
+        if not state.invalid:
+            await tried(self._rest(state, decided, work.now_s))
         wanted = status.deployment_status(record, state, decided, work.now_s)
         await self._status(INFERENCE_DEPLOYMENTS, self._world.deployments, record, wanted, work.outcome)
         if wanted is not None:
@@ -137,6 +147,13 @@ class Actuator:
             await self._events.post(decided.key, record.meta.uid, [*decided.events, *turns(told, wanted["conditions"])])
         if problems:
             raise problems[0]
+
+    async def _rest(self, state: DeploymentState, decided: DeploymentDecision, now_s: float) -> None:
+        """Put pods to sleep and wake others; whatever the mode, what we put to sleep is woken when it shall no longer sleep."""
+        for target in decided.replicas:
+            pods = state.variants[target.variant].pods
+            if target.asleep or any(pod.marked_at_s is not None for pod in pods):
+                await self._sleepers.settle(decided.key, state.spec.variant(target.variant), pods, target, now_s)
 
     async def _child(self, record: CustomRecord, state: DeploymentState, variant: str, template: Mapping[str, Any], now_s: float) -> None:
         """Make or update one child. A refused template is remembered for the view, and sent again when it may have become acceptable."""
@@ -165,7 +182,8 @@ class Actuator:
         if 0 < target.desired < current and kind == workloads.CHILDREN:
             pods = state.variants[target.variant].pods
             leaving = current - target.desired
-            await choose_victims(self._api, pods, self._world.pods, record.meta.namespace, leaving=leaving, stuck=target.stuck)
+            namespace, kept = record.meta.namespace, target.asleep
+            await choose_victims(self._api, pods, self._world.pods, namespace, leaving=leaving, stuck=target.stuck, kept=kept)
         ref = state.spec.variant(target.variant).target
         if ref is not None:
             await self._origins.before_write(state.spec, ref, workload)

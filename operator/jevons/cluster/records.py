@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from jevons.cluster import sleep_mark
+
 OWNER = "jevons"
 """Field manager of children and status."""
 SCALER = "jevons-scaler"
@@ -53,6 +55,9 @@ class PodRecord:
     finished: bool
     requests: Mapping[str, int]
     deletion_cost: str | None
+    ip: str | None = None
+    sleep: str | None = None
+    """The annotation about its sleep in host memory (`sleep_mark.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +196,7 @@ def pod(item: Mapping[str, Any]) -> PodRecord:
     placed_at = seconds(scheduled.get("lastTransitionTime")) if scheduled.get("status") == "True" else None
     record_meta = meta(item)
     phase = status.get("phase")
+    annotations = (item.get("metadata") or {}).get("annotations") or {}
     return PodRecord(
         meta=record_meta,
         node=node,
@@ -200,7 +206,9 @@ def pod(item: Mapping[str, Any]) -> PodRecord:
         failed=phase == "Failed" or any(reason.endswith("BackOff") or reason.startswith("Err") for reason in waiting),
         finished=phase in {"Failed", "Succeeded"},
         requests=_requests(spec),
-        deletion_cost=((item.get("metadata") or {}).get("annotations") or {}).get(COST_ANNOTATION),
+        deletion_cost=annotations.get(COST_ANNOTATION),
+        ip=status.get("podIP") or None,
+        sleep=annotations.get(sleep_mark.ANNOTATION),
     )
 
 

@@ -75,14 +75,22 @@ def _busyness(pod: Pod, stuck: Sequence[str]) -> tuple[bool, bool, float]:
 
 
 async def choose_victims(
-    api: Api, pods: Sequence[Pod], records: Collection[PodRecord], namespace: str, *, leaving: int, stuck: Sequence[str] = ()
+    api: Api,
+    pods: Sequence[Pod],
+    records: Collection[PodRecord],
+    namespace: str,
+    *,
+    leaving: int,
+    stuck: Sequence[str] = (),
+    kept: Sequence[str] = (),
 ) -> None:
     """Mark the `leaving` least useful pods by deletion cost and unmark the others; only differences are written. Raises ApiError.
 
-    stuck: names of those that have work and do none of it. A ReplicaSet takes pods that are not ready before it looks at any mark.
+    stuck: names of those that have work and do none of it; kept: of those that shall sleep in host memory, and go last. A ReplicaSet takes pods that
+    are not ready before it looks at any mark.
     """
     staying = [pod for pod in pods if not pod.terminating]
-    victims = {pod.uid for pod in sorted(staying, key=lambda pod: _busyness(pod, stuck))[:leaving]}
+    victims = {pod.uid for pod in sorted(staying, key=lambda pod: (pod.name in kept, _busyness(pod, stuck)))[:leaving]}
     for pod in staying:
         record = records.get(namespace, pod.name)
         if record is None or record.meta.uid != pod.uid:

@@ -102,6 +102,7 @@ def deployment_status(record: CustomRecord, state: DeploymentState, decision: De
             "desired": target.desired if target.desired is not None else target.recommended,
             "current": target.current,
             "ready": sum(pod.ready for pod in seen.pods),
+            "asleep": sum(pod.asleep for pod in seen.pods) or None,
             "reason": target.reason,
             "hourlyRate": _usd(decision.cost.variant_hourly_usd.get(target.variant)),
             "message": target.message or None,

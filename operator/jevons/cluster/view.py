@@ -17,7 +17,7 @@ from jevons.api.errors import InvalidSpec
 from jevons.api.inferencebudget import selects
 from jevons.api.resolve import resolve_accelerator, resolve_budget, resolve_deployment
 from jevons.cluster import accelerators as occupied
-from jevons.cluster import selectors
+from jevons.cluster import selectors, sleep_mark
 from jevons.cluster.arrivals import with_demand
 from jevons.cluster.foreign import ForeignChanges, Published
 from jevons.cluster.records import CustomRecord, PodRecord, PodTemplate, WorkloadRecord, pod_template, seconds
@@ -254,6 +254,8 @@ class Viewer:
     def _pod(self, record: PodRecord, accelerator: AcceleratorClass | None, metrics: Metrics) -> Pod:
         node = self._world.nodes.get("", record.node) if record.node else None
         spot = accelerator.spot_selector if accelerator else {}
+        mark = sleep_mark.read(record.sleep) if record.sleep is not None else None
+        resting = mark is not None and mark.resting
         return Pod(
             name=record.meta.name,
             uid=record.meta.uid,
@@ -266,6 +268,10 @@ class Viewer:
             failed=record.failed,
             spot=bool(spot) and node is not None and spot.items() <= node.meta.labels.items(),
             signals=metrics.pods.get((record.meta.namespace, record.meta.name), PodSignals()),
+            marked_at_s=mark.at_s if mark is not None and resting else None,
+            # an engine that became ready after it lay down was started anew, and is awake
+            asleep=mark is not None and mark.word == sleep_mark.ASLEEP and (record.ready_at_s is None or record.ready_at_s <= mark.at_s),
+            sleepless=mark is not None and not resting,
         )
 
     def _inventory(self, accelerator: AcceleratorClass) -> Observed[Inventory]:

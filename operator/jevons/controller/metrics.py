@@ -76,7 +76,9 @@ class OperatorMetrics(Collector):
                 labels = (key.namespace, key.name, target.variant)
                 seen = view.deployments[key].variants.get(target.variant)
                 ready = sum(pod.ready for pod in seen.pods) if seen is not None else None
-                for state, value in (("desired", target.desired), ("current", target.current), ("ready", ready)):
+                asleep = sum(pod.asleep for pod in seen.pods) if seen is not None else 0
+                counts = (("desired", target.desired), ("current", target.current), ("ready", ready), ("asleep", asleep or None))
+                for state, value in counts:
                     if value is not None:
                         replicas.add_metric([*labels, state], value)
         yield replicas

@@ -203,9 +203,10 @@ class Operator:
             except ApiError as error:
                 log.warning("checkpoints could not be read", error=str(error))
                 await asyncio.sleep(backoff.next_s(error.retry_after_s))
+        actuator = Actuator(self._api, self._lister.world, Events(self._api), self._kinds, origins)
         loop = Loop(
             viewer=self._viewer,
-            actuator=Actuator(self._api, self._lister.world, Events(self._api), self._kinds, origins),
+            actuator=actuator,
             source=self._reader,
             demand=self._demand,
             checkpoints=checkpoints,
@@ -218,7 +219,10 @@ class Operator:
             timing=Timing(period_s=self._options.period_s, scrape_interval_s=self._options.scrape_interval_s),
             router=self._router,
         )
-        await loop.run()
+        try:
+            await loop.run()
+        finally:
+            await actuator.close()
 
 
 def demand_users(options: Options) -> tuple[str, ...]:
@@ -239,14 +243,14 @@ def rare_collections() -> None:
 
 
 def listen_to(world: World, bell: Bell) -> None:
-    """Ring for what a pass should not wait for: changed specs, pods that became ready, targets and autoscalers that came or went."""
+    """Ring for what a pass should not wait for: changed specs, pods that are ready, lie down or wake, targets and autoscalers that came or went."""
 
     def spec_changed(old: Any, new: Any) -> None:
         if old is None or new is None or old.meta.uid != new.meta.uid or old.meta.generation != new.meta.generation:
             bell.ring()
 
     def pod_changed(old: Any, new: Any) -> None:
-        if new is not None and new.ready_at_s is not None and (old is None or old.ready_at_s is None):
+        if new is not None and new.ready_at_s is not None and (old is None or old.ready_at_s is None or old.sleep != new.sleep):
             bell.ring()
 
     def came_or_went(old: Any, new: Any) -> None:

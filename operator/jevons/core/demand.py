@@ -98,6 +98,8 @@ class Seen:
     """How long a start may take of those under way, by the nodes they have (`startup.on_node_s`), the longest."""
     resting: tuple[Pod, ...] = ()
     """Asleep in host memory, or marked to be: no capacity, and not free either. Those that sleep for longest come first."""
+    sleepless: int = 0
+    """Ready pods whose engine refused to sleep."""
     drowsy: tuple[Pod, ...] = ()
     """Ready pods that could be put to sleep."""
     woken_s: tuple[float, ...] = ()
@@ -183,7 +185,9 @@ def _sleeper(seen: Seen, pod: Pod, variant: Variant, health: Health, *, now: flo
     if pod.marked_at_s is None:
         if health.waking and (woken_s := startup.taken_s(health.waking, pod.uid, now, now)) is not None:
             seen.woken_s += (woken_s,)
-        if not pod.sleepless:
+        if pod.sleepless:
+            seen.sleepless += 1
+        else:
             seen.drowsy += (pod,)
         return False
     since_s = next((since_s for uid, since_s, _ in health.waking if uid == pod.uid), now)

@@ -46,7 +46,7 @@ SIZED = {"Steady", "Demand", "Minimum", "Maximum"}
 """Reasons that the size itself explains."""
 SENTENCES: dict[str, Callable[[VariantPlan, str], str]] = {
     "Wake": lambda item, name: f"waking {name} for {item.facts.held} waiting requests, about {_wait_s(item):.0f} s",
-    "Idle": lambda _, name: f"{name} had no work and a quiet GPU for longer than keeping it is worth",
+    "Idle": lambda item, name: f"{name} had no work and a quiet GPU for longer than keeping it is worth{_sleepless(item)}",
     "Sleep": lambda _, name: f"{name} had no work and a quiet GPU for longer than loading it is worth; it sleeps in host memory",
     "Asleep": lambda item, name: f"{name} sleeps in host memory; a request wakes it in about {_wait_s(item):.0f} s",
     "Prewarm": lambda item, name: f"loading {name} ahead of a likely call: {item.foretold}",
@@ -178,6 +178,12 @@ def routing_plan(funded: Funded) -> RoutingPlan:
         variants=tuple(routes),
         classes=tuple([_class_route(name, plan, patience[name]) for name in facts.class_names]),
     )
+
+
+def _sleepless(item: VariantPlan) -> str:
+    """Why it does not sleep in host memory although it should."""
+    told = "; its engine does not sleep (start it with --enable-sleep-mode and VLLM_SERVER_DEV_MODE=1), so it is let go"
+    return told if item.facts.seen.sleepless and item.facts.spec.sleep is not None else ""
 
 
 def _wait_s(item: VariantPlan) -> float:

@@ -22,6 +22,7 @@ import uvloop
 
 from jevons.api.errors import InvalidSpec
 from jevons.api.resolve import resolve_deployment
+from jevons.cluster import sleep_mark
 from jevons.cluster.connect import connect
 from jevons.cluster.reflector import Reflector
 from jevons.gateway import logs
@@ -50,17 +51,22 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def pod_seen(pod: dict[str, Any]) -> dict[str, Any]:
-    """What the table needs of a Pod object, as the reflector keeps it (a change of anything else wakes nobody)."""
+    """What the table needs of a Pod object, as the reflector keeps it (a change of anything else wakes nobody).
+
+    One that sleeps in host memory, or is about to, takes nothing new, like one on its way out.
+    """
     metadata, status = pod["metadata"], pod.get("status") or {}
     conditions = {one.get("type"): one.get("status") for one in status.get("conditions") or []}
+    mark = sleep_mark.read((metadata.get("annotations") or {}).get(sleep_mark.ANNOTATION))
+    resting = mark is not None and mark.resting
     scheduled: dict[str, Any] = next((one for one in status.get("conditions") or [] if one.get("type") == "PodScheduled"), {})
     return {
         "namespace": metadata["namespace"],
         "name": metadata["name"],
         "labels": metadata.get("labels") or {},
         "ip": status.get("podIP"),
-        "ready": conditions.get("Ready") == "True" and status.get("phase") == "Running",
-        "draining": "deletionTimestamp" in metadata,
+        "ready": conditions.get("Ready") == "True" and status.get("phase") == "Running" and not resting,
+        "draining": "deletionTimestamp" in metadata or resting,
         "unschedulable": scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable",
     }
 

@@ -20,6 +20,8 @@ from jevons.sandbox.fleet_driver import Driver
 from jevons.sandbox.fleet_faults import Fault, page
 from jevons.sandbox.fleet_openai import PATHS, Answer, RequestError, read
 from jevons.sandbox.fleet_pods import Played, PodView, ProfileRow
+from jevons.sandbox.fleet_sleep import PATHS as SLEEP_PATHS
+from jevons.sandbox.fleet_sleep import SleepMode
 from jevons.simulator.engine import Engine, Request, TokenEvent
 
 
@@ -82,6 +84,7 @@ class EnginePod:
         self._ttft = Histogram(TTFT_BOUNDS_S)
         self._itl = Histogram(ITL_BOUNDS_S)
         self._stale_pages: dict[str, str] = {}
+        self._sleep = SleepMode(played.wake_s, lambda: bool(self.engine.running or self.engine.waiting))
         self.history: deque[Activity] = deque([self.activity()], maxlen=2)
 
     def break_(self, fault: Fault | None) -> None:
@@ -175,10 +178,13 @@ class EnginePod:
         if path == "/v1/models":
             entry = {"id": self.model, "object": "model", "owned_by": "sandbox", "max_model_len": self.context_length}
             return web.Response(body=orjson.dumps({"object": "list", "data": [entry]}), content_type="application/json")
+        if path in SLEEP_PATHS:
+            return await self._sleep.handle(request)
         if path not in PATHS:
             raise RequestError(404, f"no such path: {path}", "NotFoundError")
         if request.method != "POST":
             raise RequestError(405, f"{path} takes POST", "MethodNotAllowed")
+        self._sleep.check()
         return await self._generate(request)
 
     def _metrics(self) -> web.Response:

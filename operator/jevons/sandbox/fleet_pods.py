@@ -9,6 +9,7 @@
 | `sandbox.jevons.dev/max-num-seqs`, `chunk-tokens`, `kv-tokens` | engine settings | the profile's |
 | `sandbox.jevons.dev/prefix-hit` | share of each prompt found in the prefix cache, 0..1 | 0 |
 | `sandbox.jevons.dev/jitter` | sigma of iteration times | 0 |
+| `sandbox.jevons.dev/wake-seconds` | it has a sleep mode (`fleet_sleep.py`), and waking takes so long | none |
 | `prometheus.io/port` | its port | 8000 (exporters 9400) |
 
 A pod labelled `app: dcgm-exporter` plays the exporter of its node.
@@ -72,6 +73,8 @@ class Played:
     context_length: int
     prefix_hit: float
     jitter: float
+    wake_s: float | None = None
+    """How long waking takes; None = the engine was started without sleep mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,7 @@ def _played(annotations: Mapping[str, str]) -> Played | None:
         context_length=int(_number(annotations, PREFIX + "context-length", 8192)),
         prefix_hit=_number(annotations, PREFIX + "prefix-hit", 0.0),
         jitter=_number(annotations, PREFIX + "jitter", 0.0),
+        wake_s=_number(annotations, PREFIX + "wake-seconds", 0.0) if PREFIX + "wake-seconds" in annotations else None,
     )
 
 

@@ -57,6 +57,11 @@ REFUSED = {
         "spec.variants[0]",
         "variant large: exactly one of targetRef and template must be set, got neither",
     ),
+    "SleepEngine": (
+        large(sleep={"holdingCost": "0.1"}, engine={"type": "SGLang"}),
+        "spec.variants[0]",
+        "variant large: sleep needs an engine that offers it: VLLM, got SGLang",
+    ),
     "CapacityNeither": (large(capacity={}), "spec.variants[0].capacity", "exactly one of profile and numbers must be set, got neither"),
     "CapacityBoth": (
         large(capacity={"profile": PROFILE, "numbers": NUMBERS}),

@@ -10,7 +10,7 @@ import pytest
 from jevons.api.errors import InvalidSpec
 from jevons.api.inferencebudget import selects
 from jevons.api.resolve import resolve_accelerator, resolve_budget, resolve_deployment
-from jevons.core.spec import Key, Period, Promotion, Rung, Tier
+from jevons.core.spec import Key, Period, Promotion, Rung, Sleep, Tier
 
 
 def deployment(**spec: Any) -> dict[str, Any]:
@@ -167,3 +167,16 @@ def test_selectors_choose_as_kubernetes_does() -> None:
     assert chosen(matchExpressions=[{"key": "team", "operator": "In", "values": ["a", "b"]}])
     assert chosen(matchExpressions=[{"key": "zone", "operator": "NotIn", "values": ["a"]}])
     assert not chosen(matchExpressions=[{"key": "team", "operator": "DoesNotExist"}])
+
+
+def test_sleep_is_left_out_unless_somebody_says_what_it_costs() -> None:
+    assert resolve_deployment(deployment()).best.sleep is None
+    told = resolve_deployment(deployment(variants=variant(sleep={"holdingCost": "0.1"}))).best.sleep
+    assert told == Sleep(Decimal("0.1"), 10.0)
+    quick = resolve_deployment(deployment(variants=variant(sleep={"holdingCost": "0", "wake": "500ms"}))).best.sleep
+    assert quick == Sleep(Decimal(0), 0.5)
+    for wrong in ({}, {"wake": "5s"}, {"holdingCost": "1.5"}, {"holdingCost": "0.1", "wake": "1h"}):
+        with pytest.raises(InvalidSpec):
+            resolve_deployment(deployment(variants=variant(sleep=wrong)))
+    with pytest.raises(InvalidSpec, match="sleep needs an engine that offers it: VLLM, got TGI"):
+        resolve_deployment(deployment(variants=variant(sleep={"holdingCost": "0.1"}, engine={"type": "TGI"})))

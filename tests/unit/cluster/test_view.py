@@ -104,3 +104,27 @@ def test_a_target_whose_kind_cannot_be_scaled_says_so():
     assert (target.problem, target.untouchable, target.message) == ("TargetNotScalable", True, "apps/v1/DaemonSet has no scale subresource")
     world.unscalable = frozenset()
     assert built(world).deployments[Key("a", "assistant")].variants["large"].target.problem == "TargetKindNotAllowed"
+
+
+def marked(world: World, text: str | None, *, ready_at: str = "2026-01-01T00:10:00Z") -> Any:
+    annotations = {} if text is None else {"jevons.dev/sleep": text}
+    meta = {"namespace": "a", "name": "p", "uid": "p", "resourceVersion": "1", "labels": {"app": "llama"}, "annotations": annotations}
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": ready_at}
+    status = {"phase": "Running", "startTime": "2026-01-01T00:00:00Z", "conditions": [ready]}
+    world.pods.apply("ADDED", {"metadata": meta, "spec": {"nodeName": "n"}, "status": status})
+    pod = built(world).deployments[Key("a", "assistant")].variants["large"].pods[0]
+    return pod.ready, pod.marked_at_s is not None, pod.asleep, pod.sleepless
+
+
+def test_a_pod_is_what_its_mark_says():
+    world = cluster("assistant")
+    assert marked(world, None) == (True, False, False, False)
+    assert marked(world, "Marked 2026-01-01T01:00:00Z assistant 8000") == (False, True, False, False)
+    assert marked(world, "Asleep 2026-01-01T01:00:00Z assistant 8000") == (False, True, True, False)
+    assert marked(world, "Refused 2026-01-01T01:00:00Z assistant 8000") == (True, False, False, True)
+    assert marked(world, "whatever somebody writes there") == (True, False, False, False)
+
+
+def test_an_engine_that_was_started_anew_after_it_lay_down_is_no_longer_asleep():
+    world = cluster("assistant")
+    assert marked(world, "Asleep 2026-01-01T01:00:00Z assistant 8000", ready_at="2026-01-01T02:00:00Z") == (False, True, False, False)
