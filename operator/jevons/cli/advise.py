@@ -50,7 +50,7 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     seed: Seed = 0,
     json_file: JsonFile = None,
     publish: Annotated[bool, typer.Option("--publish", help="of a recording: write it into status.advice, where kubectl describe shows it")] = False,
-    kubeconfig: Annotated[str | None, typer.Option(envvar="KUBECONFIG", help="for --publish [default: ~/.kube/config, or the pod's account]")] = None,
+    kubeconfig: Annotated[str | None, typer.Option(envvar="KUBECONFIG", help="for --publish; default: ~/.kube/config, or the pod's account")] = None,
 ) -> None:
     """Recommend engine settings, precision and accelerator by what each would save, tried in the simulator; never acts."""
     need_extra()

@@ -16,10 +16,13 @@ MOST, SHORT = 16, 64
 
 def as_status(found: Advice, was: Recorded) -> dict[str, Any]:
     """`status.advice`. Money is per month of 720 h; a share is of the bill on this traffic at equal attainment."""
+    from jevons.simulator.advice import WORTH
+
     until = datetime.fromtimestamp(was.until_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     settings = [_setting(one, found) for one in found.advised[:MOST]]
-    modelled = f"on {found.hours:.1f} h of recorded traffic until {until}, {found.target:.1%} kept; tried in the simulator, nothing was changed"
-    what = "; ".join(_sentence(one) for one in settings) or "nothing: no setting saves 2 % or more"
+    length = f"{found.hours:.1f} h" if found.hours >= 1 else f"{60 * found.hours:.0f} min"
+    modelled = f"on {length} of recorded traffic until {until}, {found.target:.1%} kept; tried in the simulator, nothing was changed"
+    what = "; ".join(_sentence(one) for one in settings) or f"nothing: none of {len(found.tried)} ways saves {WORTH:.0%} or more"
     both = "" if found.together is None or found.together.saved is None else f"; all of it saves {found.together.saved:.1%}"
     return {
         "observedGeneration": was.asked.written.generation,

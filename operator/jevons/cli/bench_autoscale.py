@@ -25,7 +25,10 @@ def autoscale(  # noqa: PLR0917  # options of a command
     data: Annotated[Path, typer.Option(help="folder of traces: CSV files, known by their columns", exists=True, file_okay=False)],
     json_file: Annotated[Path, typer.Option("--json", help="rows, ratios and settings go here")],
     trace: Annotated[
-        list[str] | None, typer.Option(help="only this trace, or a shape: step, spike, ramp, on-off, silent-then-burst (may be repeated)")
+        list[str] | None,
+        typer.Option(
+            help="only this trace, or a shape: step, spike, ramp, on-off, silent-then-burst, price-shock, inventory-shock (may be repeated)"
+        ),
     ] = None,
     fleet: Annotated[list[int] | None, typer.Option(help="replicas the trace shall need (may be repeated); default 10, quick 4", min=1)] = None,
     startup: Annotated[list[float] | None, typer.Option(help="seconds a replica takes to start (may be repeated); default 120", min=1)] = None,

@@ -31,7 +31,7 @@ ASSUMPTIONS = (
 
 def budget(  # noqa: PLR0917  # options of a command
     json_file: Annotated[Path, typer.Option("--json", help="rows, summaries and assumptions go here")],
-    data: Annotated[Path | None, typer.Option(help="folder with a client model, for its season [default: a synthetic week]", file_okay=False)] = None,
+    data: Annotated[Path | None, typer.Option(help="folder with a client model, for its season; default: a synthetic week", file_okay=False)] = None,
     seeds: Annotated[int, typer.Option(help="months", min=1)] = 3,
     tightness: Annotated[list[float] | None, typer.Option(help="amount over the month's cost without a budget (may be repeated)", min=0.05)] = None,
     period: Annotated[str, typer.Option(help="Day, Week or Month: the budget's period, its steps in the middle")] = "Month",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXTRA = ("numba", "matplotlib")
 JsonFile = Annotated[Path | None, typer.Option("--json", help="write the figures there")]
-Jobs = Annotated[int | None, typer.Option(help="processes [default: one per core]", min=1)]
+Jobs = Annotated[int | None, typer.Option(help="processes; default: one per core", min=1)]
 Cluster = Annotated[str, typer.Option("--cluster", metavar="ADDRESS", help="run on this Dask scheduler's workers instead, e.g. tcp://10.0.0.1:8786")]
 
 

@@ -23,7 +23,7 @@ SAMPLE = Path(__file__).parents[3] / "examples" / "data"
 def simulator(
     json_file: JsonFile = None,
     data: Annotated[
-        Path | None, typer.Option(help="folder with the Azure conversation trace [default: a checkout's examples/data]", file_okay=False)
+        Path | None, typer.Option(help="folder with the Azure conversation trace; default: a checkout's examples/data", file_okay=False)
     ] = None,
     perf: Annotated[
         Path | None, typer.Option(help="folder with aiconfigurator/aic_grid.csv and splitwise/perf_model.csv", exists=True, file_okay=False)

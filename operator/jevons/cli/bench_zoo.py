@@ -30,11 +30,11 @@ def zoo(  # noqa: PLR0917  # options of a command
     data: Annotated[Path, typer.Option(help="folder with a table model_id,minute,count and a log of LLM requests", exists=True, file_okay=False)],
     json_file: Annotated[Path, typer.Option("--json", help="rows, ratios and assumptions go here")],
     startup: Annotated[
-        list[float] | None, typer.Option(help="seconds a replica takes to start (may be repeated) [default: 30 120 300]", min=1)
+        list[float] | None, typer.Option(help="seconds a replica takes to start (may be repeated); default: 30 120 300", min=1)
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="placements of the calls in their minutes [default: 3, quick 1]", min=1)] = None,
-    policy: Annotated[list[str] | None, typer.Option(help="only this policy beside keda and always-on (may be repeated) [default: all]")] = None,
-    members: Annotated[int | None, typer.Option(help="so many members, evenly spread over the zoo [default: all, quick 40]", min=1)] = None,
+    seeds: Annotated[int | None, typer.Option(help="placements of the calls in their minutes; default: 3, quick 1", min=1)] = None,
+    policy: Annotated[list[str] | None, typer.Option(help="only this policy beside keda and always-on (may be repeated); default: all")] = None,
+    members: Annotated[int | None, typer.Option(help="so many members, evenly spread over the zoo; default: all, quick 40", min=1)] = None,
     quick: Annotated[bool, typer.Option("--quick", help="40 members, one seed, few settings")] = False,
     scored_from: Annotated[float, typer.Option(help="hours of the day from which on figures count; policies learn before", min=0, max=23)] = 12.0,
     sleep: Annotated[

@@ -41,11 +41,12 @@ def up(
     gateway: Annotated[bool, typer.Option(help="run the operator and a gateway as well")] = True,
     time_scale: Annotated[float, typer.Option(help="how much faster than the wall clock engines run")] = 1.0,
     scrape_interval: Annotated[float, typer.Option(help="of Prometheus, in seconds")] = 2.0,
+    data_dir: Annotated[Path | None, typer.Option(help="where the operator keeps its passes, for replay, regret and advise; stays there")] = None,
 ) -> None:
     """Run a cluster with simulated GPUs until Ctrl-C, then remove all of it."""
     found = _tools()
     try:
-        asyncio.run(_up(found, gateway=gateway, time_scale=time_scale, scrape_interval_s=scrape_interval))
+        asyncio.run(_up(found, gateway=gateway, time_scale=time_scale, scrape_interval_s=scrape_interval, data_dir=data_dir))
     except SandboxError as error:
         raise SystemExit(f"sandbox: {error}") from None
 
@@ -99,13 +100,14 @@ async def _until_told(work: Coroutine[Any, Any, T]) -> T | None:
     return None
 
 
-async def _up(found: Tools, *, gateway: bool, time_scale: float, scrape_interval_s: float) -> None:
+async def _up(found: Tools, *, gateway: bool, time_scale: float, scrape_interval_s: float, data_dir: Path | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        starting = asyncio.ensure_future(_start(stack, found, gateway=gateway, time_scale=time_scale, scrape_interval_s=scrape_interval_s))
+        parts = _start(stack, found, gateway=gateway, time_scale=time_scale, scrape_interval_s=scrape_interval_s, data_dir=data_dir)
+        starting = asyncio.ensure_future(parts)
         waiting = asyncio.ensure_future(stop.wait())
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -119,7 +121,9 @@ async def _up(found: Tools, *, gateway: bool, time_scale: float, scrape_interval
         print("removing everything", file=sys.stderr, flush=True)
 
 
-async def _start(stack: contextlib.AsyncExitStack, found: Tools, *, gateway: bool, time_scale: float, scrape_interval_s: float) -> list[str]:
+async def _start(
+    stack: contextlib.AsyncExitStack, found: Tools, *, gateway: bool, time_scale: float, scrape_interval_s: float, data_dir: Path | None
+) -> list[str]:
     """Everything that `up` runs, entered into `stack`; returns what to print."""
     with _spinner() as say:
         box = await stack.enter_async_context(
@@ -132,7 +136,7 @@ async def _start(stack: contextlib.AsyncExitStack, found: Tools, *, gateway: boo
             await box.kubectl("apply", "-f", str(accelerators))
         if gateway:
             say("starting the operator")
-            op = await stack.enter_async_context(box.operator())
+            op = await stack.enter_async_context(box.operator(options=[] if data_dir is None else ["--data-dir", str(data_dir)]))
             say("starting the gateway")
             gw = await stack.enter_async_context(box.gateway(operators=[op.demand_address]))
             lines += [f"gateway     {gw.url}", f"operator    {op.metrics_url}"]

@@ -58,7 +58,7 @@ async def test_describe_shows_the_advice_and_the_operator_leaves_it_there(operat
     assert owner == {MANAGER}
 
     await publish(str(sandbox.kubeconfig), key, uid, as_status(found(), recorded(key, 2)))
-    assert (await leader.infd("assistant"))["status"]["advice"]["message"].startswith("nothing: no setting saves 2 % or more (")
+    assert (await leader.infd("assistant"))["status"]["advice"]["message"].startswith("nothing: none of 0 ways saves 2% or more (")
     with pytest.raises(NotPublishedError, match="deleted and made again"):
         await publish(str(sandbox.kubeconfig), key, "another", told)
     with pytest.raises(NotPublishedError, match="404"):
