@@ -106,7 +106,7 @@ def _down(facts: Facts, plan: Plan, item: VariantPlan, held: int, low: int) -> t
 def _asleep(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[bool, str]:
     """Whether a variant without need may go to zero: no work, a quiet GPU, and idle for longer than keeping it is worth."""
     variant, seen = item.facts, item.facts.seen
-    resting = item.facts.wake_s is not None and bool(seen.resting) and not seen.ready
+    resting = item.facts.wake_s is not None and bool(seen.resting) and not seen.ready and not _called_since(facts, plan, item)
     if seen.working or (not resting and _expects(facts, item)):
         return False, "Demand"
     if resting:
@@ -135,6 +135,12 @@ def _asleep(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[bool, str]:
         found = _warmth(facts, plan, item)
         item.idle_in_s = max(max(last) + hazard.HOLD_S, found.until_s if found.loaded else 0.0) - facts.now
     return item.idle_in_s <= 0.0, "IdleSoon"
+
+
+def _called_since(facts: Facts, plan: Plan, item: VariantPlan) -> bool:
+    """Whether a call of its own came after it was marked to sleep, which is still under way somewhere or given up: it is no longer idle."""
+    last_s, marked_s = facts.state.last_arrival_at_s, item.facts.seen.resting[0].marked_at_s
+    return _alone(plan) and last_s is not None and marked_s is not None and last_s > marked_s
 
 
 def _expects(facts: Facts, item: VariantPlan) -> bool:
@@ -174,11 +180,12 @@ def _loaded(facts: Facts, item: VariantPlan, last_s: float | None) -> Warmth:
 
 
 def rest_of(facts: Facts, item: VariantPlan) -> Rest | None:
-    """What sleeping in host memory is worth to the variant now; None where it cannot: its engine does not, or did refuse."""
+    """What sleeping in host memory is worth to the variant now; None where it is nothing, or cannot be: its engine does not, or did refuse."""
     sleep, wake_s, seen = item.facts.spec.sleep, item.facts.wake_s, item.facts.seen
     if sleep is None or wake_s is None or (seen.ready and not seen.drowsy):
         return None
-    return tiers.rest(float(sleep.holding), wake_s, facts.spec.objectives, item.facts.usd_per_h)
+    rest = tiers.rest(float(sleep.holding), wake_s, facts.spec.objectives, item.facts.usd_per_h)
+    return rest if rest.saves(item.facts.startup_s + _cold_loss_s(facts, item)) else None
 
 
 def _let_go(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[int, str]:

@@ -37,6 +37,10 @@ class Rest(NamedTuple):
     loss_s: float
     """Of an answer that waits for the wake; 0 where that is within its promise."""
 
+    def saves(self, cold_s: float) -> bool:
+        """Whether sleeping costs less than being loaded, and a call that finds it asleep less than one that finds nothing (`cold_s`)."""
+        return self.holding < 1.0 and self.wake_s + self.loss_s < cold_s
+
 
 def rest(holding: float, wake_s: float, objectives: Objectives, usd_per_h: float | None) -> Rest:
     """What sleeping is worth under this promise: a wake within the time to the first token makes nobody late.
@@ -62,7 +66,7 @@ def windows(startup_s: float, loss_s: float, rest: Rest, gaps: Gaps, prior: Gaps
     tenth of the price, 5 s to wake and nobody late -> loaded for 30 s, then asleep until 950 s (test_tiers.py::test_break_even_of_three_tiers).
     """
     ends, cold_s, woken_s = hazard.chances(gaps, prior), startup_s + loss_s, rest.wake_s + rest.loss_s
-    if rest.holding >= 1.0 or woken_s >= cold_s:
+    if not rest.saves(cold_s):
         return hazard.windows(startup_s, loss_s, gaps, prior), ()
     if ends is not None:
         return _kept(ends, startup_s, loss_s, rest)

@@ -54,6 +54,13 @@ def test_after_the_time_by_hand_the_last_replica_sleeps_and_the_others_go():
     assert (after.desired, after.asleep, after.reason) == (1, ("a",), "Sleep")
 
 
+@pytest.mark.parametrize("sleep", [Sleep(Decimal(1), 5.0), Sleep(Decimal("0.1"), 300.0)])
+def test_where_sleeping_saves_nothing_it_goes_as_before(sleep):
+    spec = deployment(replace(SLEEPER, sleep=sleep))
+    assert target(asked(pod("a"), spec=spec, quiet_s=400.0)).desired == 0
+    assert target(asked(sleeping("a"), spec=spec, quiet_s=400.0)).desired == 0
+
+
 def test_without_the_field_it_goes_as_before():
     assert target(asked(pod("a"), spec=deployment(SMALL), quiet_s=400.0)).desired == 0
 
@@ -96,6 +103,11 @@ def test_hours_of_sleep_are_no_failed_start():
 
 def test_a_request_in_flight_when_it_was_marked_keeps_it_awake():
     assert target(asked(sleeping("a", asleep=False, running=1.0))).asleep == ()
+
+
+def test_a_call_after_the_mark_keeps_it_awake_though_nobody_sees_it_any_more():
+    assert target(asked(sleeping("a", asleep=False, since_s=5.0), quiet_s=1.0)).asleep == ()
+    assert target(asked(sleeping("a", asleep=False, since_s=5.0), quiet_s=400.0)).asleep == ("a",)
 
 
 @pytest.mark.parametrize("changes", [{"metrics": Unknown("NoData")}, {"demand": (demand(0.0, arrivals_per_s=Unknown("Stale")),)}])
