@@ -1,8 +1,8 @@
 """How much will arrive when a replica ordered now is ready, and how wrong may that be?
 
 A replica ordered now serves from one startup time h on, so neither the rate now nor its peak matters but what of it is left then. Each class's rate
-is split into a slow base (a mean over about twenty minutes) and what it is above or below that now; the part of this difference that lasts over h is
-learned from the class itself, beginning at a little more than a half:
+is split into a slow base (a mean over about twenty minutes, or ten starts) and what it is above or below that now; the part of this difference that
+lasts over h is learned from the class itself, beginning at a little more than a half, and at less for starts of many minutes:
 
     expected(t + h) = base + persistence * (rate - base)
 
@@ -31,11 +31,14 @@ DISPERSION_TAU_S = 1200.0
 UNSEEN_S = 120.0
 """For so long arrivals are taken to have been at random before anything was seen."""
 OUTLIER, MAX_DISPERSION = 5.0, 200.0
-BASE_TAU_S = 1200.0
+BASE_TAU_S, BASE_STARTS = 1200.0, 10.0
+"""The base is a mean over so long, or so many startup times where those are longer: what is to be known is the level that outlasts a start."""
 MEMORABLE = 100.0
 """Persistence and errors are means over so many forecasts."""
 PERSISTENCE, PERSISTENCE_SD = 0.6, 0.3
 """What is thought of persistence before anything was seen, and how firmly (standard deviation)."""
+KNOWN_AHEAD_S, HALVED_S = 120.0, 60.0
+"""Beyond so far ahead it is thought to halve with every so much more: what is above a mean over ten starts then seldom outlasts one."""
 YOUNG_S, YOUNG_SHARE = 600.0, 0.1
 """A mean over less than this is no base: traffic that has just begun is believed as it comes, its rate a mean over this part of its age."""
 PRIOR = 8.0
@@ -47,7 +50,7 @@ UNHEARD = 5.0
 """A rate so many deviations of forecasts above the base is no burst of the usual kind: what is beyond is believed at once."""
 PENDING = 4
 """Forecasts under way at a time."""
-SIZED = 1000.0
+SIZED = 3000.0
 SHORTEST_S, LONGEST_S = 30.0, 900.0
 COVERED = 0.9
 BAND = 1.2816
@@ -75,7 +78,8 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
         return trend if at_rest else Trend(0.0, now, 0.0, trend.dispersion, 0.0, trend.learned, (), trend.since_s, trend.tokens)
     horizon_s = min(LONGEST_S, max(SHORTEST_S, horizon_s))
     age_s = now - (trend.at_s if trend.since_s is None else trend.since_s)
-    base = before + max(-math.expm1(-dt_s / BASE_TAU_S), min(1.0, (2.0 - _grown(trend)) * dt_s / (dt_s + age_s))) * (rate_per_s - before)
+    slowly, young = -math.expm1(-dt_s / max(BASE_TAU_S, BASE_STARTS * horizon_s)), (2.0 - _grown(trend)) * dt_s / (dt_s + age_s)
+    base = before + min(1.0, max(slowly, young)) * (rate_per_s - before)
     level = trend.level - math.expm1(-dt_s / min(FAST_TAU_S, FAST_SHARE * horizon_s, YOUNG_SHARE * age_s + 1.0)) * (rate_per_s - trend.level)
     if rate_per_s > before + _usual(trend, before):
         level = max(level, rate_per_s)
@@ -85,12 +89,12 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
         learned, pending = _matured(learned, pending, rate_per_s, dispersion, now)
     sizes = trend.tokens if tokens == trend.tokens else _sizes(trend.tokens, tokens, rate_per_s * dt_s, before * (age_s - dt_s))
     since_s = now - age_s
-    new = Trend(level, now, rate_per_s, dispersion, base, learned, pending, since_s, sizes)
+    new = Trend(level, now, rate_per_s, dispersion, base, learned, pending, since_s, sizes, horizon_s)
     due_s = now + horizon_s + READING_S / 2.0  # that reading's middle lies one startup time ahead, and it shares no arrival with this one
     if not pending or due_s - pending[-1].due_s >= horizon_s / PENDING:
         expected = ahead(new)
         bet = Bet(due_s, level - base, base, expected, BAND * _error(new))
-        new = Trend(level, now, rate_per_s, dispersion, base, learned, (*pending, bet), since_s, sizes)
+        new = Trend(level, now, rate_per_s, dispersion, base, learned, (*pending, bet), since_s, sizes, horizon_s)
     return new
 
 
@@ -155,7 +159,8 @@ def persistence(trend: Trend) -> float:
     learned = trend.learned
     firm = max(learned.error, trend.dispersion / READING_S) / (PERSISTENCE_SD * PERSISTENCE_SD)
     bets = learned.bets / PENDING
-    prior = 1.0 - (1.0 - PERSISTENCE) * _grown(trend)
+    lasting = PERSISTENCE * math.exp2(-max(0.0, trend.horizon_s - KNOWN_AHEAD_S) / HALVED_S)
+    prior = 1.0 - (1.0 - lasting) * _grown(trend)
     return min(1.0, max(0.0, (bets * learned.lasting + prior * firm) / (bets * learned.square + firm)))
 
 

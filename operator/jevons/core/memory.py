@@ -77,6 +77,8 @@ class Trend:
     """When it was first read."""
     tokens: tuple[float, float] | None = None
     """Mean input and output of its requests lately; None = never known."""
+    horizon_s: float = 60.0
+    """How far ahead its forecasts look: one startup time."""
 
 
 @value
@@ -260,7 +262,7 @@ def _caller(name: str, open_s: float | None, followed: float, missed: float, lag
 
 def _listed(trend: Trend) -> list[object]:
     learned, bets = [getattr(trend.learned, name) for name in LEARNED], [[getattr(bet, name) for name in BET] for bet in trend.pending]
-    return [trend.level, trend.at_s, trend.rate, trend.dispersion, trend.base, learned, bets, trend.since_s, trend.tokens]
+    return [trend.level, trend.at_s, trend.rate, trend.dispersion, trend.base, learned, bets, trend.since_s, trend.tokens, trend.horizon_s]
 
 
 def _trend(  # noqa: PLR0917  a row of numbers
@@ -273,11 +275,12 @@ def _trend(  # noqa: PLR0917  a row of numbers
     bets: Sequence[Sequence[float]] = (),
     since_s: float | None = None,
     tokens: Sequence[float] | None = None,
+    horizon_s: float = 60.0,
 ) -> Trend:
     known = Learned(*[float(number) for number in learned])
     pending = tuple(Bet(*[float(number) for number in bet]) for bet in bets)
     sizes = (float(tokens[0]), float(tokens[1])) if tokens is not None else None
-    return Trend(float(level), float(at_s), _maybe(rate), float(dispersion), _maybe(base), known, pending, _maybe(since_s), sizes)
+    return Trend(float(level), float(at_s), _maybe(rate), float(dispersion), _maybe(base), known, pending, _maybe(since_s), sizes, float(horizon_s))
 
 
 def _season(hour: object, codes: object, total: float, samples: int, at_s: float) -> Season:

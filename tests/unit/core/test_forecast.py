@@ -83,3 +83,16 @@ def test_a_trend_of_an_old_checkpoint_goes_on():
     trend = Trend(2.0, 0.0)
     assert forecast.ahead(trend) == 2.0
     assert forecast.ahead(forecast.updated(trend, 2.0, 15.0)) == pytest.approx(2.0)
+
+
+def test_what_is_above_the_base_is_thought_to_be_gone_when_a_start_of_five_minutes_is_over() -> None:
+    prompt, slow = Trend(3.0, 600.0, base=2.0, since_s=0.0, horizon_s=120.0), Trend(3.0, 600.0, base=2.0, since_s=0.0, horizon_s=300.0)
+    assert forecast.persistence(prompt) == pytest.approx(0.6)
+    assert forecast.persistence(slow) == pytest.approx(0.6 / 8.0)
+
+
+def test_the_base_of_a_slow_starter_is_a_longer_mean() -> None:
+    rates = [2.0] * 200 + [4.0] * 40
+    prompt, slow = followed(rates, horizon_s=60.0), followed(rates, horizon_s=300.0)
+    assert prompt.base is not None and slow.base is not None
+    assert 2.0 < slow.base < prompt.base < 4.0
