@@ -94,5 +94,4 @@ def test_what_is_above_the_base_is_thought_to_be_gone_when_a_start_of_five_minut
 def test_the_base_of_a_slow_starter_is_a_longer_mean() -> None:
     rates = [2.0] * 200 + [4.0] * 40
     prompt, slow = followed(rates, horizon_s=60.0), followed(rates, horizon_s=300.0)
-    assert prompt.base is not None and slow.base is not None
     assert 2.0 < slow.base < prompt.base < 4.0
