@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -29,6 +28,7 @@ from jevons.gateway import logs
 from jevons.gateway.books import Books
 from jevons.gateway.build import PodSeen, Source, build_table
 from jevons.gateway.endpoints import EndpointsFile
+from jevons.gateway.serving import Serving
 from jevons.gateway.table import Table, TableFile
 
 SETTLE_S = 0.005
@@ -157,9 +157,7 @@ class Publisher:
 
 async def serve(options: argparse.Namespace) -> None:
     """Until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    serving = Serving()
     publisher = Publisher(options.state_dir, options.room_address, Specs(options.controller_name))
     books = Books(options.state_dir, lambda: publisher.table)
     async with connect(options.kubeconfig, user_agent="jevons-gateway") as api, books.metrics(options.metrics_address):
@@ -171,15 +169,7 @@ async def serve(options: argparse.Namespace) -> None:
             )
             publisher.pods.append(Reflector(api, "", "v1", "pods", publisher.notice, namespace=namespace, keep=pod_seen, relist_s=120))
         running = [books.run(), publisher.run(), *(one.run() for one in (*publisher.deployments, *publisher.pods))]
-        tasks = [asyncio.create_task(one) for one in running]
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopping, *tasks):
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    broken = next((one for one in results if isinstance(one, Exception)), None)
-    if broken is not None:
-        raise broken
+        await serving.run(*running)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import socket
 import sys
 import time
@@ -28,6 +27,7 @@ from jevons.gateway.room_hold import Holder
 from jevons.gateway.room_http import Limits, Room
 from jevons.gateway.room_queue import RoomQueue
 from jevons.gateway.room_relay import Relay
+from jevons.gateway.serving import Serving
 from jevons.gateway.table import TableFile, write_atomic
 
 HELD_EVERY_S = 1.0
@@ -62,9 +62,7 @@ def level(holder: Holder) -> dict[str, dict[str, Any]]:
 
 async def serve(options: argparse.Namespace) -> None:
     """Until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    serving = Serving()
     state: Path = options.state_dir
     demand = DemandClient(
         options.operator,
@@ -84,18 +82,13 @@ async def serve(options: argparse.Namespace) -> None:
         await site.start()
         sys.stdout.write(orjson.dumps({"ready": True, "ports": {"room": runner.addresses[0][1]}}).decode() + "\n")
         sys.stdout.flush()
-        tasks = [asyncio.create_task(one) for one in (_follow_table(holder, state), _tick(holder, state), demand.run())]
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        await site.stop()
-        holder.fail_all("was not awake yet when this gateway was stopped; try again")
-        await runner.cleanup()
-        for task in (stopping, *tasks):
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    broken = next((one for one in results if isinstance(one, Exception)), None)
-    if broken is not None:
-        raise broken
+
+        async def ending() -> None:
+            await site.stop()
+            holder.fail_all("was not awake yet when this gateway was stopped; try again")
+            await runner.cleanup()
+
+        await serving.run(_follow_table(holder, state), _tick(holder, state), demand.run(), ending=ending)
 
 
 def _site(runner: web.AppRunner, options: argparse.Namespace) -> web.BaseSite:

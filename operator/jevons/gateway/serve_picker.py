@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import signal
 import time
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from jevons.gateway.demand import DemandClient, dns_resolver, token_file
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.level import DemandLevel
 from jevons.gateway.picker import HEALTH_NAMES, Picker
+from jevons.gateway.serving import Serving
 from jevons.gateway.sessions import SessionTable
 from jevons.gateway.steps.classify import scorer
 from jevons.gateway.steps.decide import Decider
@@ -58,9 +58,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 async def serve(options: argparse.Namespace) -> None:
     """Until SIGTERM or SIGINT."""
     state: Path = options.state_dir
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    serving = Serving()
     level = DemandLevel(time.time())
     demand = DemandClient(
         options.operator,
@@ -76,17 +74,12 @@ async def serve(options: argparse.Namespace) -> None:
     gc.freeze()  # what was imported never becomes garbage: collections stay short
     gc.set_threshold(*COLLECT)
     server, health = await _listen(picker, socket_of(state, options.index))
-    tasks = [asyncio.create_task(one) for one in (_follow_table(decider, state), _follow_tokens(decider, state), demand.run())]
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    await health.enter_graceful_shutdown()
-    await server.stop(DRAIN_S)
-    for task in tasks:
-        task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    broken = next((one for one in results if isinstance(one, Exception)), None)
-    if broken is not None:
-        raise broken
+
+    async def ending() -> None:
+        await health.enter_graceful_shutdown()
+        await server.stop(DRAIN_S)
+
+    await serving.run(_follow_table(decider, state), _follow_tokens(decider, state), demand.run(), ending=ending)
 
 
 async def _listen(picker: Picker, socket: Path) -> tuple[grpc.aio.Server, HealthServicer]:

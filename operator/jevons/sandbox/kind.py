@@ -33,7 +33,7 @@ import yaml
 from jevons.sandbox.fleet_pods import PREFIX
 from jevons.sandbox.kubectl import Kubectl
 from jevons.sandbox.nodes import SYSTEM_NAMESPACE
-from jevons.sandbox.processes import SandboxError
+from jevons.sandbox.processes import CommandError, SandboxError, output_of
 from jevons.sandbox.prometheus import POD_LABELS, pods_job
 from jevons.sandbox.tools import CHECKOUT, Tools
 
@@ -259,20 +259,10 @@ class Kind(Kubectl):
                 await self.kubectl("rollout", "status", workload, "-n", "monitoring", "--timeout=180s", timeout_s=200)
 
     async def _run(self, *command: str, timeout_s: float = 8 * MINUTES) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *command, env={**os.environ, **self._env}, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
         try:
-            out, err = await asyncio.wait_for(process.communicate(), timeout_s)
-        except TimeoutError:
-            raise SandboxError(f"{' '.join(command)}: not done within {timeout_s:g} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.communicate()
-        if process.returncode != 0:
-            raise SandboxError(f"{' '.join(command)}: {err.decode(errors='replace').strip()[-2000:]}")
-        return out.decode()
+            return await output_of(*command, env=self._env, timeout_s=timeout_s)
+        except CommandError as error:
+            raise SandboxError(f"{' '.join(command)}: {str(error)[-2000:]}") from None
 
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from jevons.sandbox.processes import KubectlError
+from jevons.sandbox.processes import CommandError, KubectlError, output_of
 
 
 class Kubectl(ABC):
@@ -35,26 +33,12 @@ class Kubectl(ABC):
 
     async def kubectl(self, *arguments: str, input: str | bytes | None = None, timeout_s: float = 60.0) -> str:  # noqa: A002 - subprocess' own word
         """The real kubectl as administrator; returns its standard output. Raises KubectlError with its standard error."""
-        process = await asyncio.create_subprocess_exec(
-            str(self.kubectl_path),
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL if input is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "KUBECONFIG": str(self.kubeconfig), **self.environment},
-        )
         text = input.encode() if isinstance(input, str) else input
+        env = {"KUBECONFIG": str(self.kubeconfig), **self.environment}
         try:
-            out, err = await asyncio.wait_for(process.communicate(text), timeout_s)
-        except TimeoutError:
-            raise KubectlError(f"kubectl {' '.join(arguments)}: no answer within {timeout_s:g} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.communicate()
-        if process.returncode != 0:
-            raise KubectlError(f"kubectl {' '.join(arguments)}: {err.decode(errors='replace').strip()}")
-        return out.decode()
+            return await output_of(str(self.kubectl_path), *arguments, env=env, timeout_s=timeout_s, given=text)
+        except CommandError as error:
+            raise KubectlError(f"kubectl {' '.join(arguments)}: {error}") from None
 
     async def apply(self, *objects: dict[str, Any], namespace: str | None = None) -> None:
         """Server-side apply of objects, in order. Raises KubectlError."""

@@ -7,6 +7,7 @@ asked over HTTP.
     SandboxError
     +-- NotReadyError   a program ended or stayed silent; carries the end of its log
     +-- KubectlError    kubectl exited non-zero; carries its standard error
+    +-- CommandError    the same of any other command
 """
 
 from __future__ import annotations
@@ -35,6 +36,32 @@ class NotReadyError(SandboxError):
 
 class KubectlError(SandboxError):
     """kubectl exited non-zero; the message is what it wrote to standard error."""
+
+
+class CommandError(SandboxError):
+    """A command exited non-zero, or not in time; the message is what it wrote to standard error, or that."""
+
+
+async def output_of(*command: str, env: Mapping[str, str], timeout_s: float, given: bytes | None = None) -> str:
+    """What the command writes to standard output. env: added to ours; given: its standard input. Raises CommandError; killed when out of time."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **env},
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(given), timeout_s)
+    except TimeoutError:
+        raise CommandError(f"no answer within {timeout_s:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    if process.returncode != 0:
+        raise CommandError(err.decode(errors="replace").strip())
+    return out.decode()
 
 
 class Program:
