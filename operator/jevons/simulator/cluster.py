@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jevons.simulator.fleet import Fleet
+from jevons.simulator.homes import Homes, Place
 from jevons.simulator.nodes import Nodes
 from jevons.simulator.policies.policy import View
 from jevons.simulator.scenario import HostMemory, Scenario, SimVariant
@@ -56,6 +57,8 @@ class Pod:
     """Since when it is put to sleep in host memory: it takes nothing new."""
     asleep: bool = False
     waking: bool = False
+    place: Place | None = None
+    """Where it runs, as far as nodes are told apart."""
 
     @property
     def ready(self) -> bool:
@@ -65,7 +68,8 @@ class Pod:
     def startup_s(self, variant: SimVariant) -> tuple[float, bool]:
         """The next draw: seconds from scheduled to ready, and whether this start fails."""
         spread, luck = self.chance.standard_normal(), self.chance.random()
-        return variant.startup.median_s * math.exp(variant.startup.sigma * spread), bool(luck < variant.startup.fails)
+        home_s = variant.startup.home_s if self.place is not None and variant.name in self.place.weights else None
+        return (variant.startup.median_s if home_s is None else home_s) * math.exp(variant.startup.sigma * spread), bool(luck < variant.startup.fails)
 
     def wake_s(self, sleep: HostMemory) -> float:
         """The next draw: seconds that waking takes."""
@@ -110,6 +114,7 @@ class Cluster:
 
     def __init__(self, scenario: Scenario, fleet: Fleet) -> None:
         self._scenario, self._fleet, self.nodes = scenario, fleet, Nodes(scenario)
+        self._homes = Homes(scenario.node_keeps_s, scenario.seed)
         self.bill = Bill(holding=tuple([variant.sleep.holding if variant.sleep is not None else 1.0 for variant in scenario.variants]))
         self.wanted = [variant.initial_replicas for variant in scenario.variants]
         self.scale_events = self.failed_starts = self.turns = self.readied = 0
@@ -241,6 +246,7 @@ class Cluster:
             variant = self._scenario.variants[pod.variant]
             if self.nodes.take(variant):
                 pod.scheduled_s = now
+                pod.place = self._homes.enter(variant, now) if variant.startup.home_s is not None else None
                 self._load(pod, now)
             elif not pod.ordered and self.nodes.order(variant):
                 pod.ordered = True
@@ -266,6 +272,8 @@ class Cluster:
         self.failed_starts += now >= self._scenario.burn_in_s
 
     def _ready(self, pod: Pod, now: float) -> None:
+        if pod.place is not None:
+            pod.place.weights.add(self._scenario.variants[pod.variant].name)
         pod.ready_s, pod.slot = now, self._fleet.ready(pod.variant, now)
         pod.series = self._fleet.pod(pod.slot)
         self._charge(pod, SERVING, now)
@@ -373,6 +381,8 @@ class Cluster:
         self._charge(pod, None, pod.gone_s)
         if pod.scheduled_s is not None:
             self.nodes.give(self._scenario.variants[pod.variant], node_lost=node_lost)
+            if pod.place is not None:
+                self._homes.leave(pod.place, now, lost=node_lost)
             self._place_waiting(now)
 
 

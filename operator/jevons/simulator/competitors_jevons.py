@@ -205,6 +205,7 @@ class Jevons:
             created_at_s=EPOCH_S + pod.created_s if pod.created_s > 0 else EPOCH_S - 1.0,
             scheduled_at_s=None if pod.scheduled_s is None else EPOCH_S + pod.scheduled_s,
             ready_at_s=None if pod.ready_s is None else EPOCH_S + pod.ready_s,
+            node=pod.place.name if pod.place is not None else None,
             unschedulable=pod.scheduled_s is None,
             terminating=pod.leaving_s is not None,
             failed=pod.failed,

@@ -77,6 +77,8 @@ class Startup:
     median_s: float
     sigma: float = 0.0
     fails: float = 0.0
+    home_s: float | None = None
+    """The median on a node that still has the variant's weights (`homes.py`); None = nodes make no difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,8 @@ class Scenario:
     objectives: Objectives
     inventory: Mapping[str, int] = field(default_factory=dict)
     """Accelerators that exist, by class; a class that is not named is without bound."""
+    node_keeps_s: float = 600.0
+    """So long an empty node stays, and with it the weights on it, where starts tell nodes apart."""
     provisioning_s: float = 0.0
     """Until a node is there for a pod that found no room (inside the inventory's bound)."""
     free_at_start: int | None = None
