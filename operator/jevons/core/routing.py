@@ -6,6 +6,7 @@ it at one common price of quality, found by bisection (the continuous knapsack);
 Without counts a flat prior stands in, and blends away as counts come.
 """
 
+# ruff: noqa: FURB136, PLR1730  max and min cost three times what a comparison does
 from __future__ import annotations
 
 import math
@@ -21,10 +22,11 @@ REFERENCE_QUALITY = 0.7
 """The stated quality (relative to the best) of the variant that `p_small` was measured on."""
 FLAT = RouterCurve(p_small=(REFERENCE_QUALITY,) * SCORE_BINS, p_large=(1.0,) * SCORE_BINS)
 """Without a classifier every request is like every other."""
-PRIOR_COUNT = 1.0
-"""Per bin."""
+PRIOR_COUNT, MOST_COUNTED = 1.0, 1e18
+"""Per bin: what stands in before anything is counted, and what no count reaches."""
 QUANTUM = 200
 """Score shares are rounded to 1/200, so that a plan stays while they drift less."""
+UNSEEN = (round(QUANTUM / SCORE_BINS),) * SCORE_BINS
 LEAST_SHARE = 1e-4
 """Less than this of a class is nobody's."""
 MARGIN = 0.005
@@ -48,12 +50,14 @@ class Split:
     expected_quality: float
 
 
-@lru_cache(maxsize=4096)
 def score_shares(scores: tuple[float, ...]) -> tuple[int, ...]:
     """Counts per bin as rounded shares (in units of 1/QUANTUM) with the flat prior blended in; anything malformed is no counts."""
-    if len(scores) != SCORE_BINS or False in [0.0 <= count < 1e18 for count in scores]:
-        scores = (0.0,) * SCORE_BINS
-    total = sum(scores) + PRIOR_COUNT * SCORE_BINS
+    if not scores:
+        return UNSEEN
+    total = sum(scores)
+    if len(scores) != SCORE_BINS or total != total or min(scores) < 0.0 or max(scores) >= MOST_COUNTED:  # noqa: PLR0124  not a number
+        scores, total = (0.0,) * SCORE_BINS, 0.0
+    total += PRIOR_COUNT * SCORE_BINS
     return tuple([round((count + PRIOR_COUNT) / total * QUANTUM) for count in scores])
 
 
@@ -123,7 +127,7 @@ class Splits:
             self._cut[key] = at_cuts(options, best_quality=best_quality, shares=shares, curve=curve, cuts=cuts, degraded_share=degraded_share)
         return self._cut[key]
 
-    def at(self, *, min_quality: float, degraded_share: float) -> Split:
+    def at(self, min_quality: float, degraded_share: float) -> Split:
         """`split` of this question."""
         found = self._found.get((min_quality, degraded_share))
         if found is None:
@@ -139,26 +143,16 @@ splits = lru_cache(maxsize=4096)(Splits)
 
 def _assign(ladder: list[Option], right: list[tuple[float, ...]], weights: list[float], target: float) -> tuple[list[int], float]:
     """Per bin the index into the ladder; the price of quality is the lowest (to 1 part in 10^4) at which the target is kept."""
-
-    def at(price: float) -> tuple[list[int], float]:
-        choice = [
-            max(range(len(ladder)), key=lambda index: (price * right[index][bin_] - ladder[index].cost, -ladder[index].cost))
-            for bin_ in range(SCORE_BINS)
-        ]
-        # thresholds are nested: a bin never gets a dearer variant than one of a lower score
-        for bin_ in range(1, SCORE_BINS):
-            choice[bin_] = min(choice[bin_], choice[bin_ - 1])
-        return choice, sum(weight * right[index][bin_] for bin_, (weight, index) in enumerate(zip(weights, choice, strict=True)))
-
-    low, high = 0.0, max(option.cost for option in ladder) * 1e4 + 1.0
-    if (answer := at(low))[1] >= target:
+    costs, bins = [option.cost for option in ladder], list(zip(weights, zip(*right, strict=True), strict=True))
+    low, high = 0.0, max(costs) * 1e4 + 1.0
+    if (answer := _at_price(low, costs, bins))[1] >= target:
         return answer
-    answer = at(high)
+    answer = _at_price(high, costs, bins)
     if answer[1] < target:
         return [len(ladder) - 1] * SCORE_BINS, sum(weight * p for weight, p in zip(weights, right[-1], strict=True))
     for _ in range(40):
         middle = (low + high) / 2.0 if low else high / 4.0
-        found = at(middle)
+        found = _at_price(middle, costs, bins)
         if found[1] >= target:
             high, answer = middle, found
         else:
@@ -166,6 +160,27 @@ def _assign(ladder: list[Option], right: list[tuple[float, ...]], weights: list[
         if high - low <= 1e-4 * high:
             break
     return answer
+
+
+def _at_price(price: float, costs: list[float], bins: list[tuple[float, tuple[float, ...]]]) -> tuple[list[int], float]:
+    """Per bin the variant that is worth most at this price of quality (of equals the cheapest, then the first), and the quality of all.
+
+    bins: weight and each variant's P(right). Thresholds are nested: a bin never gets a dearer variant than one of a lower score.
+    """
+    choice, quality, least, ladder = [], 0.0, len(costs), range(1, len(costs))
+    for weight, right in bins:
+        chosen, cheapest = 0, costs[0]
+        most = price * right[0] - cheapest
+        for index in ladder:
+            cost = costs[index]
+            worth = price * right[index] - cost
+            if worth > most or (worth == most and cost < cheapest):
+                chosen, cheapest, most = index, cost, worth
+        if chosen < least:
+            least = chosen
+        choice.append(least)
+        quality += weight * right[least]
+    return choice, quality
 
 
 def _as_split(
@@ -189,16 +204,20 @@ def _spread(
 ) -> Split:
     """Shares and quality when variant i of the ladder answers scores from edges[i] on that no variant before it does, and the last the rest."""
     shares = [0.0] * len(ladder)
-    quality = 0.0
+    quality, cheapest, last = 0.0, right[0], len(edges)
+    starts = [edge * SCORE_BINS for edge in edges]
     for bin_, weight in enumerate(weights):
-        reached = 0.0
-        for index in range(len(ladder)):
-            allowed = min(1.0, max(0.0, bin_ + 1.0 - edges[index] * SCORE_BINS)) if index < len(edges) else 1.0
-            part, reached = max(0.0, allowed - reached), max(reached, allowed)
-            kept = part if index == 0 else part * (1.0 - degraded)
-            shares[index] += weight * kept
-            shares[0] += weight * (part - kept)
-            quality += weight * (kept * right[index][bin_] + (part - kept) * right[0][bin_])
+        reached, above, base = 0.0, bin_ + 1.0, cheapest[bin_]
+        for index, answers in enumerate(right):
+            allowed = above - starts[index] if index < last else 1.0
+            allowed = 1.0 if allowed > 1.0 else allowed if allowed > 0.0 else 0.0
+            part = allowed - reached
+            if part > 0.0:
+                reached = allowed
+                kept = part if index == 0 else part * (1.0 - degraded)
+                shares[index] += weight * kept
+                shares[0] += weight * (part - kept)
+                quality += weight * (kept * answers[bin_] + (part - kept) * base)
     min_score = tuple((ladder[index].name, round(edge, 2)) for index, edge in enumerate(edges) if edge < 1.0)
     return Split(
         min_score,

@@ -180,8 +180,8 @@ class RouterCurve:
     p_large: tuple[float, ...]
 
     def __hash__(self) -> int:
-        """Of one half: a curve is part of every routing question."""
-        return hash(self.p_small)
+        """Of its first numbers: a curve is part of every routing question."""
+        return hash(self.p_small[:2])
 
 
 @dataclass(frozen=True, slots=True)
