@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_DOWN, Decimal
-from typing import TypeAlias
+from functools import cached_property
+from itertools import groupby
+from typing import NamedTuple, TypeAlias
 
 from jevons.core.ledger import KEEP_BUCKETS, NANO, Account, Ledger, Mark, Meter, MeteredPod
 from jevons.core.money import ZERO, accelerator_usd_per_h, spend
@@ -32,7 +34,32 @@ Bill: TypeAlias = dict[tuple[str, str], Line]
 
 NONE = (ZERO, 0.0, 0.0)
 AWAKE = Decimal(1)
-NOBODY = ("", MeteredPod("", "", 0, False))
+
+
+class RollLine(NamedTuple):
+    """The metered pods of one variant. pods: uid, whether it is a spot one, and that it is awake."""
+
+    variant: str
+    accelerator: str
+    accelerators: int
+    pods: list[tuple[str, bool, bool]]
+    spots: tuple[bool, ...]
+
+
+class Roll(dict[str, MeteredPod]):
+    """Metered pods by uid. An account has the same roll while the same pods are there, so what it comes to by variant is put together once."""
+
+    @cached_property
+    def lines(self) -> tuple[RollLine, ...] | None:
+        """The pods in order, those of a variant together; None while one sleeps."""
+        if any(pod.share != AWAKE for pod in self.values()):
+            return None
+        together = groupby(self.items(), key=lambda item: (item[1].variant, item[1].accelerator, item[1].count))
+        listed = [(what, [(uid, pod.spot, False) for uid, pod in pods]) for what, pods in together]
+        return tuple([RollLine(*what, pods, tuple([spot for _, spot, _ in pods])) for what, pods in listed])
+
+
+NO_LINE = RollLine("", "", 0, [], ())
 
 
 @dataclass(slots=True)
@@ -58,9 +85,11 @@ class Tariff:
     def hourly(self, accelerator: str, count: int, spots: tuple[bool, ...]) -> Decimal | None:
         """USD/h of pods of `count` accelerators each, one per entry of `spots` (whether it is a spot one); None where one has no usable price."""
         asked = (accelerator, count, spots)
-        if asked not in self.rates:
-            self.rates[asked] = _hourly(self.classes.get(accelerator), count, spots, self.now)
-        return self.rates[asked]
+        try:
+            return self.rates[asked]
+        except KeyError:
+            found = self.rates[asked] = _hourly(self.classes.get(accelerator), count, spots, self.now)
+            return found
 
     def since(self, accelerator: str, start_s: float, *, spot: bool) -> tuple[Decimal, float]:
         """USD, and seconds without a usable price."""
@@ -139,10 +168,10 @@ def _accrued(account: Account | None, state: DeploymentState, tariff: Tariff, bu
     if account is None:
         account = Account(as_of_s=now)
     pods, earliest_s, estimated_at_s = account.pods, account.as_of_s, account.estimated_at_s
-    bill = _same_pods(account, state, tariff)
+    bill, same = _same_pods(account, state, tariff), True
     if bill is None:
         # of an object that cannot be read no pods are known: what ran last is billed on
-        pods, scheduled = (dict(account.pods), {}) if state.invalid else _metered(state, account.pods)
+        pods, scheduled = (Roll(account.pods), {}) if state.invalid else _metered(state, account.pods)
         bill = {}
         earliest_s = account.as_of_s if account.pods and not account.closed else now
         for uid, pod in pods.items():
@@ -159,17 +188,11 @@ def _accrued(account: Account | None, state: DeploymentState, tariff: Tariff, bu
         if now - account.as_of_s > GAP_S and not account.closed and account.pods:
             _top_up(bill, pods, tariff, account.as_of_s)
             estimated_at_s = now
-        pods = pods if pods != account.pods else account.pods
+        same = pods == account.pods
+        if same:
+            pods = account.pods if isinstance(account.pods, Roll) or not pods else Roll(account.pods)
     counters, offered, useful = _counted(account, state, fresh=fresh)
-    if (
-        not bill
-        and not offered
-        and not useful
-        and pods is account.pods
-        and counters == account.counters
-        and budgets == account.budgets
-        and not account.closed
-    ):
+    if not bill and not offered and not useful and same and counters == account.counters and budgets == account.budgets and not account.closed:
         return account if fresh or not account.pods or now <= account.as_of_s else replace(account, as_of_s=now)
     return Account(
         max(now, account.as_of_s),
@@ -187,29 +210,25 @@ def _accrued(account: Account | None, state: DeploymentState, tariff: Tariff, bu
 
 def _same_pods(account: Account, state: DeploymentState, tariff: Tariff) -> Bill | None:
     """The bill since the last pass where its pods are here again, in the same order and no others; None where anything else happened."""
-    since_s = account.as_of_s
-    if not account.pods or account.closed or state.invalid or not 0.0 < tariff.now - since_s <= GAP_S:
+    since_s, pods = account.as_of_s, account.pods
+    if not pods or account.closed or state.invalid or not 0.0 < tariff.now - since_s <= GAP_S or not isinstance(pods, Roll):
+        return None
+    lines = pods.lines
+    if lines is None:
         return None
     bill: Bill = {}
-    before = iter(account.pods.items())
+    before, variants = iter(lines), state.variants
     for variant in state.spec.variants:
-        seen = state.variants.get(variant.name)
+        seen = variants.get(variant.name)
         if seen is None or not seen.pods or seen.target.paid_elsewhere:
             continue
-        name, accelerator, count = variant.name, variant.accelerator_class, variant.accelerator_count
-        spots = []
-        for pod in seen.pods:
-            if pod.scheduled_at_s is None:
-                continue
-            uid, old = next(before, NOBODY)
-            if uid != pod.uid or old.spot != pod.spot or old.count != count or old.variant != name or old.accelerator != accelerator:
+        here = [(pod.uid, pod.spot, pod.asleep) for pod in seen.pods if pod.scheduled_at_s is not None]
+        if here:
+            name, accelerator, count, known, spots = next(before, NO_LINE)
+            if here != known or name != variant.name or accelerator != variant.accelerator_class or count != variant.accelerator_count:
                 return None
-            if pod.asleep or old.share != 1:
-                return None
-            spots.append(pod.spot)
-        if spots:
-            bill[name, accelerator] = tariff.line(accelerator, count, since_s, tuple(spots))
-    return bill if next(before, NOBODY) is NOBODY else None
+            bill[name, accelerator] = tariff.line(accelerator, count, since_s, spots)
+    return bill if next(before, NO_LINE) is NO_LINE else None
 
 
 def _closed(account: Account, tariff: Tariff, now: float) -> Account:
@@ -228,9 +247,9 @@ def _closed(account: Account, tariff: Tariff, now: float) -> Account:
     )
 
 
-def _metered(state: DeploymentState, before: Mapping[str, MeteredPod]) -> tuple[dict[str, MeteredPod], dict[str, float]]:
+def _metered(state: DeploymentState, before: Mapping[str, MeteredPod]) -> tuple[Roll, dict[str, float]]:
     """The pods that hold a node, by uid (what was metered before is the same object, which makes comparing cheap), and when they got it."""
-    pods: dict[str, MeteredPod] = {}
+    pods = Roll()
     scheduled: dict[str, float] = {}
     for variant in state.spec.variants:
         seen = state.variants.get(variant.name)
@@ -316,8 +335,15 @@ def _marked(account: Account, bill: Bill, since_s: float, now: float, *, answere
 def _metered_totals(meters: tuple[Meter, ...], bill: Bill) -> tuple[Meter, ...]:
     if not bill:
         return meters
-    totals = {(meter.variant, meter.accelerator): meter for meter in meters}
-    for line, (usd, gpu_s, unpriced) in bill.items():
-        old = totals.get(line) or Meter(*line)
-        totals[line] = Meter(*line, old.usd + usd, old.gpu_s + gpu_s, old.unpriced_gpu_s + unpriced)
-    return tuple(totals.values())
+    made, left = [], len(bill)
+    for meter in meters:
+        line = bill.get((meter.variant, meter.accelerator))
+        if line is None:
+            made.append(meter)
+        else:
+            left -= 1
+            made.append(Meter(meter.variant, meter.accelerator, meter.usd + line[0], meter.gpu_s + line[1], meter.unpriced_gpu_s + line[2]))
+    if left:
+        known = {(meter.variant, meter.accelerator) for meter in meters}
+        made.extend([Meter(*line, usd, gpu_s, unpriced_s) for line, (usd, gpu_s, unpriced_s) in bill.items() if line not in known])
+    return tuple(made)
