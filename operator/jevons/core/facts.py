@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
-from jevons.core import capacity, cowake, hazard, reclaim, speed, startup, stuck
+from jevons.core import busy, capacity, cowake, hazard, reclaim, speed, startup, stuck
 from jevons.core.cowake import Callers, Heard
 from jevons.core.demand import ClassLoad, Seen, class_loads, class_names, pods_of, stale_after_s
 from jevons.core.health import Health
@@ -190,7 +190,9 @@ def _variant(
     seen_state = state.variants.get(variant.name, ABSENT)
     target = seen_state.target
     current = target.replicas or 0
-    seen = pods_of(variant, seen_state, now, max_age_s, health=old.health, startup_s=startup_s)
+    seen = busy.summed(variant, seen_state.pods, old.health, now, max_age_s)
+    if seen is None:
+        seen = pods_of(variant, seen_state, now, max_age_s, health=old.health, startup_s=startup_s)
     held = sum([item.count for item in state.held if item.variant == variant.name and item.count > 0]) if state.held else 0
     learned = _learned(old, variant, seen, startup_s, current=current, held=held, now=now)
     known = accelerator in tariff.classes
