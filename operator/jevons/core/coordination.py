@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from jevons.core import framing, scarcity, steering
 from jevons.core.course import Course, Way
 from jevons.core.funding import PRIORITIES
+from jevons.core.ground import Ground
 from jevons.core.milp import Solver
 from jevons.core.money import accelerator_usd_per_h
 from jevons.core.observed import Known
-from jevons.core.planner import Ground
 from jevons.core.scarcity import Member
 from jevons.core.shadowprices import ShadowPrices
 from jevons.core.snapshot import Inventory, Snapshot

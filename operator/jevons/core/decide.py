@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from jevons.core import conditions, coordination, cowake, funding, hazard, planner, publish
+from jevons.core import conditions, coordination, cowake, funding, hazard, publish
 from jevons.core.budget import Pace
 from jevons.core.cowake import Heard
 from jevons.core.facts import NOBODY, gather
 from jevons.core.funding import Funded
+from jevons.core.ground import Ground, ground_of
 from jevons.core.ledger import Account, Ledger
 from jevons.core.memory import DeploymentMemory, Memory
 from jevons.core.metering import Tariff, billed, memberships, with_gone
 from jevons.core.milp import Solver
 from jevons.core.money import ZERO
-from jevons.core.planner import Ground
 from jevons.core.snapshot import (
     BudgetDecision,
     Condition,
@@ -89,7 +89,7 @@ def _ground(snapshot: Snapshot, state: DeploymentState, tariff: Tariff, heard: H
         return state.invalid or "spec.variants: there is none; at least 1 is needed"
     try:
         facts = gather(snapshot, state, snapshot.memory.deployments.get(state.spec.key, NOTHING), tariff, heard)
-        return planner.ground(facts, snapshot.router)
+        return ground_of(facts, snapshot.router)
     except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
         return _described(error)
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from jevons.core import sizing, usable, waiting
 from jevons.core.demand import ClassLoad
 from jevons.core.facts import VariantFacts
-from jevons.core.planner import Ground, Promises, Question
+from jevons.core.ground import Ground, Promises, Question
 from jevons.core.routing import MARGIN
 from jevons.core.serving import capacity_of
 from jevons.core.shadowprices import ShadowPrices

@@ -16,11 +16,11 @@ from itertools import pairwise
 from jevons.core import budget, money, planner, season
 from jevons.core.budget import Line, Pace, Standing
 from jevons.core.facts import Facts
+from jevons.core.ground import Ground
 from jevons.core.ledger import Account, Ledger
 from jevons.core.metering import Tariff
 from jevons.core.money import ZERO
 from jevons.core.plan import Plan, VariantPlan
-from jevons.core.planner import Ground
 from jevons.core.spec import BudgetSpec, Key, Priority, Rung, SharedBudget
 
 LEAST_SHAPE = 0.05

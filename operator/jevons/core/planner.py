@@ -4,23 +4,20 @@ Routing decides first how much of each class goes to which variant; capacity tur
 come the rules about moving (`moving.py`). Replicas are computed anew each pass from what is seen; nothing integrates.
 """
 
+# ruff: noqa: FURB136, PLR1730  max and min cost three times what a comparison does
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 
 from jevons.core import attainment, budget, capacity, idle, moving, reclaim, routing, sizing, usable, waiting
-from jevons.core.course import Course, Routes
-from jevons.core.demand import ClassLoad, promise
+from jevons.core.course import Course, Cuts, Routes
+from jevons.core.demand import ClassLoad
 from jevons.core.facts import Facts, VariantFacts
+from jevons.core.ground import Ground, Promises, promises_at
 from jevons.core.plan import Plan, VariantPlan
-from jevons.core.routing import Option, Split, Splits
-from jevons.core.serving import capacity_of, cost
-from jevons.core.shadowprices import NO_SHADOW, ShadowPrices
-from jevons.core.snapshot import RouterCurve
-from jevons.core.spec import RoutingMode
+from jevons.core.serving import capacity_of
 
 WORTH_TRYING = (97.0, 98.0, 99.0, 99.5, 99.9)
 FIRST_START = 0.5
@@ -28,108 +25,13 @@ FIRST_START = 0.5
 SOONEST_S = 15.0
 """A queue is not meant to be worked off faster than this: a pass comes between."""
 BELIEVED_S = 30.0
-DEFAULT_TOKENS = (capacity.tokens(None, capacity.DEFAULT_INPUT_TOKENS), capacity.tokens(None, capacity.DEFAULT_OUTPUT_TOKENS))
 ROOMY = 0.5
 """A pod that runs less than this part of what it may has room for what waits elsewhere."""
 LEAST_OF_NEED = 0.7
 """What a promise that is more than kept may take from the need."""
+NO_ROUTES: Mapping[str, Cuts] = {}
 MAX_COMPENSATION = 2
 """Replicas ordered beyond the need for pods that do not become ready, while others of the variant do."""
-
-
-@dataclass(slots=True)
-class Question:
-    """One class's routing question; only the margin and the degraded share of its answer depend on pressure."""
-
-    load: ClassLoad
-    weight: float
-    """Of its arrivals in all of the deployment's."""
-    arrives: bool
-    splits: Splits | None
-    """None where nothing is routed by score."""
-
-
-class Promises:
-    """The share of requests that each promised percentile asks for in this plan, worked out once."""
-
-    __slots__ = ("_found", "pressure", "tight")
-
-    def __init__(self, pressure: float, tight: float) -> None:
-        self.pressure, self.tight = pressure, tight * (1.0 - pressure)
-        self._found: dict[float, float] = {}
-
-    @classmethod
-    def without_pressure(cls, facts: Facts) -> Promises:
-        """Those that a plan without a budget keeps."""
-        return cls(0.0, attainment.deviations(facts.memory.attained))
-
-    def of(self, percentile: float) -> float:
-        """See `usable.promised`."""
-        found = self._found.get(percentile)
-        if found is None:
-            found = self._found[percentile] = usable.promised(percentile, self.pressure)
-        return found
-
-
-@dataclass(slots=True)
-class Ground:
-    """What the plans of one deployment at all pressures share."""
-
-    facts: Facts
-    best: str
-    wake: str
-    alone: Split
-    """All to the best variant: the answer where nothing is routed by score."""
-    routed: bool
-    questions: tuple[Question, ...]
-    held: Mapping[str, int]
-    """Held requests by the variant that shall serve them."""
-    growth: float
-    """Arrivals when a replica ordered now is ready, over those now."""
-    course: Course | None = None
-    """Thresholds chosen together with replicas (`steering.py`); None = each class by the rule of `routing.py`."""
-    shadow: ShadowPrices = NO_SHADOW
-    """Shadow prices of this pass."""
-    trouble: str = ""
-    """Why there is none although there might be."""
-
-
-def ground(facts: Facts, curve: RouterCurve | None) -> Ground:
-    """Everything that does not depend on pressure, worked out once."""
-    usable = [variant for variant in facts.variants if variant.usable] or list(facts.variants)
-    cheapest = best = usable[0]
-    for variant in usable[1:]:
-        if (variant.rate, variant.spec.quality) < (cheapest.rate, cheapest.spec.quality):
-            cheapest = variant
-        if (variant.spec.quality, -variant.rate) > (best.spec.quality, -best.rate):
-            best = variant
-    wake, top = cheapest.spec.name, best.spec
-    best_quality = max([variant.spec.quality for variant in facts.variants])
-    routed = len(usable) > 1 and facts.spec.routing.mode is RoutingMode.AUTO
-    return Ground(
-        facts=facts,
-        best=top.name,
-        wake=wake,
-        alone=Split((), ((top.name, 1.0),), round(min(1.0, top.quality / best_quality) if best_quality > 0 else 1.0, 4)),
-        routed=routed,
-        questions=_questions(facts, usable if routed else [], curve or routing.FLAT, best_quality or 1.0),
-        held=_held(facts, wake),
-        growth=max([load.ahead_per_s / load.now_per_s for load in facts.loads if load.now_per_s > 0], default=1.0),
-    )
-
-
-def _questions(facts: Facts, usable: list[VariantFacts], curve: RouterCurve, best_quality: float) -> tuple[Question, ...]:
-    total = sum([load.now_per_s for load in facts.loads])
-    priced = None not in [variant.usd_per_h for variant in usable]
-    made = []
-    for load in (*facts.loads, *_silent(facts)):
-        weight = load.now_per_s / total if total > 0 else 1.0 / max(1, len(facts.loads))
-        splits = None
-        if usable:
-            options = tuple([Option(variant.spec.name, variant.spec.quality, cost(variant, load, priced=priced)) for variant in usable])
-            splits = routing.splits(options, best_quality, routing.score_shares(load.scores), curve)
-        made.append(Question(load, weight, load.now_per_s + load.ahead_per_s > 0.0, splits))
-    return tuple(made)
 
 
 def make(ground: Ground, step: int) -> Plan:
@@ -141,32 +43,33 @@ def make(ground: Ground, step: int) -> Plan:
 
 
 def _made(ground: Ground, step: int, course: Course | None) -> Plan:
-    facts, pressure = ground.facts, step / budget.PRESSURE_STEPS
+    facts, pressure, held = ground.facts, step / budget.PRESSURE_STEPS, ground.held
     plans = [VariantPlan(variant) for variant in facts.variants]
-    plan = Plan(step, ground.best, ground.wake, plans, steered=course is not None)
+    plan = Plan(step, ground.best, ground.wake, plans)
+    plan.steered = course is not None
     _route(ground, plan, pressure, course.aim if course is not None else None)
-    promises = Promises(pressure, attainment.deviations(facts.memory.attained))
+    promises, short = promises_at(pressure, attainment.deviations(facts.memory.attained)), []
     for item in plans:
-        held = ground.held.get(item.facts.spec.name, 0)
-        _size(facts, item, held, promises, ground.growth)
+        _size(facts, item, held.get(item.facts.spec.name, 0) if held else 0, promises, ground.growth)
         if item.hot_spot:
             plan.binding.append(
                 f"{item.facts.seen.queueing} pods of {item.facts.spec.name} queue beside idle ones; more replicas would not help them"
             )
+        if item.facts.seen.unprovisioned:
+            short.append(item)
     if course is not None and course.now != course.aim:
         _hold(ground, plan, course, promises)
+    for item in short:
+        _stand_in(plan, item)
     for item in plans:
-        if item.facts.seen.unprovisioned:
-            _stand_in(plan, item)
-    for item in plans:
-        moving.move(facts, plan, item, ground.held.get(item.facts.spec.name, 0))
+        moving.move(facts, plan, item, held.get(item.facts.spec.name, 0) if held else 0)
     if facts.fallback:
         _fall_back(facts, plan)
-    plan.usd_per_h = sum(
-        [item.paid * (item.facts.usd_per_h or 0.0) if item.sleepers else item.replicas * (item.facts.usd_per_h or 0.0) for item in plans]
-    )
     for item in plans:
-        if item.facts.usd_per_h is None and (item.replicas or item.facts.current):
+        usd_per_h = item.facts.usd_per_h
+        if usd_per_h is not None:
+            plan.usd_per_h += (item.paid if item.sleepers else item.replicas) * usd_per_h
+        elif item.replicas or item.facts.current:
             plan.unpriced = True
     return plan
 
@@ -195,102 +98,102 @@ def _route(ground: Ground, plan: Plan, pressure: float, routes: Routes | None) -
     """Split every class over the variants, by these thresholds or else by the rule, and add up shares, rates and work."""
     if ground.routed:
         plan.degraded_share = pressure * ground.facts.spec.routing.max_degraded_share
-    margin = routing.MARGIN * (1.0 - pressure)
-    by_name = {item.facts.spec.name: item for item in plan.variants}
-    chosen = dict(routes) if routes else {}
+    margin, items, places = routing.MARGIN * (1.0 - pressure), plan.variants, ground.places
+    chosen = dict(routes) if routes else NO_ROUTES
     for question in ground.questions:
-        split, cuts = ground.alone, chosen.get(question.load.name)
-        cut = question.splits.cut(cuts, plan.degraded_share) if question.splits is not None and cuts is not None else None
-        if cut is not None:
-            split = cut
-        elif question.splits is not None:
-            split = question.splits.at(min_quality=min(1.0, question.load.min_quality + margin), degraded_share=plan.degraded_share)
-        plan.splits[question.load.name] = split
+        load, splits, split = question.load, question.splits, None
+        if splits is not None:
+            cuts = chosen.get(load.name)
+            if cuts is not None:
+                split = splits.cut(cuts, plan.degraded_share)
+            if split is None:
+                split = splits.at(min(1.0, load.min_quality + margin), plan.degraded_share)
+        else:
+            split = ground.alone
+        plan.splits[load.name] = split
         if question.arrives:
             for name, share in split.shares:
                 if share > 0.0:
-                    _add(by_name[name], question.load, share, question.weight)
+                    _add(items[places[name]], load, share, question.weight)
     if ground.routed:
         plan.best = _rest(ground, plan)
 
 
 def _rest(ground: Ground, plan: Plan) -> str:
     """Of several best variants the one that answers what is nobody else's, as most requests have it."""
-    last = plan.splits[max(ground.questions, key=lambda question: question.weight).load.name].shares[-1][0]
-    quality = {variant.spec.name: variant.spec.quality for variant in ground.facts.variants}
-    return last if quality[last] == quality[ground.best] else ground.best
-
-
-def _silent(facts: Facts) -> list[ClassLoad]:
-    """Classes nobody has reported yet: they get thresholds from the flat prior, so that the first request is routed too."""
-    known = {load.name for load in facts.loads}
-    return [ClassLoad(name, 0.0, 0.0, *DEFAULT_TOKENS, *promise(facts.spec, name), ()) for name in facts.class_names if name not in known]
+    last, variants, places = plan.splits[ground.heaviest].shares[-1][0], ground.facts.variants, ground.places
+    return last if variants[places[last]].spec.quality == variants[places[ground.best]].spec.quality else ground.best
 
 
 def _add(item: VariantPlan, load: ClassLoad, share: float, weight: float) -> None:
     """Add one class's share to a variant: its rate, and its work ahead with the variance of that."""
-    one = capacity_of(item.facts, load)
-    if item.facts.spec.profile is not None:
-        work = share * load.ahead_per_s / one.requests_per_s
+    variant = item.facts
+    one = capacity_of(variant, load)
+    if variant.profile is not None:
+        per_s = one.requests_per_s
+        work = share * load.ahead_per_s / per_s
         if load.patience_s:
             item.patient.append((work, one))
         else:
             item.work += work
             item.parts.append((work, one, load.objectives.percentile))
-            item.dispersion = max(item.dispersion, load.dispersion)
-        if one.inside is not None and not load.patience_s:
-            item.variance += work * one.inside.dispersion(load.dispersion) / (one.requests_per_s * one.inside.tau_s) + work * work * load.doubt
+            if load.dispersion > item.dispersion:
+                item.dispersion = load.dispersion
+            inside = one.inside
+            if inside is not None:
+                item.variance += work * inside.dispersion(load.dispersion) / (per_s * inside.tau_s) + work * work * load.doubt
     item.share += share * weight
     item.per_s += share * load.now_per_s
-    item.reachable &= one.reachable
-
-
-def _held(facts: Facts, wake: str) -> dict[str, int]:
-    """Held requests by the variant that shall serve them: the one they wait for, or the cheapest usable one when that cannot start."""
-    held: dict[str, int] = {}
-    if facts.held:
-        usable = {variant.spec.name for variant in facts.variants if variant.usable}
-        for waiting in facts.state.held:
-            if waiting.count > 0:
-                name = waiting.variant if waiting.variant in usable else wake
-                held[name] = held.get(name, 0) + waiting.count
-    return held
+    if not one.reachable:
+        item.reachable = False
 
 
 def _size(facts: Facts, item: VariantPlan, held: int, promises: Promises, growth: float) -> None:
     """Replicas the variant needs: from the gateway's arrivals, from what its engines run, from its GPUs where they show no queue."""
-    variant, seen = item.facts, item.facts.seen
-    if variant.spec.profile is None:
+    variant = item.facts
+    seen, measured, objectives = variant.seen, variant.profile is not None, facts.spec.objectives
+    ready, running, waiting = seen.ready, seen.running, seen.waiting
+    if not measured:
         item.concurrency = variant.memory.batch or capacity.DEFAULT_BATCH
-    late_cost = facts.spec.objectives.late_cost_usd
-    needed = _needed(item, promises, late_cost)
-    # what waits on one pod beside idle ones is for the router to mend: other replicas would not take it over
-    item.hot_spot = seen.roomiest is not None and seen.queueing > 0 and seen.roomiest <= ROOMY * item.concurrency
-    waiting = 0.0 if item.hot_spot else seen.waiting
+    needed = _needed(item, promises, objectives.late_cost_usd) if item.parts or item.patient else 0.0
+    concurrency = item.concurrency
+    if seen.queueing and seen.roomiest is not None and seen.roomiest <= ROOMY * concurrency:
+        # what waits on one pod beside idle ones is for the router to mend: other replicas would not take it over
+        item.hot_spot, waiting = True, 0.0
     if needed > 0.0:
         # arrivals say how much is needed; what runs says no more than that the present fleet is in use (in a burst all of it prefills)
-        observed = min(float(seen.ready), seen.running / item.concurrency)
-        present = seen.running + waiting + held
-        if not item.hot_spot and present > seen.ready * item.concurrency:
-            needed += _catching_up(item, present, late_cost)
-        need = max(1, math.ceil(max(needed, observed) - 1e-9))
+        observed = running / concurrency
+        if observed > ready:
+            observed = float(ready)
+        present = running + waiting + held
+        if present > ready * concurrency and not item.hot_spot:
+            needed += _catching_up(item, present, objectives.late_cost_usd)
+        need = max(1, math.ceil((needed if needed >= observed else observed) - 1e-9))
     else:
-        observed = (seen.running + waiting + held) / item.concurrency
-        quantile = sizing.headroom_quantile(facts.spec.objectives.percentile, promises.pressure)
-        need = sizing.replicas_for(observed * growth, item.concurrency, quantile=quantile) if observed > 0.0 else 0
-        if variant.spec.profile is None and waiting > 0 and seen.ready > 0:
+        observed = (running + waiting + held) / concurrency
+        need = 0
+        if observed > 0.0:
+            quantile = sizing.headroom_quantile(objectives.percentile, promises.pressure)
+            need = sizing.replicas_for(observed * growth, concurrency, quantile)
+        if waiting > 0 and ready > 0 and not measured:
             # nobody knows what a replica can do: a queue says not this much, so up to twice what is ready
-            need = min(max(need, seen.ready + 1), 2 * seen.ready)
-    item.work = max(item.work, observed)
+            need = min(max(need, ready + 1), 2 * ready)
+    if observed > item.work:
+        item.work = observed
     if seen.utils:
         need = max(need, sizing.replicas_for_utilisation(seen.utils, len(seen.utils)) if max(seen.utils) > idle.QUIET_UTIL else min(need, 1))
-    if need and variant.memory.health.spot is not None:
-        missing = reclaim.missing_share(variant.memory.health.spot, variant.startup_s) * (1.0 - promises.pressure)
-        need = reclaim.ordered(need, missing, 1.0 - facts.spec.objectives.percentile / 100.0)
-    if need and seen.ready:
+    item.need = _with_spares(variant, need, promises.pressure, objectives.percentile) if need else 0
+
+
+def _with_spares(variant: VariantFacts, need: int, pressure: float, percentile: float) -> int:
+    """The need with replicas for those that are taken away, and for pods that do not become ready."""
+    seen, spot = variant.seen, variant.memory.health.spot
+    if spot is not None:
+        need = reclaim.ordered(need, reclaim.missing_share(spot, variant.startup_s) * (1.0 - pressure), 1.0 - percentile / 100.0)
+    if seen.ready and (seen.failed or seen.overdue or seen.stuck):
         # a stuck pod that is replaced in this very pass makes room for its successor itself
         need += min(MAX_COMPENSATION, seen.failed + seen.overdue + len(seen.stuck) - variant.replaceable)
-    item.need = need
+    return need
 
 
 def _stand_in(plan: Plan, short: VariantPlan) -> None:
@@ -334,23 +237,26 @@ def _catching_up(item: VariantPlan, present: float, late_cost_usd: Decimal | Non
 
 def _needed(item: VariantPlan, promises: Promises, late_cost_usd: Decimal | None) -> float:
     """Replicas for the work by class: a class that may use less of a replica needs more of them. Settles what one replica serves and runs, too."""
-    if not item.parts:
+    work, parts = item.work, item.parts
+    if not parts:
         return waiting.needed(item) if item.patient else 0.0
-    work = item.work
     deviation = usable.noise(item.variance, work) if work > 0.0 else 0.0
     needed = concurrency = served = fluid = 0.0
-    for part, one, percentile in item.parts:
-        share = one.inside.kept(promises.of(percentile)).share(deviation) if one.inside is not None else 1.0
+    for part, one, percentile in parts:
+        inside, per_s = one.inside, one.requests_per_s
+        share = inside.kept(promises.of(percentile)).share(deviation) if inside is not None else 1.0
         needed += part / share
-        weight = part / work if work > 0.0 else 1.0 / len(item.parts)
+        weight = part / work if work > 0.0 else 1.0 / len(parts)
         concurrency += weight * one.concurrency
-        served += weight * share * one.requests_per_s
-        fluid += weight * one.requests_per_s
+        served += weight * share * per_s
+        fluid += weight * per_s
     item.concurrency, item.fluid_per_s = max(1.0, concurrency), fluid
-    needed = max(LEAST_OF_NEED * needed, needed + promises.tight * math.sqrt(item.variance))
+    if promises.tight:
+        needed = max(LEAST_OF_NEED * needed, needed + promises.tight * math.sqrt(item.variance))
     if late_cost_usd is not None and late_cost_usd.is_finite() and needed > 0.0 and not promises.pressure:
         needed = _worthwhile(item, promises, needed, deviation, late_cost_usd)
-    needed = max(needed, waiting.filled(item))
+    if item.patient:
+        needed = max(needed, waiting.filled(item))
     item.capacity_per_s = item.per_s / needed if needed > 0.0 and item.per_s > 0.0 else served
     return needed
 

@@ -12,7 +12,7 @@ SECONDS_PER_TOKEN = 0.03
 """Stands in for an unknown pace where costs of variants without a profile are compared."""
 
 
-def cost(variant: VariantFacts, load: ClassLoad, *, priced: bool) -> float:
+def cost(variant: VariantFacts, load: ClassLoad, priced: bool) -> float:
     """What a request costs on the variant at full use, to three digits: USD where all prices are known, else accelerator hours."""
     per_h = variant.rate if priced else float(variant.spec.accelerator_count)
     return _three_digits(per_h / (3600.0 * capacity_of(variant, load).requests_per_s))

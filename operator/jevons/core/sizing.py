@@ -30,7 +30,7 @@ def headroom_quantile(percentile: float, pressure: float) -> float:
     return spread * (1.0 - min(1.0, max(0.0, pressure)))
 
 
-def replicas_for(work: float, concurrency: float, *, quantile: float) -> int:
+def replicas_for(work: float, concurrency: float, quantile: float) -> int:
     """Fewest replicas for `work` (in replicas) of which each runs `concurrency` requests at once, with `quantile` standard deviations to spare.
 
     Zero work needs zero replicas, any work at least one.

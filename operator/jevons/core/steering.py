@@ -16,9 +16,9 @@ from functools import cached_property
 from jevons.core import attainment, framing, planner, programme, routing, statement
 from jevons.core.course import Course, Range, Routes, Setting, Way
 from jevons.core.facts import VariantFacts
+from jevons.core.ground import Ground
 from jevons.core.milp import Solver
 from jevons.core.plan import Plan
-from jevons.core.planner import Ground
 from jevons.core.statement import Problem
 
 MOST_SOLVES = 8

@@ -12,7 +12,8 @@ from core_worlds import A100, CURVE, KEY, LARGE, NOW, SMALL, demand, deployment,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jevons.core import coordination, planner
+from jevons.core import coordination
+from jevons.core import ground as grounds
 from jevons.core.decide import decide
 from jevons.core.facts import gather
 from jevons.core.memory import DeploymentMemory, Memory
@@ -47,7 +48,7 @@ def snapshot(rate, large, middle, small, **changes):
 
 
 def ground_of(snapshot, memory=None):
-    ground = planner.ground(gather(snapshot, snapshot.deployments[KEY], memory or DeploymentMemory(), Tariff(snapshot.accelerators, NOW)), CURVE)
+    ground = grounds.ground_of(gather(snapshot, snapshot.deployments[KEY], memory or DeploymentMemory(), Tariff(snapshot.accelerators, NOW)), CURVE)
     ground.shadow = ShadowPrices()
     return ground
 
