@@ -29,18 +29,23 @@ ONE_SHORT = 0.1
 
 def last_needed_s(needs: Needs, level: int) -> float | None:
     """When `level` was last needed; None = not within memory."""
-    return max((at_s for at_s, need in needs if need >= level), default=None)
+    last_s = None
+    for at_s, need in needs:
+        if need >= level and (last_s is None or at_s > last_s):
+            last_s = at_s
+    return last_s
 
 
 def remembered(needs: Needs, need: int, now: float, startup_s: float, current: int) -> Needs:
     """The staircase with one more need. What runs at first (`current`) counts as needed now."""
-    fresh_s = startup_s * REFRESH
-    if not needs and current > need:
-        return ((now, current), (now, need))
-    if needs and needs[-1][1] == need and now - needs[-1][0] < fresh_s:
+    if not needs:
+        return ((now, current), (now, need)) if current > need else ((now, need),)
+    last_s, last = needs[-1]
+    if last == need and now - last_s < startup_s * REFRESH:
         return needs
     kept = [step for step in needs if step[1] > need and now - step[0] <= FORGET_S]
-    return (*kept[1 - STEPS :], (now, need))
+    kept.append((now, need))
+    return tuple(kept[-STEPS:])
 
 
 def with_gaps(gaps: Gaps, needs: Needs, need: int, now: float) -> Gaps:
@@ -63,8 +68,10 @@ def keep_s(level: int, startup_s: float, loss_s: float, gaps: Gaps) -> float:
     Its own history counts once it is long enough, before that all levels' together; it can only lengthen the stay. Example: startup 60 s, a loss of
     40 s, no history -> 100 s (test_worked_examples.py::test_a_level_is_kept_until_the_rent_equals_a_start).
     """
-    own = gaps[min(level - 2, len(gaps) - 1)] if gaps and level >= 2 else ()
-    if sum(own) < idle.ENOUGH and gaps:
+    if not gaps:
+        return min(idle.LONGEST_S, startup_s + loss_s)
+    own = gaps[min(level - 2, len(gaps) - 1)] if level >= 2 else ()
+    if sum(own) < idle.ENOUGH:
         own = tuple([sum(counts) for counts in zip(*[row for row in gaps if row], strict=True)])
     rent_s = min(idle.LONGEST_S, startup_s + loss_s)
     return max(rent_s, idle.keep_for_s(startup_s, float(f"{loss_s:.2g}"), own)) if own else rent_s

@@ -5,6 +5,7 @@ sleep in host memory the last replica does so before it goes (`tiers.py`); from 
 one that steady traffic needs while another serves, or one that stands in for another, or one whose next call is likely soon (`warmth.py`).
 """
 
+# ruff: noqa: FURB136  max costs three times what a comparison does
 from __future__ import annotations
 
 from decimal import Decimal
@@ -25,23 +26,26 @@ START_PER_MINUTE = 3.0
 
 def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
     """From the need to replicas: the rules about going up, down, to zero and from zero, then min and max."""
-    variant, current = item.facts, item.facts.current
-    item.needs, item.gaps = variant.memory.needs, variant.memory.gaps
-    if variant.fixed and variant.fixed not in {"ForeignScaling", "Recommend"}:
-        item.replicas, item.reason = current, variant.fixed
+    variant = item.facts
+    current, seen, spec, fixed = variant.current, variant.seen, variant.spec, variant.fixed
+    least, most = spec.min_replicas, spec.max_replicas
+    needs, item.gaps = variant.memory.needs, variant.memory.gaps
+    item.needs = needs
+    if fixed and fixed not in {"ForeignScaling", "Recommend"}:
+        item.replicas, item.reason = current, fixed
         return
-    if variant.parked and not variant.fixed:
+    if variant.parked and not fixed:
         item.replicas, item.reason, item.needs = 0, "StartFailed", ()
         return
-    if item.needs and item.need > item.needs[-1][1]:
-        item.gaps = _with_gaps(item, facts.now)
     need, reason = item.need, "Demand"
-    if need and not held and not variant.seen.working and variant.spec.min_replicas == 0 and _silent(facts, item):
+    if needs and need > needs[-1][1]:
+        item.gaps = _with_gaps(item, facts.now)
+    if need and not held and not seen.working and least == 0 and _silent(facts, item):
         need = 0
-    dormant = current == 0 or (bool(variant.seen.resting) and not variant.seen.ready)
-    if dormant and need > 0 and not held and variant.spec.min_replicas == 0 and not _starts_by_plan(plan, item):
+    dormant = current == 0 or (bool(seen.resting) and not seen.ready)
+    if dormant and need > 0 and not held and least == 0 and not _starts_by_plan(plan, item):
         need = 0
-    low = max(need, variant.spec.min_replicas)
+    low = need if need >= least else least
     if low > current:
         reason = "Wake" if held and dormant else reason if need > current else "Minimum"
     elif current == 0 and low == 0 and _prewarms(facts, plan, item):
@@ -50,23 +54,24 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
         low, reason = _down(facts, plan, item, held, low)
     else:
         reason = "Steady" if not dormant or not low else "Wake" if held else "Demand"
-    item.needs = levels.remembered(item.needs, item.need, facts.now, variant.startup_s, current)
-    if low > variant.spec.max_replicas:
-        low, reason = variant.spec.max_replicas, "Maximum"
-        plan.binding.append(f"spec.variants[{variant.spec.name}].replicas.max")
+    item.needs = levels.remembered(needs, item.need, facts.now, variant.startup_s, current)
+    if low > most:
+        low, reason = most, "Maximum"
+        plan.binding.append(f"spec.variants[{spec.name}].replicas.max")
     if reason in {"Idle", "Sleep", "Asleep"}:
         item.needs = ()
     item.replicas, item.reason = low, reason
-    if variant.fixed:
-        item.recommended, item.replicas, item.reason = low, current, variant.fixed
+    if fixed:
+        item.recommended, item.replicas, item.reason = low, current, fixed
 
 
 def _with_gaps(item: VariantPlan, now: float) -> levels.Gaps:
     """The histories of its levels after this need; plans at several pressures often need the same."""
     known, need = item.facts.gaps, item.need
-    if need not in known:
-        known[need] = levels.with_gaps(item.gaps, item.needs, need, now)
-    return known[need]
+    found = known.get(need)
+    if found is None:
+        found = known[need] = levels.with_gaps(item.gaps, item.needs, need, now)
+    return found
 
 
 def _starts_by_plan(plan: Plan, item: VariantPlan) -> bool:
