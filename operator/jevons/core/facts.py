@@ -97,13 +97,15 @@ class Facts:
 
 def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, tariff: Tariff, heard: Heard = NOBODY) -> Facts:
     """The facts of one deployment at the tariff's `now`; `memory` is what the last pass left, `heard` who was called lately in its namespace."""
-    spec, now, max_age_s = state.spec, tariff.now, stale_after_s(snapshot)
-    before = [(variant, memory.variants.get(variant.name, UNTRIED)) for variant in spec.variants]
-    startups_s = [startup.expected_s(old.health, variant.startup_s) for variant, old in before]
+    spec, now, max_age_s, known = state.spec, tariff.now, stale_after_s(snapshot), memory.variants
+    before, startups_s = [], []
+    for variant in spec.variants:
+        old = known.get(variant.name, UNTRIED)
+        before.append(old)
+        startups_s.append(startup.expected_s(old.health, variant.startup_s) if old.health.starts_s else variant.startup_s)
     loads, trends, unknown_demand = class_loads(state, memory, now, max_age_s, max(startups_s, default=0.0))
     metrics_down = _metrics_down(snapshot, now, max_age_s)
     untold = metrics_down or _no_down(snapshot, state, now)
-    held = sum([item.count for item in state.held if item.count > 0]) if state.held else 0
     last, gaps = state.last_arrival_at_s, memory.gaps
     if memory.last_arrival_at_s is not None:
         if last is None or last < memory.last_arrival_at_s:
@@ -111,30 +113,28 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
         elif last > memory.last_arrival_at_s:
             gaps = hazard.with_gap(gaps, last - memory.last_arrival_at_s)
     ours = spec.scaling.mode is ScalingMode.ENFORCE and not state.invalid and state.name_taken_by is None
-    variants = tuple(
-        [
-            _variant(state, variant, old, tariff, startup_s=startup_s, max_age_s=max_age_s, sure=not untold, ours=ours)
-            for (variant, old), startup_s in zip(before, startups_s, strict=True)
-        ]
-    )
+    found = [
+        _variant(state, variant, old, tariff, startup_s, max_age_s, not untold, ours)
+        for variant, old, startup_s in zip(spec.variants, before, startups_s, strict=True)
+    ]
     return Facts(
-        state=state,
-        spec=spec,
-        now=now,
-        variants=variants,
-        loads=loads,
-        trends=trends,
-        gaps=gaps,
-        prior=snapshot.memory.prior,
-        callers=cowake.learned(memory.callers, heard, spec.key.name, memory.last_arrival_at_s, last, now=now),
-        memory=memory,
-        unknown_demand=unknown_demand,
-        metrics_down=metrics_down,
-        no_down=untold or (f"Demand{unknown_demand}" if unknown_demand else ""),
-        fallback=_fallback(snapshot, spec, metrics_down, now),
-        held=held,
-        last_arrival_at_s=last,
-        class_names=class_names(spec),
+        state,
+        spec,
+        now,
+        tuple(found),
+        loads,
+        trends,
+        gaps,
+        snapshot.memory.prior,
+        cowake.learned(memory.callers, heard, spec.key.name, memory.last_arrival_at_s, last, now=now),
+        memory,
+        unknown_demand,
+        metrics_down,
+        untold or (f"Demand{unknown_demand}" if unknown_demand else ""),
+        bool(metrics_down) and _fallback(snapshot, spec, now),
+        sum([item.count for item in state.held if item.count > 0]) if state.held else 0,
+        last,
+        class_names(spec),
     )
 
 
@@ -162,9 +162,9 @@ def _inherited(state: DeploymentState, started_at_s: float) -> bool:
     return False
 
 
-def _fallback(snapshot: Snapshot, spec: Deployment, metrics_down: str, now: float) -> bool:
+def _fallback(snapshot: Snapshot, spec: Deployment, now: float) -> bool:
     after_s, since_s = spec.scaling.fallback_after_s, snapshot.metrics_down_since_s
-    return bool(metrics_down) and after_s is not None and since_s is not None and now - since_s >= after_s
+    return after_s is not None and since_s is not None and now - since_s >= after_s
 
 
 def _fixed(state: DeploymentState, target: TargetState, now: float, *, known: bool) -> str:
@@ -182,11 +182,11 @@ def _fixed(state: DeploymentState, target: TargetState, now: float, *, known: bo
     return next((reason for reason in reasons if reason), "")
 
 
-def _variant(
-    state: DeploymentState, variant: Variant, old: VariantMemory, tariff: Tariff, *, startup_s: float, max_age_s: float, sure: bool, ours: bool
+def _variant(  # noqa: PLR0917  asked for every variant, and keywords cost
+    state: DeploymentState, variant: Variant, old: VariantMemory, tariff: Tariff, startup_s: float, max_age_s: float, sure: bool, ours: bool
 ) -> VariantFacts:
     """One variant. startup_s: as known before this pass; sure: what is read of pods may be acted on; ours: nothing but its target can fix it."""
-    now, accelerator, count = tariff.now, variant.accelerator_class, variant.accelerator_count
+    now, accelerator, profile = tariff.now, variant.accelerator_class, variant.profile
     seen_state = state.variants.get(variant.name, ABSENT)
     target = seen_state.target
     current = target.replicas or 0
@@ -194,15 +194,17 @@ def _variant(
     if seen is None:
         seen = pods_of(variant, seen_state, now, max_age_s, health=old.health, startup_s=startup_s)
     held = sum([item.count for item in state.held if item.variant == variant.name and item.count > 0]) if state.held else 0
-    learned = _learned(old, variant, seen, startup_s, current=current, held=held, now=now)
+    learned = _learned(old, variant, seen, startup_s, current, held, now)
     known = accelerator in tariff.classes
     fixed = "" if ours and known and target.problem is None and target.foreign_change_at_s is None else _fixed(state, target, now, known=known)
     parked = learned.parked_until_s is not None and now < learned.parked_until_s
-    profile = variant.profile
-    if profile is not None and learned.slowness and (step := speed.step(learned.slowness)):
+    if learned.slowness and profile is not None and (step := speed.step(learned.slowness)):
         profile = speed.scaled(profile, step)
-    startable = variant.max_replicas > 0 and (not fixed or fixed in NOT_NOW)
-    per_h = tariff.usd_per_h.get(accelerator)
+    usd_per_h = tariff.usd_per_h.get(accelerator)
+    if usd_per_h is not None:
+        usd_per_h *= variant.accelerator_count
+    if learned.health is not old.health:
+        startup_s = startup.expected_s(learned.health, variant.startup_s)
     return VariantFacts(
         variant,
         target,
@@ -211,25 +213,28 @@ def _variant(
         learned,
         current,
         held,
-        per_h * count if per_h is not None else None,
+        usd_per_h,
         _hourly(variant, seen_state, tariff),
         fixed,
         parked,
-        startup_s if learned.health is old.health else startup.expected_s(learned.health, variant.startup_s),
+        startup_s,
         startup.wake_s(learned.health, variant.sleep.wake_s) if variant.sleep is not None else None,
         bool(seen.stuck) and sure and not fixed and stuck.due(learned.health, now, starting=seen.expected > 0.0),
         profile,
-        variant.promotion is Promotion.AUTO and not parked and (seen.ready > 0 or startable),
-        per_h * count if per_h is not None else float(count),
+        not parked and variant.promotion is Promotion.AUTO and (seen.ready > 0 or (variant.max_replicas > 0 and (not fixed or fixed in NOT_NOW))),
+        usd_per_h if usd_per_h is not None else float(variant.accelerator_count),
     )
 
 
 def _hourly(variant: Variant, state: VariantState, tariff: Tariff) -> Decimal | None:
     """USD/h of the pods that hold accelerators now."""
-    if not state.pods or state.target.paid_elsewhere:
+    if not state.pods or (state.target.problem is not None and state.target.paid_elsewhere):
         return ZERO
+    if variant.sleep is None:
+        spots = tuple([pod.spot for pod in state.pods if pod.scheduled_at_s is not None])
+        return tariff.hourly(variant.accelerator_class, variant.accelerator_count, spots)
     held = [pod for pod in state.pods if pod.scheduled_at_s is not None]
-    if variant.sleep is not None and any(pod.asleep for pod in held):
+    if any(pod.asleep for pod in held):
         parts = [
             tariff.hourly(variant.accelerator_class, variant.accelerator_count, tuple([p.spot for p in held if p.asleep is slept]))
             for slept in (False, True)
@@ -238,7 +243,7 @@ def _hourly(variant: Variant, state: VariantState, tariff: Tariff) -> Decimal | 
     return tariff.hourly(variant.accelerator_class, variant.accelerator_count, tuple([pod.spot for pod in held]))
 
 
-def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float, *, current: int, held: int, now: float) -> VariantMemory:
+def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float, current: int, held: int, now: float) -> VariantMemory:  # noqa: PLR0917  as above
     """Memory of one variant after this pass's readings: work, concurrency, how its starts go and what its pods show."""
     batch = old.batch
     if variant.profile is None and seen.best_pod is not None:
@@ -266,8 +271,8 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float,
         evicted = health.replaced_at_s is not None and health.spot is not None and health.replaced_at_s >= health.spot.at_s
         spot = reclaim.observed(health.spot, seen.spot, seen.pods, current, now, ours=int(evicted))
         health = replace(health, spot=spot)
-    same = work_at_s == old.work_at_s and start_at_s == old.start_at_s and batch == old.batch and health == old.health
-    if same and failed == old.failed_starts and parked_until_s == old.parked_until_s:
+    same = work_at_s == old.work_at_s and start_at_s == old.start_at_s and batch == old.batch
+    if same and (health is old.health or health == old.health) and failed == old.failed_starts and parked_until_s == old.parked_until_s:
         return old
     return VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s, old.slowness, old.slow_at_s, old.gaps, health)
 

@@ -64,8 +64,7 @@ def decision(funded: Funded, snapshot: Snapshot) -> DeploymentDecision:
     targets = tuple([target(item) for item in funded.plan.variants])
     routes = routing_plan(funded)
     found = conditions.all_of(funded, snapshot)
-    leading = next((item for item in targets if item.desired is not None and item.desired != (item.current or 0)), None)
-    leading = leading or next((item for item in targets if item.reason not in QUIET), targets[0] if targets else None)
+    leading = _leading(targets)
     reason, message = (leading.reason, leading.message) if leading is not None else ("NoVariants", "")
     return DeploymentDecision(
         facts.spec.key,
@@ -79,6 +78,17 @@ def decision(funded: Funded, snapshot: Snapshot) -> DeploymentDecision:
         Explanation.later(partial(explanation, funded, snapshot.metrics)),
         events(funded, targets),
     )
+
+
+def _leading(targets: tuple[ReplicaTarget, ...]) -> ReplicaTarget | None:
+    """The one whose reason is the deployment's own: the first that moves, else the first that needs attention, else the first."""
+    loud = None
+    for item in targets:
+        if item.desired is not None and item.desired != (item.current or 0):
+            return item
+        if loud is None and item.reason not in QUIET:
+            loud = item
+    return loud or (targets[0] if targets else None)
 
 
 def digest(uid: str, targets: tuple[ReplicaTarget, ...], routes: RoutingPlan, found: tuple[Condition, ...]) -> str:
@@ -109,16 +119,18 @@ def _digest(whole: tuple[Any, ...], targets: Rows, variants: Rows, classes: Rows
 
 def target(item: VariantPlan) -> ReplicaTarget:
     """What one variant should have, and why."""
-    variant = item.facts
-    current = variant.target.replicas
+    variant, name, current = item.facts, item.facts.spec.name, item.facts.target.replicas
     stuck_pods = tuple([pod.name for pod in variant.seen.stuck]) if variant.seen.stuck else ()
     if variant.fixed:
         said = variant.target.message or _size(item)
-        return ReplicaTarget(variant.spec.name, current, None, variant.fixed, said, item.recommended, stuck_pods)
-    if item.replaces and item.replicas == variant.current:
+        return ReplicaTarget(name, current, None, variant.fixed, said, item.recommended, stuck_pods)
+    replaces = item.replaces if variant.replaceable else ""
+    if replaces and item.replicas == variant.current:
         item.reason = "ReplicaStuck"
     said = _size(item) if item.reason in SIZED else message(item)
-    return ReplicaTarget(variant.spec.name, current, item.replicas, item.reason, said, item.recommended, stuck_pods, item.replaces, item.asleep)
+    return ReplicaTarget(
+        name, current, item.replicas, item.reason, said, item.recommended, stuck_pods, replaces, item.asleep if item.sleepers else ()
+    )
 
 
 def _size(item: VariantPlan) -> str:
@@ -169,15 +181,8 @@ def routing_plan(funded: Funded) -> RoutingPlan:
     if any(patience.values()):
         tokens = _tokens(facts.loads)
         routes = [replace(route, idle_tokens=waiting.idle_tokens(item, tokens)) for route, item in zip(routes, plan.variants, strict=True)]
-    return RoutingPlan(
-        best=plan.best,
-        wake=plan.wake,
-        rung=funded.rung,
-        pressure=plan.step / 4,
-        blocked_until_s=funded.blocked_until_s,
-        variants=tuple(routes),
-        classes=tuple([_class_route(name, plan, patience[name]) for name in facts.class_names]),
-    )
+    classes = tuple([_class_route(name, plan, patience[name]) for name in facts.class_names])
+    return RoutingPlan(plan.best, plan.wake, funded.rung, plan.step / 4, funded.blocked_until_s, tuple(routes), classes)
 
 
 def _sleepless(item: VariantPlan) -> str:
@@ -237,15 +242,15 @@ def cost(funded: Funded) -> CostView:
         rest = funded.own.expected_usd if funded.own is not None else funded.level_usd_per_h * (end_s - facts.now) / 3600.0
         forecast = (spent + Decimal(f"{rest:.6f}")).quantize(MICRO)
     return CostView(
-        hourly_usd=sum(known.values(), ZERO) if priced else None,
-        variant_hourly_usd=known,
-        period_spend_usd=spent,
-        period_forecast_usd=forecast,
-        per_thousand_useful_usd=(spent * 1000 / Decimal(f"{useful:.0f}")).quantize(MICRO) if useful >= 1.0 else None,
-        period_start_s=start_s,
-        period_end_s=end_s,
-        budget_usd=budget.amount_usd if budget is not None else None,
-        estimated=account.estimated_at_s is not None and account.estimated_at_s >= start_s,
+        sum(known.values(), ZERO) if priced else None,
+        known,
+        spent,
+        forecast,
+        (spent * 1000 / Decimal(f"{useful:.0f}")).quantize(MICRO) if useful >= 1.0 else None,
+        start_s,
+        end_s,
+        budget.amount_usd if budget is not None else None,
+        account.estimated_at_s is not None and account.estimated_at_s >= start_s,
     )
 
 
@@ -277,11 +282,12 @@ def remembered(funded: Funded) -> DeploymentMemory:
         old = item.facts.memory
         slowness = _slowness(funded, item) if item.parts else None
         waking = _waking(item, facts.now)
-        same = item.needs == old.needs and item.gaps == old.gaps and slowness is None and not item.replaces and waking == old.health.waking
+        replaces = item.facts.replaceable and bool(item.replaces)
+        same = item.needs == old.needs and item.gaps == old.gaps and slowness is None and not replaces and waking == old.health.waking
         if not same:
             slow = old.slowness if slowness is None else slowness
             slow_at_s = old.slow_at_s if slowness is None else facts.now
-            health = stuck.replaced(old.health, facts.now) if item.replaces else old.health
+            health = stuck.replaced(old.health, facts.now) if replaces else old.health
             health = health if waking == health.waking else replace(health, waking=waking)
             old = VariantMemory(
                 item.needs, old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s, slow, slow_at_s, item.gaps, health

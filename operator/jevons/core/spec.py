@@ -137,8 +137,8 @@ class Profile:
     chunk_tokens: int = 2048
 
     def __hash__(self) -> int:
-        """Of two fields that tell most profiles apart: profiles are looked up for every variant in every pass."""
-        return hash((self.itl_a_s, self.kv_tokens))
+        """Of a field that tells most profiles apart: profiles are looked up for every variant in every pass."""
+        return hash(self.itl_a_s)
 
 
 @dataclass(frozen=True, slots=True)

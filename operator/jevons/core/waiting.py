@@ -36,6 +36,8 @@ def patience_s(spec: Deployment, name: str, pressure: float = 0.0) -> float:
 
     Example: Flex, a wake timeout of 600 s, starts of 240 s -> 0.3 * (600 - 360) = 72 s (test_waiting.py::test_patience_leaves_time_for_a_start).
     """
+    if not spec.classes:
+        return 0.0
     tier = next((one.tier for one in spec.classes if one.name == name), Tier.INTERACTIVE)
     share = SHARE[tier]
     if not share:
