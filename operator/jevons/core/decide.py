@@ -48,22 +48,30 @@ def decide(snapshot: Snapshot, now: float, solver: Solver | None = None) -> Deci
     Step by step for all of them: one step's code is small enough for the processor to keep, which saves a tenth of the time.
     """
     snapshot = replace(snapshot, memory=_with_prior(snapshot.memory, now))
-    heard = _heard(snapshot, now)
+    states, known, before = snapshot.deployments, snapshot.memory.deployments, snapshot.ledger.accounts
+    # keys are hashed as seldom as may be: what belongs together stands in the same order
+    memories = [known.get(key, NOTHING) for key in states]
+    heard = _heard(states, memories, now)
     shared = memberships(snapshot.shared_budgets)
     tariff = Tariff(snapshot.accelerators, now)
-    before = snapshot.ledger.accounts
-    accounts = {key: billed(before.get(key), state, tariff, shared.get(key, ())) for key, state in snapshot.deployments.items()}
-    grounds = {key: _ground(snapshot, state, tariff, heard.get(key.namespace, NOBODY)) for key, state in snapshot.deployments.items()}
+    accounts = {key: billed(before.get(key), state, tariff, shared.get(key, ()) if shared else ()) for key, state in states.items()}
+    grounds = [
+        _ground(snapshot, state, memory, tariff, heard.get(key.namespace, NOBODY) if heard else NOBODY)
+        for (key, state), memory in zip(states.items(), memories, strict=True)
+    ]
     if solver is not None:
-        coordination.steer(snapshot, grounds, solver, now)
-    funded = {key: _begun(ground, accounts[key], tariff, shared.get(key, ())) for key, ground in grounds.items()}
+        coordination.steer(snapshot, dict(zip(states, grounds, strict=True)), solver, now)
+    funded = {
+        key: _begun(ground, account, tariff, shared.get(key, ()) if shared else ())
+        for (key, account), ground in zip(accounts.items(), grounds, strict=True)
+    }
     ledger = with_gone(accounts, snapshot.ledger, tariff)
     views = _planned_again(snapshot, funded, ledger, now)
-    decided = {key: _decided(funded[key], snapshot, state, now) for key, state in snapshot.deployments.items()}
-    memories = {key: memory for key, (_, memory) in decided.items()}
-    return Decision(
-        now, {key: made for key, (made, _) in decided.items()}, views, Memory(memories, snapshot.memory.prior, snapshot.memory.prior_at_s), ledger
-    )
+    decided: dict[Key, DeploymentDecision] = {}
+    remembered: dict[Key, DeploymentMemory] = {}
+    for (key, state), memory, each in zip(states.items(), memories, funded.values(), strict=True):
+        decided[key], remembered[key] = _decided(each, snapshot, state, memory, now)
+    return Decision(now, decided, views, Memory(remembered, snapshot.memory.prior, snapshot.memory.prior_at_s), ledger)
 
 
 def _with_prior(memory: Memory, now: float) -> Memory:
@@ -73,23 +81,21 @@ def _with_prior(memory: Memory, now: float) -> Memory:
     return replace(memory, prior=hazard.pooled(one.gaps for one in memory.deployments.values()), prior_at_s=now)
 
 
-def _heard(snapshot: Snapshot, now: float) -> dict[str, dict[str, tuple[float, float | None]]]:
+def _heard(states: Mapping[Key, DeploymentState], memories: list[DeploymentMemory], now: float) -> dict[str, dict[str, tuple[float, float | None]]]:
     """By namespace, who was called within `cowake.WITHIN_S`: when last, and when last as of the pass before."""
     found: dict[str, dict[str, tuple[float, float | None]]] = {}
-    for key, state in snapshot.deployments.items():
+    for (key, state), memory in zip(states.items(), memories, strict=True):
         if state.last_arrival_at_s is not None and now - state.last_arrival_at_s < cowake.WITHIN_S:
-            before_s = snapshot.memory.deployments.get(key, NOTHING).last_arrival_at_s
-            found.setdefault(key.namespace, {})[key.name] = (state.last_arrival_at_s, before_s)
+            found.setdefault(key.namespace, {})[key.name] = (state.last_arrival_at_s, memory.last_arrival_at_s)
     return found
 
 
-def _ground(snapshot: Snapshot, state: DeploymentState, tariff: Tariff, heard: Heard) -> Ground | str:
+def _ground(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, tariff: Tariff, heard: Heard) -> Ground | str:
     """What the plans of one deployment stand on, or why it cannot be decided."""
     if not state.spec.variants:
         return state.invalid or "spec.variants: there is none; at least 1 is needed"
     try:
-        facts = gather(snapshot, state, snapshot.memory.deployments.get(state.spec.key, NOTHING), tariff, heard)
-        return ground_of(facts, snapshot.router)
+        return ground_of(gather(snapshot, state, memory, tariff, heard), snapshot.router)
     except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
         return _described(error)
 
@@ -100,9 +106,12 @@ def _begun(ground: Ground | str, account: Account, tariff: Tariff, shared: tuple
         return ground
     try:
         own = ground.facts.spec.budget
-        applying = [*([own] if own is not None else []), *[budget.budget for budget in shared]]
+        applying = [own] if own is not None else []
+        if shared:
+            applying += [budget.budget for budget in shared]
         begun = funding.begin(ground, account, applying, tariff)
-        funding.own_pace(begun)
+        if own is not None:
+            funding.own_pace(begun)
     except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
         return _described(error)
     return begun
@@ -142,7 +151,9 @@ def _planned_again(snapshot: Snapshot, planned: dict[Key, Funded | str], ledger:
     return views
 
 
-def _decided(funded: Funded | str, snapshot: Snapshot, state: DeploymentState, now: float) -> tuple[DeploymentDecision, DeploymentMemory]:
+def _decided(
+    funded: Funded | str, snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, now: float
+) -> tuple[DeploymentDecision, DeploymentMemory]:
     """What is published and remembered of one deployment, whether it could be decided or not."""
     message = funded
     if isinstance(funded, Funded):
@@ -150,7 +161,7 @@ def _decided(funded: Funded | str, snapshot: Snapshot, state: DeploymentState, n
             return publish.decision(funded, snapshot), publish.remembered(funded)
         except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
             message = _described(error)
-    return _failed(state.spec, str(message), now), snapshot.memory.deployments.get(state.spec.key, NOTHING)
+    return _failed(state.spec, str(message), now), memory
 
 
 def _described(error: Exception) -> str:
