@@ -181,12 +181,17 @@ def shed(lines: list[Line], pace: Pace) -> bool:
     dear before cheap. The very last replica of the scope stays while the money available pays for it, however the rest is paced. Example: 3 large at
     14.68 and 2 small at 3.67 USD/h under a cap of 23 USD/h -> 1 large and 2 small (test_worked_examples.py::test_the_dearest_goes_first).
     """
+    total = raised = 0.0
+    for line in lines:
+        total += line.replicas * line.usd_per_h
+        if line.replicas > line.current and not line.fixed:
+            raised += (line.replicas - line.current) * line.usd_per_h
+    if pace.carries(total, raised):
+        return False
     going = sorted(
-        (line for line in lines if line.replicas > 0 and not line.fixed and line.usd_per_h > 0),
+        [line for line in lines if line.replicas > 0 and not line.fixed and line.usd_per_h > 0],
         key=lambda line: (line.priority, line.cheapest, -line.usd_per_h, line.owner, line.variant),
     )
-    total = sum(line.replicas * line.usd_per_h for line in lines)
-    raised = sum(max(0, line.replicas - line.current) * line.usd_per_h for line in lines if not line.fixed)
     went = False
     for least in (1, 0):  # down to one replica of each line first, then the last ones
         for line in going:

@@ -20,7 +20,7 @@ from jevons.core.ground import Ground
 from jevons.core.ledger import Account, Ledger
 from jevons.core.metering import Tariff
 from jevons.core.money import ZERO
-from jevons.core.plan import Plan, VariantPlan
+from jevons.core.plan import Plan
 from jevons.core.spec import BudgetSpec, Key, Priority, Rung, SharedBudget
 
 LEAST_SHAPE = 0.05
@@ -204,7 +204,7 @@ def cap(pace: Pace, members: Mapping[Key, Funded]) -> None:
     if not pace.binds:
         return
     owners = {str(key): funded for key, funded in members.items()}
-    lines = [_line(owner, funded, item) for owner, funded in owners.items() for item in funded.plan.variants]
+    lines = [line for owner, funded in owners.items() for line in _lines(owner, funded)]
     if budget.shed(lines, pace):
         for line in lines:
             funded = owners[line.owner]
@@ -216,19 +216,16 @@ def cap(pace: Pace, members: Mapping[Key, Funded]) -> None:
         _mark_unaffordable(funded, pace)
 
 
-def _line(owner: str, funded: Funded, item: VariantPlan) -> Line:
-    classes = funded.facts.spec.classes
-    return Line(
-        owner=owner,
-        variant=item.facts.spec.name,
-        replicas=item.replicas,
-        current=item.facts.current,
-        usd_per_h=item.facts.usd_per_h or 0.0,
-        priority=max((PRIORITIES[request_class.priority] for request_class in classes), default=1),
-        cheapest=item.facts.spec.name == funded.plan.wake,
-        startup_s=item.facts.startup_s,
-        fixed=bool(item.facts.fixed) or item.facts.usd_per_h is None,
-    )
+def _lines(owner: str, funded: Funded) -> list[Line]:
+    """One deployment's replicas, as a cap sees them."""
+    priority = max([PRIORITIES[request_class.priority] for request_class in funded.facts.spec.classes], default=1)
+    lines = []
+    for item in funded.plan.variants:
+        variant, name = item.facts, item.facts.spec.name
+        usd_per_h, cheapest = variant.usd_per_h, name == funded.plan.wake
+        fixed = bool(variant.fixed) or usd_per_h is None
+        lines.append(Line(owner, name, item.replicas, variant.current, usd_per_h or 0.0, priority, cheapest, variant.startup_s, fixed))
+    return lines
 
 
 def _mark_unaffordable(funded: Funded, pace: Pace) -> None:

@@ -38,10 +38,11 @@ def last_needed_s(needs: Needs, level: int) -> float | None:
 
 def remembered(needs: Needs, need: int, now: float, startup_s: float, current: int) -> Needs:
     """The staircase with one more need. What runs at first (`current`) counts as needed now."""
+    fresh_s = startup_s * REFRESH
     if not needs:
         return ((now, current), (now, need)) if current > need else ((now, need),)
     last_s, last = needs[-1]
-    if last == need and now - last_s < startup_s * REFRESH:
+    if last == need and now - last_s < fresh_s:
         return needs
     kept = [step for step in needs if step[1] > need and now - step[0] <= FORGET_S]
     kept.append((now, need))
@@ -77,12 +78,18 @@ def keep_s(level: int, startup_s: float, loss_s: float, gaps: Gaps) -> float:
     return max(rent_s, idle.keep_for_s(startup_s, float(f"{loss_s:.2g}"), own)) if own else rent_s
 
 
+def surely_kept(needs: Needs, current: int, startup_s: float, now: float) -> bool:
+    """Whether all levels stay, whatever lateness costs: nothing is remembered, or the highest was needed within a start."""
+    last_s = last_needed_s(needs, current)
+    return not needs or (last_s is not None and now - last_s < min(idle.LONGEST_S, startup_s))
+
+
 def kept(needs: Needs, gaps: Gaps, *, low: int, current: int, startup_s: float, late_s: float, now: float, least_s: float = 0.0) -> int:
     """The highest level, from `current` down to `low`, that is worth keeping. Without any memory all are.
 
     late_s: what it costs that all of what one replica serves in a second is late, in seconds of a replica's price. least_s: no level goes sooner.
     """
-    if not needs:
+    if surely_kept(needs, current, startup_s, now):
         return current
     loss_s = late_s * startup_s * ONE_SHORT
     for level in range(current, low, -1):

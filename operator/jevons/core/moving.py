@@ -101,11 +101,17 @@ def _down(facts: Facts, plan: Plan, item: VariantPlan, held: int, low: int) -> t
     low += kept
     if not seen.quiet and item.work <= 0.0 and not seen.utils:
         return current, seen.gpu
-    late_s = _loss_s(facts, item) * (item.capacity_per_s or 1.0)
-    startup_s = variant.startup_s
-    lull_s = min(LONGEST_LULL_S, item.dispersion / max(1e-6, KNOWN * KNOWN * sum([trend.base or 0.0 for trend in facts.trends.values()])))
-    level = levels.kept(variant.memory.needs, item.gaps, low=low, current=current, startup_s=startup_s, late_s=late_s, now=facts.now, least_s=lull_s)
+    level = current if levels.surely_kept(variant.memory.needs, current, variant.startup_s, facts.now) else _worth_keeping(facts, item, low)
     return (low, "Demand") if level <= low else (level, "Stabilising")
+
+
+def _worth_keeping(facts: Facts, item: VariantPlan, low: int) -> int:
+    """The highest level above `low` that is worth keeping."""
+    variant = item.facts
+    startup_s, current, needs = variant.startup_s, variant.current, variant.memory.needs
+    late_s = _loss_s(facts, item) * (item.capacity_per_s or 1.0)
+    lull_s = min(LONGEST_LULL_S, item.dispersion / max(1e-6, KNOWN * KNOWN * sum([trend.base or 0.0 for trend in facts.trends.values()])))
+    return levels.kept(needs, item.gaps, low=low, current=current, startup_s=startup_s, late_s=late_s, now=facts.now, least_s=lull_s)
 
 
 def _asleep(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[bool, str]:
