@@ -101,7 +101,12 @@ def resolved_refs(facts: Facts) -> Condition:
             if reason == "AcceleratorClassNotFound":
                 detail = f"there is no AcceleratorClass named {variant.spec.accelerator_class!r}"
             return said("ResolvedRefs", "False", reason, f"spec.variants[{variant.spec.name}]: {detail or reason}")
-    return said("ResolvedRefs", "True", "ResolvedRefs", f"{len(facts.variants)} variants resolved")
+    return _resolved(len(facts.variants))
+
+
+@lru_cache(maxsize=64)
+def _resolved(variants: int) -> Condition:
+    return Condition("ResolvedRefs", "True", "ResolvedRefs", f"{variants} variants resolved")
 
 
 def ready(facts: Facts, plan: Plan) -> Condition:
@@ -228,14 +233,15 @@ def infeasible(funded: Funded, pace: Pace) -> bool:
 
 def capacity_available(facts: Facts, snapshot: Snapshot) -> Condition:
     """Whether the accelerators that are wanted can be had."""
-    homeless = [variant for variant in facts.variants if variant.seen.unschedulable]
-    if homeless:
-        variant = homeless[0]
-        wanted = f"{variant.spec.accelerator_count} x {variant.spec.accelerator_class}"
-        message = f"{variant.seen.unschedulable} pods of {variant.spec.name} find no node with {wanted} free"
-        return said("CapacityAvailable", "False", "Unschedulable", message)
+    names: dict[str, None] = {}
+    for variant in facts.variants:
+        if variant.seen.unschedulable:
+            wanted = f"{variant.spec.accelerator_count} x {variant.spec.accelerator_class}"
+            message = f"{variant.seen.unschedulable} pods of {variant.spec.name} find no node with {wanted} free"
+            return said("CapacityAvailable", "False", "Unschedulable", message)
+        names[variant.spec.accelerator_class] = None
     frees = []
-    for name in dict.fromkeys([variant.spec.accelerator_class for variant in facts.variants]):
+    for name in names:
         inventory = snapshot.inventory.get(name)
         if not isinstance(inventory, Known):
             return said("CapacityAvailable", "Unknown", "InventoryUnknown", f"the nodes of {name} cannot be seen; pods are scheduled and timed out")
@@ -259,6 +265,8 @@ def scale_uncontested(facts: Facts) -> Condition:
     """Whether we alone move the replicas."""
     for variant in facts.variants:
         target = variant.target
+        if not variant.fixed and target.foreign_change_at_s is None and target.foreign_changes <= 1:
+            continue
         if target.foreign_changes > 1:
             message = f"{target.foreign_writer or 'someone'} set the replicas of {variant.spec.name} {target.foreign_changes} times in 30 min"
             return said("ScaleUncontested", "False", "ForeignScaling", message)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from core_worlds import KEY, LARGE, NOW, SMALL, demand, deployment, pod, state, variant_state, world
 
-from jevons.core import framing, planner, waiting
+from jevons.core import framing, waiting
 from jevons.core.decide import decide
 from jevons.core.facts import gather
+from jevons.core.ground import ground_of
 from jevons.core.memory import DeploymentMemory, Memory, Trend
 from jevons.core.metering import Tariff
 from jevons.core.shadowprices import ShadowPrices
@@ -85,7 +86,7 @@ def test_in_the_programme_its_waiting_is_priced_by_the_age_of_the_oldest():
     def usd_per_h(*held):
         snapshot = facing(rates=(3.0, 0.4), large=2, small=1, held=held)
         facts = gather(snapshot, snapshot.deployments[KEY], snapshot.memory.deployments[KEY], Tariff(snapshot.accelerators, NOW))
-        ground = planner.ground(facts, RouterCurve((0.5,) * 20, (0.9,) * 20))
+        ground = ground_of(facts, RouterCurve((0.5,) * 20, (0.9,) * 20))
         problem = framing.problem(ground, ShadowPrices(), {})
         chat, documents = problem.groups
         assert chat.waiting_usd_per_h is None
