@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-from jevons.core import idle
 from jevons.core.demand import QUEUE, ROOM_S, Seen
 from jevons.core.health import Health
+from jevons.core.idle import QUIET_UTIL
 from jevons.core.observed import Known
 from jevons.core.snapshot import Pod
 from jevons.core.spec import Variant
@@ -32,18 +32,18 @@ def summed(variant: Variant, pods: tuple[Pod, ...], health: Health, now: float, 
         ran, waits, util = signals.running, signals.waiting, signals.gpu_util
         if ready_s is None or pod.terminating or pod.failed or pod.marked_at_s is not None:
             return None
-        if not (isinstance(ran, Known) and isinstance(waits, Known) and isinstance(util, Known)):
+        if type(ran) is not Known or type(waits) is not Known or type(util) is not Known:
             return None
         ran_at_s, runs, waited = ran.at_s, ran.value, waits.value
         if not (now - ran_at_s <= max_age_s and now - waits.at_s <= max_age_s and now - util.at_s <= max_age_s):
             return None
-        if not (idle.QUIET_UTIL < util.value < INFINITE and 0.0 <= runs < INFINITE and 0.0 <= waited < INFINITE and runs + waited > 0.0):
+        if not (QUIET_UTIL < util.value < INFINITE and runs >= 0.0 and waited >= 0.0 and 0.0 < runs + waited < INFINITE):
             return None
         running += runs
         waiting += waited
-        if waited >= QUEUE:
-            queueing += 1
-        elif runs < roomiest and waited == 0.0 and now - ready_s >= ROOM_S:
+        if waited:
+            queueing += waited >= QUEUE
+        elif runs < roomiest and now - ready_s >= ROOM_S:
             roomiest = runs
         if ready_s > newest_s:
             newest_s = ready_s

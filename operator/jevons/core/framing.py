@@ -212,7 +212,7 @@ def _group(question: Question, work: list[float]) -> Group:
     return Group(load.name, tuple(weights), tuple(work), tuple(right), target)
 
 
-def _mean(row: tuple[float, ...], counts: tuple[int, ...], cell: list[int]) -> float:
+def _mean(row: tuple[float, ...], counts: tuple[float, ...], cell: list[int]) -> float:
     """P(right) over the bins of a cell, weighted by their requests."""
     total = sum([counts[bin_] for bin_ in cell])
     return sum([counts[bin_] * row[bin_] for bin_ in cell]) / total if total else row[cell[0]]

@@ -220,7 +220,7 @@ def _same_pods(account: Account, state: DeploymentState, tariff: Tariff) -> Bill
     before, variants = iter(lines), state.variants
     for variant in state.spec.variants:
         seen = variants.get(variant.name)
-        if seen is None or not seen.pods or seen.target.paid_elsewhere:
+        if seen is None or not seen.pods or (seen.target.problem is not None and seen.target.paid_elsewhere):
             continue
         here = [(pod.uid, pod.spot, pod.asleep) for pod in seen.pods if pod.scheduled_at_s is not None]
         if here:

@@ -353,13 +353,17 @@ def _slowness(funded: Funded, item: VariantPlan) -> float | None:
     if seen.queued != seen.ready or now - seen.newest_ready_s < speed.SETTLED_S or funded.facts.unknown_demand:
         return None
     # by requests, not by work: every class's seconds count as often as it comes
-    rates = [(part * one.requests_per_s, one.seconds) for part, one, _ in item.parts]
-    total = sum([rate for rate, _ in rates])
+    total = alone_s = engine_s = prefill_s = 0.0
+    for part, one, _ in item.parts:
+        rate, seconds = part * one.requests_per_s, one.seconds
+        total += rate
+        alone_s += rate * seconds[0]
+        engine_s += rate * seconds[1]
+        prefill_s += rate * seconds[2]
     if total <= 0.0:
         return None
-    alone_s, engine_s, prefill_s = [sum([rate * seconds[at] for rate, seconds in rates]) / total for at in range(3)]
     running = seen.running / seen.ready
-    factor = speed.estimate(running, item.per_s / seen.ready, alone_s=alone_s, engine_s=engine_s, prefill_s=prefill_s)
+    factor = speed.estimate(running, item.per_s / seen.ready, alone_s=alone_s / total, engine_s=engine_s / total, prefill_s=prefill_s / total)
     overloaded = running > item.concurrency or seen.queueing > 0
     slowness = speed.learned(variant.memory.slowness, factor, running=seen.running, overloaded=overloaded, dispersion=item.dispersion, dt_s=since_s)
     # a fleet that a budget keeps short refuses part of what arrives: that it runs little for so much makes it no faster

@@ -26,7 +26,9 @@ PRIOR_COUNT, MOST_COUNTED = 1.0, 1e18
 """Per bin: what stands in before anything is counted, and what no count reaches."""
 QUANTUM = 200
 """Score shares are rounded to 1/200, so that a plan stays while they drift less."""
-UNSEEN = (round(QUANTUM / SCORE_BINS),) * SCORE_BINS
+UNSEEN = (QUANTUM / SCORE_BINS,) * SCORE_BINS
+ROUNDS = 1.5 * 2.0**52
+"""Added and taken away again, it leaves the nearest whole number (of two the even one), as `round` does in five times as long."""
 LEAST_SHARE = 1e-4
 """Less than this of a class is nobody's."""
 MARGIN = 0.005
@@ -50,15 +52,15 @@ class Split:
     expected_quality: float
 
 
-def score_shares(scores: tuple[float, ...]) -> tuple[int, ...]:
-    """Counts per bin as rounded shares (in units of 1/QUANTUM) with the flat prior blended in; anything malformed is no counts."""
+def score_shares(scores: tuple[float, ...]) -> tuple[float, ...]:
+    """Counts per bin as shares, rounded to whole units of 1/QUANTUM, with the flat prior blended in; anything malformed is no counts."""
     if not scores:
         return UNSEEN
     total = sum(scores)
     if len(scores) != SCORE_BINS or total != total or min(scores) < 0.0 or max(scores) >= MOST_COUNTED:  # noqa: PLR0124  not a number
         scores, total = (0.0,) * SCORE_BINS, 0.0
     total += PRIOR_COUNT * SCORE_BINS
-    return tuple([round((count + PRIOR_COUNT) / total * QUANTUM) for count in scores])
+    return tuple([(count + PRIOR_COUNT) / total * QUANTUM + ROUNDS - ROUNDS for count in scores])
 
 
 @lru_cache(maxsize=4096)
@@ -69,7 +71,7 @@ def expected_right(curve: RouterCurve, relative_quality: float) -> tuple[float, 
 
 
 def split(
-    options: tuple[Option, ...], *, best_quality: float, shares: tuple[int, ...], curve: RouterCurve, min_quality: float, degraded_share: float
+    options: tuple[Option, ...], *, best_quality: float, shares: tuple[float, ...], curve: RouterCurve, min_quality: float, degraded_share: float
 ) -> Split:
     """Thresholds for one class.
 
@@ -94,7 +96,7 @@ class Splits:
 
     __slots__ = ("_cut", "_found", "_question")
 
-    def __init__(self, options: tuple[Option, ...], best_quality: float, shares: tuple[int, ...], curve: RouterCurve) -> None:
+    def __init__(self, options: tuple[Option, ...], best_quality: float, shares: tuple[float, ...], curve: RouterCurve) -> None:
         self._question = (options, best_quality, shares, curve)
         self._found: dict[tuple[float, float], Split] = {}
         self._cut: dict[tuple[Cuts, float], Split | None] = {}
@@ -105,7 +107,7 @@ class Splits:
         return self._question[0]
 
     @property
-    def shares(self) -> tuple[int, ...]:
+    def shares(self) -> tuple[float, ...]:
         """Score counts of the question."""
         return self._question[2]
 
@@ -231,7 +233,7 @@ def ranked(options: tuple[Option, ...]) -> list[Option]:
     return sorted(options, key=lambda option: (option.quality, -option.cost, option.name))
 
 
-def cuts_for(ladder: list[Option], wanted: Mapping[str, float], shares: tuple[int, ...]) -> Cuts:
+def cuts_for(ladder: list[Option], wanted: Mapping[str, float], shares: tuple[float, ...]) -> Cuts:
     """Thresholds at which each variant of the ladder (as `ranked`) gets about its wanted share (of 1) of these score counts.
 
     Rounded up to a hundredth, as published: the better variant gets the difference. Example: half to the lesser of two, scores spread evenly ->
@@ -257,7 +259,7 @@ def cuts_for(ladder: list[Option], wanted: Mapping[str, float], shares: tuple[in
 
 
 def at_cuts(
-    options: tuple[Option, ...], *, best_quality: float, shares: tuple[int, ...], curve: RouterCurve, cuts: Cuts, degraded_share: float
+    options: tuple[Option, ...], *, best_quality: float, shares: tuple[float, ...], curve: RouterCurve, cuts: Cuts, degraded_share: float
 ) -> Split | None:
     """The split at these thresholds; None when one of their variants is no longer an option, or nobody answers the rest."""
     by_name = {option.name: option for option in options}
