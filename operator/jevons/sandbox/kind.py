@@ -181,7 +181,7 @@ class Kind(Kubectl):
             "gateway": {
                 "envoy": {"repository": ENVOY_IMAGE.partition(":")[0], "tag": "kind"},
                 "service": {"type": "NodePort", "nodePort": int(GATEWAY_URL.rpartition(":")[2])},
-                "drainSeconds": 5,
+                "drainSeconds": 20,  # on a busy machine the hook that tells Envoy of it takes seconds to start
             },
         }
         given = self.dir / "values.yaml"
