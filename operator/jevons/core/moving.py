@@ -65,6 +65,21 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
         item.recommended, item.replicas, item.reason = low, current, fixed
 
 
+def relieve(plan: Plan) -> None:
+    """A queue on a variant for which nothing is meant any more asks for no more of it, where all that shall serve instead is ready no later."""
+    for item in plan.variants:
+        if item.need > item.facts.current > 0 and item.share <= 0.0 and _relieved(plan, item):
+            item.need = item.facts.current
+
+
+def _relieved(plan: Plan, item: VariantPlan) -> bool:
+    serving = [other.facts for other in plan.variants if other.share > 0.0 and other.need > 0]
+    return bool(serving) and all(
+        other.startup_s <= item.facts.startup_s and not other.fixed and not (other.seen.unprovisioned or other.seen.failed or other.seen.overdue)
+        for other in serving
+    )
+
+
 def _with_gaps(item: VariantPlan, now: float) -> levels.Gaps:
     """The histories of its levels after this need; plans at several pressures often need the same."""
     known, need = item.facts.gaps, item.need

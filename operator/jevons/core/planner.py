@@ -57,6 +57,7 @@ def _made(ground: Ground, step: int, course: Course | None) -> Plan:
             )
         if item.facts.seen.unprovisioned:
             short.append(item)
+    moving.relieve(plan)
     if course is not None and course.now != course.aim:
         _hold(ground, plan, course, promises)
     for item in short:

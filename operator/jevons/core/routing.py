@@ -3,6 +3,7 @@
 The classifier counts requests by score (20 bins, high = simple) and its calibration says per bin how likely the cheaper and the best variant answer
 well. A variant between the two is placed between them by its stated quality. Every bin is given the cheapest variant whose expected quality is worth
 it at one common price of quality, found by bisection (the continuous knapsack); the cut is then moved inside a bin as far as the promise allows.
+Between variants of one quality the score says nothing: their thresholds are shares, which pickers draw within a bin (`gateway/steps/choose.py`).
 Without counts a flat prior stands in, and blends away as counts come.
 """
 
@@ -220,7 +221,7 @@ def _spread(
                 shares[index] += weight * kept
                 shares[0] += weight * (part - kept)
                 quality += weight * (kept * answers[bin_] + (part - kept) * base)
-    min_score = tuple((ladder[index].name, round(edge, 2)) for index, edge in enumerate(edges) if edge < 1.0)
+    min_score = tuple((ladder[index].name, round(edge, 3)) for index, edge in enumerate(edges) if edge < 1.0)
     return Split(
         min_score,
         tuple((option.name, share) for option, share in zip(ladder, shares, strict=True)),
@@ -236,7 +237,7 @@ def ranked(options: tuple[Option, ...]) -> list[Option]:
 def cuts_for(ladder: list[Option], wanted: Mapping[str, float], shares: tuple[float, ...]) -> Cuts:
     """Thresholds at which each variant of the ladder (as `ranked`) gets about its wanted share (of 1) of these score counts.
 
-    Rounded up to a hundredth, as published: the better variant gets the difference. Example: half to the lesser of two, scores spread evenly ->
+    Rounded up to a thousandth, as published: the better variant gets the difference. Example: half to the lesser of two, scores spread evenly ->
     from 0.5 on (test_worked_examples.py::test_a_share_becomes_a_threshold).
     """
     total = sum(shares) or 1
@@ -252,7 +253,7 @@ def cuts_for(ladder: list[Option], wanted: Mapping[str, float], shares: tuple[fl
             left += shares[bin_] / total
         inside = (reached - left) / (shares[bin_ - 1] / total) if bin_ > 0 and shares[bin_ - 1] else 0.0
         edge = max(0.0, (bin_ - inside) / SCORE_BINS) if reached < 1.0 - LEAST_SHARE else 0.0
-        cuts.append((option.name, math.ceil(edge * 100.0 - 1e-6) / 100.0))
+        cuts.append((option.name, math.ceil(edge * 1000.0 - 1e-6) / 1000.0))
         if not edge:
             break
     return tuple(cuts)

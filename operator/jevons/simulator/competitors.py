@@ -26,7 +26,7 @@ from jevons.simulator.policies.dynamo import DynamoSettings
 from jevons.simulator.scenario import Controller, Floats, Scenario
 from jevons.simulator.world import Inside
 
-__all__ = ["Jevons", "JevonsSettings", "jevons", "peer", "schedule", "static"]
+__all__ = ["Jevons", "JevonsSettings", "jevons", "peer", "schedule", "shared", "static"]
 
 
 def peer(name: str, scenario: Scenario, settings: Any = None, *, pooled: bool = False) -> Controller:
@@ -67,6 +67,11 @@ def schedule(times: Sequence[float], replicas: Sequence[int | Mapping[str, int]]
     Raises ValueError when the two differ in length, or are empty.
     """
     return _Schedule(times, replicas, period_s=period_s)
+
+
+def shared(controller: FleetPolicy, scenario: Scenario) -> Controller:
+    """That controller with all its variants behind one endpoint: requests go by capacity to whatever is ready, as in a pool of llm-d."""
+    return _Pooled(controller, scenario)
 
 
 class _Schedule:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jevons.core.observed import Known
 from jevons.core.snapshot import SCORE_BINS, ClassDemand, RoutingPlan
@@ -110,22 +112,22 @@ class Directions:
     def _index(self, name: str, otherwise: int) -> int:
         return self._names.index(name) if name in self._names else otherwise
 
-    def of(self, score: Floats, lot: Floats) -> tuple[Ints, Ints]:
-        """Variant and wish for requests with these scores and lots (what decides by chance, uniform in 0..1), one of each per request.
+    def of(self, score: Floats, lot: Floats, share: Floats) -> tuple[Ints, Ints]:
+        """Variant and wish for requests with these scores and lots, one of each per request.
 
-        The answer is the same between two thresholds, so it is worked out once for each stretch of scores.
+        lot, share: what decides by chance (uniform in 0..1) whether one is degraded, and which of equal variants answers. What is done around a
+        variant is the same between two thresholds, so it is worked out once for each stretch of scores.
         """
+        wanted = self._wanted(score, share, degraded=lot < self._degraded_share)
         edges = sorted({edge for _, planned in self._min_score for edge in (planned, planned - BORDERLINE)})
-        choices = [[self.choice(edge, degraded=degraded) for degraded in (False, True)] for edge in (-math.inf, *edges)]
         stretch = np.searchsorted(np.array(edges), score, "right")
-        drawn = (lot < self._degraded_share).astype(np.int64)
-        variants = np.array([[choice.variant for choice in both] for both in choices], np.int32)
-        wishes = np.array([[choice.wish for choice in both] for both in choices], np.int32)
-        return variants[stretch, drawn], wishes[stretch, drawn]
+        choices = [[self.choice(edge, index) for index in range(len(self._names))] for edge in (-math.inf, *edges)]
+        variants = np.array([[choice.variant for choice in row] for row in choices], np.int32)
+        wishes = np.array([[choice.wish for choice in row] for row in choices], np.int32)
+        return variants[stretch, wanted], wishes[stretch, wanted]
 
-    def choice(self, score: float, *, degraded: bool) -> Choice:
-        """Where one request goes; `degraded`: its lot falls to the share that goes to the cheapest variant for the budget's sake."""
-        wanted = self._wanted(score, degraded=degraded)
+    def choice(self, score: float, wanted: int) -> Choice:
+        """Where one request goes that `wanted` shall answer."""
         if self._ready[wanted]:
             return Choice(wanted)
         others = [index for index in self._able if self._ready[index] and index != wanted]
@@ -138,12 +140,24 @@ class Directions:
             return Choice(others[0])
         return Choice(self._to_wake(score, wanted))
 
-    def _wanted(self, score: float, *, degraded: bool) -> int:
-        for index, planned in self._min_score:
-            if score >= planned:
-                return index
+    def _wanted(self, score: Floats, share: Floats, *, degraded: NDArray[np.bool_]) -> Ints:
+        """The variant that the plan has for each request, whatever is ready."""
+        wanted = np.full(len(score), -1, np.int32)
+        fine = (np.minimum((score * SCORE_BINS).astype(np.int64), SCORE_BINS - 1) + share) / SCORE_BINS
+        for quality, group in groupby(self._min_score, key=lambda each: self._quality[each[0]]):
+            equals = list(group)
+            shared = quality == self._quality[self._best] and all(index != self._best for index, _ in self._min_score)
+            within = fine if shared or len(equals) > 1 else score
+            theirs = (wanted < 0) & (shared | (score >= min(planned for _, planned in equals)))
+            for index, planned in equals:
+                wanted[theirs & (wanted < 0) & (within >= planned)] = index
+            if not shared:
+                wanted[theirs & (wanted < 0)] = equals[-1][0]
         cheapest = next((index for index, _ in self._min_score if index != self._best), None)
-        return cheapest if cheapest is not None and degraded else self._best
+        if cheapest is not None:
+            wanted[degraded & (wanted < 0)] = cheapest
+        wanted[wanted < 0] = self._best
+        return wanted
 
     def _allowed(self, score: float, cheaper: int) -> bool:
         return any(index == cheaper and score >= planned - BORDERLINE for index, planned in self._min_score)

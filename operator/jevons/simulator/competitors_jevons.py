@@ -60,7 +60,8 @@ class Jevons:
         """The last one."""
         self.spec = deployment(scenario, settings)
         self._variants = scenario.variants
-        self._lots = np.random.default_rng((scenario.seed, len(scenario.requests))).random(len(scenario.requests))
+        lots = np.random.default_rng((scenario.seed, len(scenario.requests)))
+        self._lots, self._shares = lots.random(len(scenario.requests)), lots.random(len(scenario.requests))
         self._accelerators = accelerators(self.spec, scenario, settings)
         self._memory, self._ledger, self._counts = Memory(), Ledger(), Counts(scored=len(scenario.variants) > 1)
         self._signals: dict[str, PodSignals] = {}
@@ -249,7 +250,7 @@ class Jevons:
         first, last = np.searchsorted(requests.at_s, (now, now + self.period_s + NEWS_GAP_S), "right").tolist()
         ready = [any(pod.ready for pod in self._inside.pods(index)) for index in range(len(self._variants))]
         directions = Directions(self.spec, self.decision.routing, ready)
-        route[first:last], wishes = directions.of(requests.score[first:last].astype(np.float64), self._lots[first:last])
+        route[first:last], wishes = directions.of(requests.score[first:last].astype(np.float64), self._lots[first:last], self._shares[first:last])
         self._directed = requests.at_s[first:last], wishes
         for index in range(len(self._variants)):
             known = self._wishes.get(index)

@@ -13,7 +13,7 @@ from jevons.core.snapshot import ClassRoute, RoutingPlan, VariantRoute
 from jevons.core.spec import Deployment, Key, Rung, Variant
 from jevons.gateway.arrivals import ArrivalWindow
 from jevons.gateway.errors import Refusal
-from jevons.gateway.steps.choose import Ask, choose
+from jevons.gateway.steps.choose import SHARE, Ask, choose
 from jevons.gateway.table import Model, Pod, RequestClass
 from jevons.gateway.table import Variant as TableVariant
 from jevons.gateway.tokens import Learned
@@ -60,8 +60,8 @@ def test_every_request_goes_where_the_picker_would_send_it(world: tuple[Deployme
     spec, plan, ready = world
     model = as_table(spec, plan, ready)
     score = np.array([permille / 1000 for permille, _ in asked])
-    lots = np.array([zlib.crc32(lot.encode()) / 2**32 for _, lot in asked])
-    variants, wishes = Directions(spec, plan, ready).of(score, lots)
+    lots, shares = (np.array([zlib.crc32(f"{lot}{of}".encode()) / 2**32 for _, lot in asked]) for of in ("", SHARE))
+    variants, wishes = Directions(spec, plan, ready).of(score, lots, shares)
     for at, (_, lot) in enumerate(asked):
         try:
             choice = choose(model, Ask(model.classes[0], float(score[at]), 10.0, lot=lot), lambda _: False)

@@ -156,6 +156,18 @@ def test_a_change_holds_both_until_the_new_one_is_ready():
     assert (desired, goes_to) == ({"best": 0, "twin": 1}, "twin")
 
 
+@pytest.mark.parametrize(("startup_s", "grows"), [(60.0, False), (600.0, True)])
+def test_a_queue_on_the_variant_that_is_left_orders_more_of_it_only_when_its_successor_starts_slower(startup_s, grows):
+    cheap = {"other": AcceleratorClass("other", prices=(Price(0.0, Decimal("0.9")),)), "a100": A100}
+    spec = deployment(BEST, replace(TWIN, startup_s=startup_s))
+    pods = {"best": variant_state(pod("b", running=250.0, waiting=300.0)), "twin": variant_state()}
+    item = state(spec, pods, demand=(demand(20.0),), last_arrival_at_s=NOW)
+    made = decide(world(item, accelerators=cheap, inventory={}), NOW)
+    desired = {target.variant: target.desired for target in made.deployments[KEY].replicas}
+    assert desired["twin"] >= 1
+    assert (desired["best"] > 1) is grows
+
+
 def test_accelerators_that_are_short_go_to_whoever_has_no_good_other_way():
     accelerators = {"a100": A100, "other": OTHER}
     plenty = world(twins(3.0), accelerators=accelerators, inventory={})

@@ -70,6 +70,31 @@ def test_budget_pressure_sends_its_share_of_hard_requests_small_and_a_lot_always
     assert lots[:50] == [told(model(), ask(0.0, klass=klass, lot=f"lot-{number}")) for number in range(50)]
 
 
+def test_variants_of_one_quality_share_by_chance_what_comes_to_them_even_if_every_request_scores_alike():
+    mixed = model(variant("large", 1.0), variant("twin", 1.0), variant("small", 0.7))
+    klass = RequestClass("default", min_score=(("small", 0.6), ("twin", 0.02), ("large", 0.0)))
+    chosen = [told(mixed, ask(0.0, klass=klass, lot=f"lot-{number}"))[0] for number in range(2000)]
+    assert 0.57 < chosen.count("twin") / 2000 < 0.63
+    assert chosen.count("twin") + chosen.count("large") == 2000
+    assert chosen[:50] == [told(mixed, ask(0.0, klass=klass, lot=f"lot-{number}"))[0] for number in range(50)]
+    assert {told(mixed, ask(0.3, klass=klass, lot=f"lot-{number}"))[0] for number in range(50)} == {"twin"}
+    assert {told(mixed, ask(0.6, klass=klass, lot=f"lot-{number}"))[0] for number in range(50)} == {"small"}
+
+
+def test_what_the_thresholds_of_equals_leave_is_the_best_ones_share():
+    mixed = model(variant("large", 1.0), variant("twin", 1.0))
+    klass = RequestClass("default", min_score=(("twin", 0.03),))
+    chosen = [told(mixed, ask(0.0, klass=klass, lot=f"lot-{number}"))[0] for number in range(2000)]
+    assert 0.37 < chosen.count("twin") / 2000 < 0.43
+
+
+def test_a_lesser_variant_gets_nothing_below_its_threshold_by_chance():
+    klass = RequestClass("default", min_score=(("small", 0.58), ("smaller", 0.57)))
+    three = model(variant("large", 1.0), variant("small", 0.7), variant("smaller", 0.7))
+    assert {told(three, ask(0.565, klass=klass, lot=f"lot-{number}"))[0] for number in range(50)} == {"large"}
+    assert {told(three, ask(0.575, klass=klass, lot=f"lot-{number}"))[0] for number in range(50)} == {"small", "smaller"}
+
+
 def test_a_conversation_is_never_downgraded_and_may_be_upgraded():
     assert told(model(), ask(0.9, floor=1.0)) == ("large", "sticky")
     assert told(model(), ask(0.1, floor=0.7)) == ("large", "hard")

@@ -5,7 +5,7 @@ import pytest
 
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.policies import PEERS
-from jevons.simulator.protocol import mixed
+from jevons.simulator.protocol import foresight_mixed, mixed
 from jevons.simulator.protocol.cell import Cell, Machine, scenario
 from jevons.simulator.protocol.conditions import conditions
 from jevons.simulator.protocol.figures import figures
@@ -65,3 +65,20 @@ def test_the_variant_is_tuned_with_the_rest(cell):
 def test_a_condition_holds_for_the_whole_mix(cell):
     chunked = next(one.cell for one in conditions(cell) if one.cell.condition == "chunk 512")
     assert {one.profile.chunk_tokens for one in (chunked.machine, *chunked.mix)} == {512}
+
+
+def test_a_plan_of_mixes_changes_where_what_it_misses_is_worth_the_start():
+    missed, prices, starts = np.array([[0.0, 5.0], [5.0, 0.0]]), np.ones(2), np.full((2, 2), 2.0) - 2.0 * np.eye(2)
+    assert foresight_mixed.plan(missed, prices, starts, 1.0).tolist() == [0, 1]
+    assert foresight_mixed.plan(missed, prices, starts, 0.2).tolist() in ([0, 0], [1, 1])
+
+
+def test_who_knows_the_future_is_no_dearer_with_mixes_than_the_best_fleet_of_one_size(cell):
+    world = scenario(a_log(), cell, Window(Split.TEST, 0, 900.0))
+    plans = [foresight_mixed.Plan(miss, 4, alone) for alone in (True, False) for miss in (0.02, 0.3)]
+    fixed = [foresight_mixed.Plan(fixed=place) for place in (0.0, 0.5, 1.0)]
+    found = [figures(world, simulate(world, one)) for one in foresight_mixed.controllers(world, [*plans, *fixed])]
+    assert max(one.attainment for one in found) > 0.98
+    assert found[4].usd <= found[5].usd <= found[6].usd
+    reached = [one.usd for one in found[:4] if one.attainment >= 0.95]
+    assert min(reached) <= 1.02 * min(one.usd for one in found[4:] if one.attainment >= 0.95)

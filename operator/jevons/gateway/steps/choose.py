@@ -1,8 +1,8 @@
 """Step 6: which variant answers?
 
 Hard gates first (what the client named, context, tools, JSON schema, pictures), then the operator's plan (cheapest variant whose threshold the score
-reaches, a share below it by budget pressure), then the conversation (never worse than before), then load: what is asleep or saturated is
-left to others where the class allows it. Pure: the table, the request's numbers and two readings of load go in, a `Choice` comes out.
+reaches, equal ones by chance, a share below it by budget pressure), then the conversation (never worse than before), then load: what is asleep or
+saturated is left to others where the class allows it. Pure: the table, the request's numbers and two readings of load go in, a `Choice` comes out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import groupby
 
+from jevons.classifier.model import SCORE_BINS, bin_of
 from jevons.gateway.errors import Refusal, invalid
 from jevons.gateway.steps.limits import too_long
 from jevons.gateway.table import Model, RequestClass, Variant
@@ -18,6 +20,8 @@ from jevons.gateway.table import Model, RequestClass, Variant
 BORDERLINE = 0.10
 """A score so much below a threshold is a matter of taste: it may go to the cheaper variant when the better one is busy or asleep."""
 
+SHARE = "/share"
+"""Makes another lot of a request's: which of equal variants answers has nothing to do with whether it is degraded."""
 ROUNDED = 0.005
 """Plans are published rounded: an expected quality so much below its promise is the promise."""
 
@@ -122,14 +126,30 @@ def _wanted(model: Model, ask: Ask, able: list[Variant]) -> tuple[Variant, str]:
     if model.mode != "Auto":
         return best, "off" if model.mode == "Off" else "shadow"
     plan = [(one, score) for name, score in ask.klass.min_score for one in able if one.name == name]
-    for variant, planned in plan:
-        if ask.score >= threshold(model, ask, planned):
+    for quality, equals in groupby(plan, key=lambda each: each[0].quality):
+        variant = _of_equals(model, ask, list(equals), shared=quality == best.quality and all(one is not best for one, _ in plan))
+        if variant is not None:
             return variant, "best" if variant is best else "simple"
     drawn = zlib.crc32(ask.lot.encode()) / 2**32
     cheapest = next((one for one, _ in plan if one is not best), None)
     if cheapest is not None and drawn < ask.klass.degraded_share and (ask.quality is None or ask.quality < 1.0):
         return cheapest, "budget"
     return best, "hard"
+
+
+def _of_equals(model: Model, ask: Ask, equals: list[tuple[Variant, float]], *, shared: bool) -> Variant | None:
+    """Which of these variants of one quality answers, None = none of them. `shared`: what their thresholds leave is the best one's, their equal.
+
+    The score says that one of them answers; which one is a matter of chance within the score's bin, as the plan takes it to be.
+    """
+    reach = [threshold(model, ask, planned) for _, planned in equals]
+    if not (shared or ask.score >= min(reach)):
+        return None
+    score = ask.score
+    if shared or len(equals) > 1:
+        score = (bin_of(ask.score) + zlib.crc32(f"{ask.lot}{SHARE}".encode()) / 2**32) / SCORE_BINS
+    within = next((one for (one, _), planned in zip(equals, reach, strict=True) if score >= planned), None)
+    return within if within is not None or shared else equals[-1][0]
 
 
 def _around(model: Model, ask: Ask, able: list[Variant], wanted: Variant, *, reason: str, saturated: Callable[[Variant], bool]) -> Choice:

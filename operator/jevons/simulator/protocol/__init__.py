@@ -12,7 +12,7 @@ written so that nobody can win by shedding, by tuning on the tested data, or by 
 | `bootstrap` | intervals of costs and ratios, paired over blocks and seeds |
 | `policies` | who competes, by which knob |
 | `tuning` | the two tuned tiers: a grid, halved again and again |
-| `reference`, `foresight` | what nobody can beat, and what knowing the future achieves |
+| `reference`, `foresight`, `foresight_mixed` | what nobody can beat, and what knowing the future achieves |
 | `jobs`, `study` | runs as plain jobs for a pool; the whole comparison |
 | `report`, `plots` | rows, tables and pictures |
 

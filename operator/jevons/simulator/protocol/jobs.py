@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jevons.simulator.protocol import foresight, mixed, policies
+from jevons.simulator.protocol import foresight, foresight_mixed, mixed, policies
 from jevons.simulator.protocol.cell import Cell, scenario
 from jevons.simulator.protocol.figures import Figures, figures
 from jevons.simulator.protocol.front import TARGETS
@@ -59,7 +59,8 @@ def run(job: Job) -> tuple[Figures, ...]:
     if job.cell.own_dispatcher:
         world = replace(world, dispatch=policies.DISPATCHERS.get(job.policy, world.dispatch))
     if job.policy == policies.FORESIGHT:
-        return tuple(figures(world, simulate(world, one)) for one in foresight.controllers(world, job.settings))
+        planned = foresight_mixed.controllers if job.cell.mix else foresight.controllers
+        return tuple(figures(world, simulate(world, one)) for one in planned(world, job.settings))
     entrants = (mixed.entrant(world, job.policy, setting) for setting in job.settings)
     return tuple(figures(own, simulate(own, one)) for own, one in entrants)
 

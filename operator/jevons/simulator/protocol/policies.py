@@ -1,7 +1,7 @@
 """Who competes, which knob of each trades money for attainment, and which settings a tier allows.
 
 Jevons has one knob, `objectives.percentile`, and one fixed set of defaults everywhere; nothing of it is ever tuned. A peer's knob is the one its grid
-names. `foresight` knows the future (see `foresight.py`) and is no competitor.
+names. `foresight` knows the future (see `foresight.py`, `foresight_mixed.py`) and is no competitor.
 """
 
 from __future__ import annotations

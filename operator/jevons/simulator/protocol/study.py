@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jevons.simulator.protocol import foresight, mixed, policies, tuning
+from jevons.simulator.protocol import foresight, foresight_mixed, mixed, policies, tuning
 from jevons.simulator.protocol.bootstrap import Points
 from jevons.simulator.protocol.cell import Cell
 from jevons.simulator.protocol.conditions import conditions, own_dispatcher
@@ -43,6 +43,7 @@ class Effort:
 
     grid: runs per peer and trace to tune on it, over both rounds; finalists: settings per peer that go on to the test; knob: their factors there.
     seeds: windows of the test, of `test_s` each, or of what a trace has room for.
+    plans, mixes: what foresight tries, with one variant and with several.
     every: of the knob's points of peers' defaults and of what is routed, each so-many-th.
     """
 
@@ -55,6 +56,7 @@ class Effort:
     every: int = 1
     routers: tuple[str, ...] = ROUTERS
     plans: tuple[foresight.Plan, ...] = foresight.SETTINGS
+    mixes: tuple[foresight_mixed.Plan, ...] = foresight_mixed.SETTINGS
     heavy: float = math.inf
     """Requests of a run above which a busy trace has shorter windows, and fewer of them."""
 
@@ -77,6 +79,7 @@ QUICK = Effort(
     every=2,
     routers=(CLASSIFIER, SHUFFLED, ORACLE),
     plans=foresight.FEW,
+    mixes=foresight_mixed.FEW,
     heavy=60_000,
 )
 
@@ -147,8 +150,8 @@ class Study:
         wanted: list[Wanted] = []
         for cell in self.cells:
             wanted.append((cell, JEVONS, None, tuple(replace(one, prior_scale=self.prior_scale) for one in policies.front(JEVONS))))
-            if self.reference and not cell.mix:
-                wanted.append((cell, FORESIGHT, None, self.effort.plans))
+            if self.reference:
+                wanted.append((cell, FORESIGHT, None, self.effort.mixes if cell.mix else self.effort.plans))
             wanted.extend(self._arms(cell))
             for policy in self.competitors:
                 for tier in self.tiers:
