@@ -2,12 +2,12 @@
 
 Where a pod stands is written on the pod (`sleep_mark.py`), and each step is safe to lose or to do twice:
 
-    to sleep    mark it; when a sample taken after that shows an empty engine, POST /sleep?level=1; write that it sleeps
-    to wake     POST /wake_up, which is answered when the weights are back; take the mark away
+    to sleep    mark it; when a sample taken after that shows an empty engine, POST /sleep?level=1; when it says that it sleeps, write that
+    to wake     POST /wake_up; when it says that it does not sleep any more, take the mark away
 
 The mark comes first and goes last, so that no gateway ever sends a request to an engine that sleeps. An operator that dies in between leaves a marked
-pod: the next pass asks the engine once more, and one that sleeps already, or is awake already, says yes. Calls to engines run beside the passes, one
-per pod at a time. Only the pod's own address is called, redirects are not followed, and nothing of the answer but its status is read.
+pod: the next pass asks the engine what it does (GET /is_sleeping) and goes on from there. Calls to engines run beside the passes, one per pod at a
+time. Only the pod's own address is called, redirects are not followed, and of the answers their status and that one word are read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
 import aiohttp
+import orjson
 import structlog
 
 from jevons.cluster.connect import MERGE_PATCH, Api, ApiError
@@ -32,6 +33,8 @@ TIMEOUT = aiohttp.ClientTimeout(total=120.0, connect=2.0)
 """Moving weights of a large model between memories takes seconds to tens of seconds."""
 CLOCKS_S = 1.0
 """A sample is after the mark when it is so much later: two machines' clocks."""
+MOST_BYTES = 256
+"""Read of an answer."""
 TRIES = 3
 """An engine that fails so often to sleep is taken to refuse."""
 
@@ -100,10 +103,10 @@ class Sleepers:
     async def _lie_down(self, record: PodRecord, mark: Mark) -> None:
         name, uid = f"{record.meta.namespace}/{record.meta.name}", record.meta.uid
         try:
-            status = await self._asked(record, mark.port, "/sleep", {"level": "1", "mode": "wait"})
+            status, asleep = await self._brought(record, mark.port, "/sleep", {"level": "1", "mode": "wait"}, asleep=True)
         except (aiohttp.ClientError, TimeoutError, OSError):
-            status = 0
-        if status == 200:
+            status, asleep = 0, None
+        if asleep:
             self._failures.pop(uid, None)
             await self._write(record, mark)
             log.info("asleep in host memory", pod=name)
@@ -115,25 +118,43 @@ class Sleepers:
         log.warning("the engine did not go to sleep", pod=name, status=status)
 
     async def _wake(self, record: PodRecord, port: int) -> None:
-        status = await self._asked(record, port, "/wake_up", {})
-        if status >= 500:
-            log.warning("the engine did not wake", pod=f"{record.meta.namespace}/{record.meta.name}", status=status)
-            return
+        name = f"{record.meta.namespace}/{record.meta.name}"
+        status, asleep = await self._brought(record, port, "/wake_up", {}, asleep=False)
         # one that does not know the path cannot be asleep
-        await self._write(record, None)
-        log.info("awake", pod=f"{record.meta.namespace}/{record.meta.name}")
+        if asleep is False or 400 <= status < 500:
+            await self._write(record, None)
+            log.info("awake", pod=name)
+        else:
+            log.warning("the engine did not wake", pod=name, status=status)
 
-    async def _asked(self, record: PodRecord, port: int, path: str, query: dict[str, str]) -> int:
-        """The status of one POST to the pod's engine, while we lead."""
-        if record.ip is None:
-            return 503
+    async def _brought(self, record: PodRecord, port: int, path: str, query: dict[str, str], *, asleep: bool) -> tuple[int, bool | None]:
+        """Ask the pod's engine to be asleep, or not, unless it is already: the last status, and whether it sleeps now (None = it does not say).
+
+        A 200 to the request alone says little: some versions answer before they are done.
+        """
         if self._api.before_write is not None:
             self._api.before_write("POST", path)
+        status, now = await self._says(record, port)
+        if now is None or now is asleep:
+            return status, now
+        async with self._http().post(_url(record, port, path), params=query, allow_redirects=False) as answer:
+            if answer.status != 200:
+                return answer.status, None
+        return await self._says(record, port)
+
+    async def _says(self, record: PodRecord, port: int) -> tuple[int, bool | None]:
+        async with self._http().get(_url(record, port, "/is_sleeping"), allow_redirects=False) as answer:
+            body = await answer.content.read(MOST_BYTES)
+        try:
+            said = orjson.loads(body)["is_sleeping"] if answer.status == 200 else None
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            said = None
+        return answer.status, said if isinstance(said, bool) else None
+
+    def _http(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=TIMEOUT)
-        host = f"[{record.ip}]" if ":" in record.ip else record.ip
-        async with self._session.post(f"http://{host}:{port}{path}", params=query, allow_redirects=False) as answer:
-            return answer.status
+        return self._session
 
     async def _write(self, record: PodRecord, mark: Mark | None) -> None:
         """Put the mark on the pod, or take it away; a pod that is gone needs none."""
@@ -145,6 +166,13 @@ class Sleepers:
                 raise
             return
         self._world.pods.apply("MODIFIED", answer)
+
+
+def _url(record: PodRecord, port: int, path: str) -> str:
+    """Raises OSError for a pod without an address."""
+    if record.ip is None:
+        raise OSError("the pod has no address")
+    return f"http://[{record.ip}]:{port}{path}" if ":" in record.ip else f"http://{record.ip}:{port}{path}"
 
 
 def _empty_since(pod: Pod, marked_at_s: float) -> bool:

@@ -33,12 +33,20 @@ class Engine:
         self.gate.set()
         self.heard = asyncio.Event()
         self.port = 0
+        self.asleep: bool | None = False
+        self.knows = 200
+        self.lies = False
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/is_sleeping":
+            body = b"maybe" if self.asleep is None else b'{"is_sleeping": %s}' % str(self.asleep).lower().encode()
+            return web.Response(status=self.knows, body=body)
         self.asked.append(request.path_qs)
         self.heard.set()
         await self.gate.wait()
         status = self.statuses.pop(0) if self.statuses else 200
+        if status == 200 and not self.lies:
+            self.asleep = request.path == "/sleep"
         return web.Response(status=status, headers={"Location": "http://127.0.0.1:1/elsewhere"} if status == 302 else None)
 
 
@@ -140,6 +148,7 @@ async def test_marked_first_then_asked_when_a_later_sample_is_empty_then_written
 @pytest.mark.parametrize("word", [sleep_mark.MARKED, sleep_mark.ASLEEP])
 async def test_woken_first_then_unmarked(word, sleepers, engine, line):
     line.pod("p", Mark(word, NOW, "assistant", engine.port).text)
+    engine.asleep = True
     engine.gate.clear()
     variant = Variant("only", "m", "a100", port=engine.port)
     await sleepers.settle(KEY, variant, (seen(line),), wish(), NOW)
@@ -158,15 +167,40 @@ async def test_one_that_goes_is_not_woken_first(sleepers, engine, line):
     assert (engine.asked, line.written) == ([], [])
 
 
-@pytest.mark.parametrize("status", [404, 405, 401])
-async def test_an_engine_without_sleep_mode_is_unmarked_for_good(status, sleepers, engine, line):
+@pytest.mark.parametrize(("knows", "status"), [(404, 200), (200, 405), (200, 401)])
+async def test_an_engine_without_sleep_mode_is_unmarked_for_good(knows, status, sleepers, engine, line):
     await step(sleepers, engine, seen(line), wish("p"))
-    engine.statuses = [status]
+    engine.knows, engine.statuses = knows, [status]
     await step(sleepers, engine, seen(line, at_s=NOW + 20.0), wish("p"), NOW + 20.0)
     assert line.mark.word == sleep_mark.REFUSED
     assert not line.mark.resting
     await step(sleepers, engine, seen(line, at_s=NOW + 40.0), wish("p"), NOW + 40.0)
-    assert len(engine.asked) == 1
+    assert len(engine.asked) == (knows == 200)
+
+
+async def test_an_engine_that_says_yes_and_does_not_sleep_is_taken_to_refuse(sleepers, engine, line):
+    await step(sleepers, engine, seen(line), wish("p"))
+    engine.lies = True
+    for tried in range(1, 4):
+        assert line.mark.word == sleep_mark.MARKED
+        await step(sleepers, engine, seen(line, at_s=NOW + 20.0 * tried), wish("p"), NOW + 20.0 * tried)
+    assert line.mark.word == sleep_mark.REFUSED
+
+
+async def test_an_engine_that_is_awake_already_is_not_woken_twice(sleepers, engine, line):
+    line.pod("p", Mark(sleep_mark.ASLEEP, NOW, "assistant", engine.port).text)
+    await step(sleepers, engine, seen(line), wish())
+    assert (engine.asked, line.mark) == ([], None)
+
+
+@pytest.mark.parametrize("said", [None, "true"])
+async def test_an_engine_that_does_not_say_stays_marked(said, sleepers, engine, line):
+    line.pod("p", Mark(sleep_mark.ASLEEP, NOW, "assistant", engine.port).text)
+    engine.asleep = said
+    if said is not None:
+        engine.knows = 500
+    await step(sleepers, engine, seen(line), wish())
+    assert (engine.asked, line.mark.word) == ([], sleep_mark.ASLEEP)
 
 
 async def test_an_engine_that_fails_is_asked_three_times(sleepers, engine, line):
@@ -182,6 +216,7 @@ async def test_an_engine_that_fails_is_asked_three_times(sleepers, engine, line)
 
 async def test_an_engine_that_does_not_wake_stays_marked_and_is_asked_again(sleepers, engine, line):
     line.pod("p", Mark(sleep_mark.ASLEEP, NOW, "assistant", engine.port).text)
+    engine.asleep = True
     engine.statuses = [500]
     await step(sleepers, engine, seen(line), wish())
     assert line.mark.word == sleep_mark.ASLEEP
@@ -196,7 +231,7 @@ async def test_an_operator_that_died_between_two_writes_is_taken_up_where_it_was
     assert (len(engine.asked), line.mark.word) == (1, sleep_mark.MARKED), "asleep, and nobody wrote it down"
     line.refuses = 0
     await step(sleepers, engine, seen(line, at_s=NOW + 40.0), wish("p"), NOW + 40.0)
-    assert (len(engine.asked), line.mark.word) == (2, sleep_mark.ASLEEP)
+    assert (len(engine.asked), line.mark.word) == (1, sleep_mark.ASLEEP), "it says that it sleeps already"
 
 
 async def test_who_does_not_lead_asks_no_engine(sleepers, engine, line):
@@ -217,6 +252,7 @@ async def test_what_sleeps_for_an_object_that_is_gone_is_woken(sleepers, engine,
     line.world.deployments.apply("ADDED", {"metadata": {"namespace": "a", "name": "assistant", "uid": "i"}})
     sleepers.wake_orphans(set(), [])
     assert not sleepers._running, "it is another install's"
+    engine.asleep = True
     sleepers.wake_orphans(set(), [KEY])
     await asyncio.gather(*sleepers._running.values())
     assert (engine.asked, line.mark) == (["/wake_up"], None)
