@@ -62,7 +62,7 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
         item.needs = ()
     item.replicas, item.reason = low, reason
     if fixed:
-        item.recommended, item.replicas, item.reason = low, current, fixed
+        item.recommended, item.replicas, item.reason, item.sleepers = low, current, fixed, 0
 
 
 def relieve(plan: Plan) -> None:

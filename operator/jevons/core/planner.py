@@ -285,9 +285,9 @@ def _fall_back(facts: Facts, plan: Plan) -> None:
     """Metrics are gone for long: the agreed number of replicas on the cheapest variant that serves, never fewer than there are."""
     wanted = facts.spec.scaling.fallback_replicas
     serving = [item for item in plan.variants if not item.facts.fixed and not item.facts.parked and item.facts.usable]
-    if not serving or sum(item.replicas for item in plan.variants) >= wanted:
+    if not serving or sum(item.replicas - item.sleepers for item in plan.variants) >= wanted:
         return
     item = min(serving, key=lambda candidate: (candidate.facts.current == 0, candidate.facts.rate, candidate.facts.spec.name))
     others = sum(other.replicas for other in plan.variants if other is not item)
     item.replicas = max(item.replicas, min(item.facts.spec.max_replicas, wanted - others))
-    item.reason = "Fallback"
+    item.reason, item.sleepers = "Fallback", 0

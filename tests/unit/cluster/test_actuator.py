@@ -14,6 +14,7 @@ from jevons.cluster.origins import Origins
 from jevons.cluster.view import Signals, Viewer
 from jevons.cluster.world import Refusal, World, empty
 from jevons.core.decide import decide
+from jevons.core.memory import DeploymentMemory, Memory, VariantMemory
 from jevons.core.observed import Known
 from jevons.core.snapshot import Condition, Held, Snapshot
 from jevons.core.spec import AcceleratorClass, Key
@@ -154,3 +155,35 @@ def test_what_runs_of_an_older_template_is_still_scaled_when_the_newer_one_is_re
     decided = decide(Snapshot({KEY: state}, {"a100": AcceleratorClass("a100")}, metrics=Known(None, NOW)), NOW).deployments[KEY]
     assert decided.replicas[0].desired == 1
     assert {condition.type: condition.reason for condition in decided.conditions}["ResolvedRefs"] == "TemplateRefused"
+
+
+@pytest.mark.parametrize("mode", ["Enforce", "Recommend", "Paused"])
+async def test_what_was_put_to_sleep_is_woken_whatever_the_mode_and_nothing_sleeps_but_in_enforce(mode, monkeypatch):
+    world = empty([DEPLOYMENTS])
+    target = {"spec": {"replicas": 1, "selector": {"matchLabels": {"app": "llama"}}}}
+    workload = {"metadata": {"namespace": "a", "name": "llama", "uid": "w", "resourceVersion": "1"}, **target}
+    world.workloads["apps/v1", "Deployment"].apply("ADDED", workload)
+    labels, mark = {"app": "llama"}, {"jevons.dev/sleep": "Asleep 2026-01-01T08:00:00Z assistant 8000"}
+    pod = {"namespace": "a", "name": "p", "uid": "p", "resourceVersion": "1", "labels": labels, "annotations": mark}
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T07:00:00Z"}
+    world.pods.apply(
+        "ADDED", {"metadata": pod, "spec": {"nodeName": "n"}, "status": {"phase": "Running", "podIP": "127.0.0.1", "conditions": [ready]}}
+    )
+    variant = {"name": "large", "accelerator": {"className": "a100", "count": 1}, "targetRef": {"name": "llama"}, "sleep": {"holdingCost": "0.1"}}
+    meta = {"namespace": "a", "name": "assistant", "uid": "u", "resourceVersion": "1", "generation": 1}
+    body = {"apiVersion": "jevons.dev/v1alpha1", "kind": "InferenceDeployment", "metadata": meta}
+    world.deployments.apply("ADDED", {**body, "spec": {"variants": [variant], "scaling": {"mode": mode}}})
+    server: Any = Policy()
+    server.before_write = None
+    actuator = Actuator(server, world, Events(server), {("apps/v1", "Deployment"): DEPLOYMENTS}, Origins(server, world, {}, namespace="x"))
+    settled: list[tuple[str, ...]] = []
+
+    async def settle(key: Any, variant: Any, pods: Any, target: Any, now_s: float) -> None:
+        settled.append(target.asleep)
+
+    monkeypatch.setattr(actuator._sleepers, "settle", settle)
+    view = Viewer(world).build(HEARD, NOW)
+    memory = Memory({KEY: DeploymentMemory(variants={"large": VariantMemory(work_at_s=NOW - 600.0)}, last_arrival_at_s=NOW - 600.0)})
+    snapshot = Snapshot(view.deployments, {"a100": AcceleratorClass("a100")}, metrics=Known(None, NOW), memory=memory)
+    await actuator.act(decide(snapshot, NOW), view, NOW)
+    assert settled == [("p",) if mode == "Enforce" else ()]

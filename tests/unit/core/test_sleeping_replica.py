@@ -117,6 +117,14 @@ def test_nothing_known_changes_nothing_for_one_that_sleeps(changes):
     assert target(asked(pod("b"), **changes)).asleep == ()
 
 
+def test_the_fallback_for_metrics_that_stay_away_is_replicas_that_serve():
+    spec = replace(BY_HAND, scaling=ScalingSpec(idle_after_s=300.0, fallback_after_s=600.0, fallback_replicas=1))
+    seen = state(spec, {"small": variant_state(sleeping("a"))}, last_arrival_at_s=NOW - HOUR)
+    away = world(seen, metrics=Unknown("SourceDown"), metrics_down_since_s=NOW - 700.0, memory=remembering(NOW - HOUR))
+    woken = target(decide(away, NOW))
+    assert (woken.desired, woken.asleep, woken.reason) == (1, (), "Fallback")
+
+
 def test_more_than_one_replica_is_needed_and_the_sleeping_one_is_the_first_of_them():
     busy = target(asked(sleeping("a"), held=(held("small", 40),), demand=(demand(40.0),), quiet_s=0.0))
     assert busy.asleep == ()
@@ -130,7 +138,8 @@ def test_a_minimum_is_kept_loaded():
 @pytest.mark.parametrize("mode", [ScalingMode.RECOMMEND, ScalingMode.PAUSED])
 def test_where_replicas_are_not_ours_whatever_slept_is_woken(mode):
     spec = replace(BY_HAND, scaling=ScalingSpec(mode=mode, idle_after_s=300.0))
-    assert target(asked(sleeping("a"), spec=spec)).asleep == ()
+    made = asked(sleeping("a"), spec=spec).deployments[KEY]
+    assert (made.replicas[0].asleep, made.routing.variants[0].state) == ((), "Waking")
 
 
 def test_a_spec_without_the_field_wakes_what_slept():
