@@ -82,8 +82,7 @@ class Actuator:
         alive_uids = {record.meta.uid for record in self._world.deployments}
         for key in [key for key in self._world.refusals if key[0] not in alive_uids]:
             del self._world.refusals[key]
-        listed = {pod.uid for state in view.deployments.values() for seen in state.variants.values() for pod in seen.pods}
-        self._sleepers.wake_orphans(listed, [key for key, state in view.deployments.items() if not state.invalid])
+        self._sleepers.wake_orphans(view.deployments)
         gate = asyncio.Semaphore(AT_ONCE)
         jobs: list[Coroutine[Any, Any, None]] = []
         found = [

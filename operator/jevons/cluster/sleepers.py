@@ -13,7 +13,7 @@ time. Only the pod's own address is called, redirects are not followed, and of t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -26,7 +26,7 @@ from jevons.cluster.records import PodRecord
 from jevons.cluster.sleep_mark import ANNOTATION, ASLEEP, MARKED, REFUSED, Mark, read
 from jevons.cluster.world import PODS, World
 from jevons.core.observed import Known
-from jevons.core.snapshot import Pod, ReplicaTarget
+from jevons.core.snapshot import DeploymentState, Pod, ReplicaTarget
 from jevons.core.spec import Key, Variant
 
 TIMEOUT = aiohttp.ClientTimeout(total=120.0, connect=2.0)
@@ -64,18 +64,21 @@ class Sleepers:
             elif pod.marked_at_s is not None and not pod.asleep and _empty_since(pod, pod.marked_at_s):
                 self._begin(record, self._lie_down(record, Mark(ASLEEP, now_s, key.name, variant.port)))
 
-    def wake_orphans(self, listed: Collection[str], ours: Collection[Key]) -> None:
-        """Wake what sleeps for an object that is gone, or that no longer counts the pod among its own.
-
-        listed: UIDs of all pods of the deployments that are `ours`; those of another install are left to it.
-        """
+    def wake_orphans(self, ours: Mapping[Key, DeploymentState]) -> None:
+        """Wake what sleeps for an object that is gone, or that no longer counts the pod among its own; another install's pods are left to it."""
         for record in self._world.pods:
-            if record.sleep is None or record.meta.uid in listed or record.meta.uid in self._running or record.meta.deleting:
+            if record.sleep is None or record.meta.uid in self._running or record.meta.deleting:
                 continue
             mark = read(record.sleep)
             if mark is None or not mark.resting:
                 continue
-            if Key(record.meta.namespace, mark.owner) in ours or self._world.deployments.get(record.meta.namespace, mark.owner) is None:
+            state = ours.get(Key(record.meta.namespace, mark.owner))
+            if state is None:
+                orphaned = self._world.deployments.get(record.meta.namespace, mark.owner) is None
+            else:
+                # of an object that cannot be read no pods are known
+                orphaned = not state.invalid and not any(pod.uid == record.meta.uid for seen in state.variants.values() for pod in seen.pods)
+            if orphaned:
                 self._begin(record, self._wake(record, mark.port))
 
     async def close(self) -> None:

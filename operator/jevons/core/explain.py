@@ -35,7 +35,9 @@ def explanation(funded: Funded, source: Observed[None]) -> Explanation:
     for variant in facts.variants:
         seen = variant.seen
         age = max(0.0, facts.now - seen.oldest_sample_s) if seen.oldest_sample_s is not None else None
-        inputs.append((f"pods[{variant.spec.name}]", _pods(seen.ready, seen.expected, seen.running, seen.waiting, seen.unseen), age))
+        inputs.append(
+            (f"pods[{variant.spec.name}]", _pods(seen.ready, seen.expected, seen.running, seen.waiting, seen.unseen, len(seen.resting)), age)
+        )
         inputs.extend(_shown(variant))
     asleep = next((item for item in plan.variants if item.facts.spec.name == plan.wake), None)
     if asleep is not None and asleep.facts.spec.min_replicas == 0 and facts.spec.scaling.idle_after_s is None:
@@ -105,8 +107,9 @@ def _forecast(lasting: float, dispersion: float, learned: Learned) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _pods(ready: int, expected: float, running: float, waiting: float, unseen: int) -> str:
-    return f"{ready} ready, {expected:.1f} expected, {running:.0f} running, {waiting:.0f} waiting, {unseen} unseen"
+def _pods(ready: int, expected: float, running: float, waiting: float, unseen: int, resting: int) -> str:  # noqa: PLR0917  a cache's key is positional
+    asleep = f", {resting} asleep in host memory" if resting else ""
+    return f"{ready} ready, {expected - resting:.1f} expected, {running:.0f} running, {waiting:.0f} waiting, {unseen} unseen{asleep}"
 
 
 def _alternatives(funded: Funded) -> tuple[tuple[str, str, str], ...]:

@@ -16,8 +16,8 @@ from jevons.cluster.sleep_mark import Mark
 from jevons.cluster.sleepers import Sleepers
 from jevons.cluster.world import empty
 from jevons.core.observed import Known
-from jevons.core.snapshot import Pod, PodSignals, ReplicaTarget
-from jevons.core.spec import Key, Variant
+from jevons.core.snapshot import DeploymentState, Pod, PodSignals, ReplicaTarget, TargetState, VariantState
+from jevons.core.spec import Deployment, Key, Variant
 
 NOW = 1_767_261_600.0
 KEY = Key("a", "assistant")
@@ -246,19 +246,22 @@ async def test_who_does_not_lead_asks_no_engine(sleepers, engine, line):
 
 
 async def test_what_sleeps_for_an_object_that_is_gone_is_woken(sleepers, engine, line):
+    def owner(*pods, invalid=""):
+        spec = Deployment(KEY, "i", 1, NOW, "m", (Variant("only", "m", "a100"),))
+        return {KEY: DeploymentState(spec, {"only": VariantState(TargetState(exists=True), pods)}, invalid=invalid)}
+
     line.pod("p", Mark(sleep_mark.ASLEEP, NOW, "assistant", engine.port).text)
-    sleepers.wake_orphans({"u-p"}, [KEY])
-    assert not sleepers._running
-    line.world.deployments.apply("ADDED", {"metadata": {"namespace": "a", "name": "assistant", "uid": "i"}})
-    sleepers.wake_orphans(set(), [])
-    assert not sleepers._running, "it is another install's"
     engine.asleep = True
-    sleepers.wake_orphans(set(), [KEY])
+    line.world.deployments.apply("ADDED", {"metadata": {"namespace": "a", "name": "assistant", "uid": "i"}})
+    for theirs in (owner(seen(line)), owner(invalid="broken"), {}):
+        sleepers.wake_orphans(theirs)
+        assert not sleepers._running, "it counts the pod, nobody knows, or it is another install's"
+    sleepers.wake_orphans(owner())
     await asyncio.gather(*sleepers._running.values())
     assert (engine.asked, line.mark) == (["/wake_up"], None)
     line.pod("p", Mark(sleep_mark.MARKED, NOW, "assistant", engine.port).text)
     line.world.deployments.apply("DELETED", {"metadata": {"namespace": "a", "name": "assistant", "uid": "i"}})
-    sleepers.wake_orphans(set(), [])
+    sleepers.wake_orphans({})
     await asyncio.gather(*sleepers._running.values())
     assert line.mark is None
 

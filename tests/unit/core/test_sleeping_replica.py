@@ -89,6 +89,8 @@ def test_while_it_sleeps_pickers_see_it_asleep_and_people_are_told():
     ready = next(one for one in made.conditions if one.type == "Ready")
     assert (ready.status, ready.reason) == ("True", "Asleep")
     assert "sleeps in host memory" in made.replicas[0].message
+    told = {name: text for name, text, _ in made.explanation.inputs}
+    assert told["pods[small]"] == "0 ready, 0.0 expected, 0 running, 0 waiting, 0 unseen, 1 asleep in host memory"
 
 
 def test_hours_of_sleep_are_no_failed_start():
