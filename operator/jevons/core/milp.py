@@ -28,6 +28,9 @@ class Model:
     columns: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
+    begin: list[tuple[int, float]] = field(default_factory=list)
+    """Whole columns and values of a point that is likely to be good: what is worse need not be looked at."""
+
     def column(self, cost: float, *, lower: float = 0.0, upper: float = math.inf, whole: bool = False) -> int:
         """Add a variable; its index."""
         self.cost.append(cost)

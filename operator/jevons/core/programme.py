@@ -28,11 +28,12 @@ objective is stated in units of the dearest replica's horizon, for the solver's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from jevons.core.milp import Model, Solver
-from jevons.core.reduced import reduced
+from jevons.core.reduced import on, reduced
 from jevons.core.statement import MISSED, OVER, SHORT, TRIFLES, Parts, Problem, Stated, parts, quality
 
 Number = TypeVar("Number", int, float)
@@ -54,33 +55,40 @@ class Solution:
     """The share of each class that waits."""
 
 
-def solve(problem: Problem, solver: Solver, *, evenly: bool = True) -> Solution | None:
-    """The cheapest plan; None when there is nothing to choose or the solver has no answer. `evenly` False: only what it costs is asked."""
+def solve(problem: Problem, solver: Solver, *, near: Sequence[int] | None = None, evenly: bool = True) -> Solution | None:
+    """The cheapest plan; None when there is nothing to choose or the solver has no answer.
+
+    near: replicas by variant of a plan that is thought to be good: the search begins there. evenly False: only what it costs is asked.
+    """
     if not problem.offers or not problem.groups:
         return None
-    whole, (problem, left) = problem, reduced(problem)
-    stated = Stated(problem)
+    small = reduced(problem)
+    stated = Stated(small.problem)
+    if near is not None:
+        stated.begin([near[index] for index in small.left])
     found = solver(stated.model)
     if found is None:
         return None
-    replicas = tuple([sum(size * round(found.values[column]) for column, size in levels) for levels in stated.levels])
-    waiting = tuple([0.0 if column is None else min(1.0, max(0.0, found.values[column])) for column in stated.waiting])
+    replicas = _spread([sum(size * round(found.values[column]) for column, size in levels) for levels in stated.levels], small.left, problem, 0)
+    waits = [0.0 if column is None else min(1.0, max(0.0, found.values[column])) for column in stated.waiting]
+    waiting = tuple([waits[at] for at in small.of])
     missing = {MISSED: 0.0, OVER: 0.0, SHORT: 0.0}
     for column in stated.slack:
         missing[stated.model.cost[column]] += found.values[column]
     short = any(missing[price] > trifle for price, trifle in zip((MISSED, OVER, SHORT), TRIFLES, strict=True))
     even = None if short or not evenly else _evenly(problem, replicas, waiting, solver)
-    shares, fullest = even if even is not None else (_shares(problem, stated.parts, found.values), 1.0)
-    all_shares = tuple([tuple(_spread(row, left, len(whole.offers), 0.0)) for row in shares])
-    return Solution(tuple(_spread(replicas, left, len(whole.offers), 0)), all_shares, fullest, found.cost * stated.unit / 3600.0, short, waiting)
+    if even is None:
+        together = _shares(small.problem, stated.parts, found.values)
+        even = tuple([_spread(together[at], small.left, problem, 0.0) for at in small.of]), 1.0
+    return Solution(replicas, *even, found.cost * stated.unit / 3600.0, short, waiting)
 
 
-def _spread(values: tuple[Number, ...], left: tuple[int, ...], many: int, none: Number) -> list[Number]:
+def _spread(values: Sequence[Number], left: Sequence[int], problem: Problem, none: Number) -> tuple[Number, ...]:
     """The values of the variants that are left, among all of them."""
-    row = [none] * many
+    row = [none] * len(problem.offers)
     for index, value in zip(left, values, strict=True):
         row[index] = value
-    return row
+    return tuple(row)
 
 
 def _shares(problem: Problem, found: Parts, values: tuple[float, ...]) -> tuple[tuple[float, ...], ...]:
@@ -97,18 +105,16 @@ def _evenly(
 ) -> tuple[tuple[tuple[float, ...], ...], float] | None:
     """The shares at which these replicas are used to the same part at most, and that part; what waits stays what it is."""
     model = Model()
+    bought = tuple([index for index, count in enumerate(replicas) if count])
+    some = replace(problem, offers=tuple([problem.offers[index] for index in bought]), groups=tuple([on(group, bought) for group in problem.groups]))
     kept: list[int | None] = [model.column(0.0, lower=share, upper=share) if share > 0.0 else None for share in waiting]
-    found_parts = parts(problem, model, kept)
+    found_parts = parts(some, model, kept)
     fullest = model.column(1.0)
-    for index, (offer, count) in enumerate(zip(problem.offers, replicas, strict=True)):
+    for index, offer in enumerate(some.offers):
         work = [(column, group.work[index] * group.weights[bin_]) for (group, bin_), columns in found_parts for at, column in columns if at == index]
-        if not count:
-            for column, _ in work:
-                model.upper[column] = 0.0
-            continue
-        model.row([*work, (fullest, -offer.capacity[count - 1])], upper=0.0)
-    quality(problem, model, found_parts, [], kept)
+        model.row([*work, (fullest, -offer.capacity[replicas[bought[index]] - 1])], upper=0.0)
+    quality(some, model, found_parts, [], kept)
     found = solver(model)
     if found is None:
         return None
-    return _shares(problem, found_parts, found.values), found.values[fullest]
+    return tuple([_spread(row, bought, problem, 0.0) for row in _shares(some, found_parts, found.values)]), found.values[fullest]

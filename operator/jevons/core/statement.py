@@ -99,6 +99,14 @@ class Stated:
         self._accelerators(starts)
         quality(problem, self.model, self.parts, self.slack, self.waiting)
 
+    def begin(self, replicas: Sequence[int]) -> None:
+        """Where the search begins: with the first steps of every variant that make so many."""
+        for levels, count in zip(self.levels, replicas, strict=True):
+            there = 0
+            for column, size in levels:
+                self.model.begin.append((column, float(there < count)))
+                there += size
+
     def _waits(self, group: Group) -> int | None:
         if group.waiting_usd_per_h is None:
             return None

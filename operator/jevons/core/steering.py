@@ -72,7 +72,7 @@ class Weighing:
         ruled = self.weighed(rule_of(ground))
         kept = self.weighed(_valid(ground, old.aim)) if old is not None else ruled
         problem = framing.problem(ground, self.shadow, self.units)
-        solved, solution = self._solved(problem, solver)
+        solved, solution = self._solved(problem, solver, near=min(kept, ruled, key=lambda one: one.usd))
         found = [kept, ruled, *([solved] if solved is not None else [])]
         best = min(found, key=lambda one: one.usd)
         taken = best if best.usd < kept.usd * (1.0 - TOLERANCE) - 1e-12 else kept
@@ -143,9 +143,11 @@ class Weighing:
         ]
         return max(ratios, default=0.0)
 
-    def _solved(self, problem: Problem, solver: Solver) -> tuple[Weighed | None, programme.Solution | None]:
+    def _solved(self, problem: Problem, solver: Solver, *, near: Weighed | None = None) -> tuple[Weighed | None, programme.Solution | None]:
+        """The programme's way; `near`: where to begin."""
         self.solves += 1
-        solution = programme.solve(problem, solver)
+        counts = {} if near is None else {item.spec.name: count for item, count in zip(self.ground.facts.variants, near.counts, strict=True)}
+        solution = programme.solve(problem, solver, near=[counts[offer.name] for offer in problem.offers] if counts else None)
         if solution is None or solution.short:
             return None, solution
         routes = []
@@ -160,7 +162,7 @@ class Weighing:
         """One bound that binds, and what it costs."""
         bound, relaxed = _relaxed(problem, solution)
         self.solves += 1
-        other = programme.solve(relaxed, solver, evenly=False)
+        other = programme.solve(relaxed, solver, near=solution.replicas, evenly=False)
         if other is None:
             return ""
         saved = max(0.0, solution.usd - other.usd) * 3600.0 / problem.horizon_s

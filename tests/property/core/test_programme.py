@@ -7,10 +7,11 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
+from jevons.core.alike import gathered
 from jevons.core.programme import solve
 from jevons.core.reduced import reduced
 from jevons.core.statement import Group, Offer, Problem, Scenario
@@ -92,7 +93,7 @@ def check(problem):
     assert routable(problem, found.replicas, 0.011)
     assert cost(problem, found.replicas) <= found.usd * (1.0 + 1e-6) + 1e-6
     if best is not None:
-        assert found.usd <= cost(problem, best) * (1.0 + 2e-3) + 1e-4
+        assert found.usd <= cost(problem, best) * (1.0 + 3e-3) + 1e-4
 
 
 @settings(max_examples=100, deadline=None)
@@ -121,7 +122,7 @@ def uncertain(problem, late, waiting):
     return replace(problem, groups=tuple(groups), scenarios=SCENARIOS)
 
 
-def recourse(problem, counts):
+def recourse(problem, counts, slack=0.0):
     """What these replicas cost beside themselves in USD, by the design's own columns. None = it cannot be done.
 
     Columns: x and y of every scenario by class, bin and variant, then f by class.
@@ -150,7 +151,7 @@ def recourse(problem, counts):
             row[at] = -group.weights[bin_] * group.right[index][bin_] if of is group else 0.0
         row[many * (1 + scenes) + number] = -group.target
         upper.append(row)
-        bounds.append(-group.target)
+        bounds.append(slack - group.target)
     work = [group.work[index] * group.weights[bin_] for group, bin_, index in cells]
     for index, count in enumerate(counts):
         able = problem.offers[index].capacity[count - 1] if count else 0.0
@@ -160,7 +161,7 @@ def recourse(problem, counts):
             for at, cell in enumerate(cells):
                 row[scene * many + at] = factor * work[at] if cell[2] == index else 0.0
             upper.append(row)
-            bounds.append(able)
+            bounds.append(able + slack)
     for scene, scenario in enumerate(problem.scenarios, 1):
         for at, (group, _, index) in enumerate(cells):
             missed = scenario.probability * hours * group.late[index] * scenario.factor * work[at]
@@ -174,21 +175,29 @@ def recourse(problem, counts):
     return found.fun if found.status == 0 else None
 
 
+def cheapest(problem, slack):
+    """By brute force; None = nothing is possible."""
+    best = None
+    for counts in product(*[range(offer.least, offer.most + 1) for offer in problem.offers]):
+        tried = room(problem, counts) and (best is None or cost(problem, counts) < best)
+        beside = recourse(problem, counts, slack) if tried else None
+        if beside is not None and (best is None or cost(problem, counts) + beside < best):
+            best = cost(problem, counts) + beside
+    return best
+
+
 def check_uncertain(problem):
     if any(all(work > 1e9 for work in group.work) for group in problem.groups):
         return
-    found = solve(problem, highs.solve)
-    best = None
-    for counts in product(*[range(offer.least, offer.most + 1) for offer in problem.offers]):
-        beside = recourse(problem, counts) if room(problem, counts) and (best is None or cost(problem, counts) < best) else None
-        if beside is not None and (best is None or cost(problem, counts) + beside < best):
-            best = cost(problem, counts) + beside
+    found, best = solve(problem, highs.solve), cheapest(problem, 0.0)
     if found.short:
-        assert best is None
+        assert best is None or cheapest(problem, -1e-4) is None
         return
     assert room(problem, found.replicas)
     if best is not None:
-        assert found.usd == pytest.approx(best, rel=3e-3, abs=1e-4)
+        assert found.usd <= best * (1.0 + 4e-3) + 1e-4
+    # what is missed by a trifle is not worth a replica
+    assert found.usd >= cheapest(problem, 0.011) * (1.0 - 4e-3) - 1e-4
 
 
 LATE = st.tuples(*[st.sampled_from([0.5, 2.0, 5.0])] * 2)
@@ -214,12 +223,12 @@ def test_a_dominated_variant_is_left_out_and_one_that_runs_is_not():
     worse = replace(good, name="worse", accelerator="b", usd_per_h=2.5)
     group = Group("c", (0.5, 0.5), (2.0, 2.0), ((0.9, 0.9), (0.8, 0.9)), 0.5, late=(20.0, 25.0))
     problem = Problem((good, worse), (group,), 600.0, 60.0, {}, SCENARIOS)
-    assert reduced(problem)[1] == (0,)
-    assert reduced(replace(problem, offers=(good, replace(worse, current=1))))[1] == (0, 1)
-    assert reduced(replace(problem, units={"a": 2}))[1] == (0, 1)
-    assert reduced(replace(problem, offers=(good, replace(worse, usd_per_h=1.9))))[1] == (0, 1)
+    assert reduced(problem).left == (0,)
+    assert reduced(replace(problem, offers=(good, replace(worse, current=1)))).left == (0, 1)
+    assert reduced(replace(problem, units={"a": 2})).left == (0, 1)
+    assert reduced(replace(problem, offers=(good, replace(worse, usd_per_h=1.9)))).left == (0, 1)
     better = replace(group, right=((0.9, 0.9), (0.8, 0.95)))
-    assert reduced(replace(problem, groups=(better,)))[1] == (0, 1)
+    assert reduced(replace(problem, groups=(better,))).left == (0, 1)
 
 
 @settings(max_examples=30, deadline=None)
@@ -228,4 +237,40 @@ def test_more_demand_never_costs_less(problem, factor):
     more = replace(problem, groups=tuple(replace(group, work=tuple(work * factor for work in group.work)) for group in problem.groups))
     less, found = solve(problem, highs.solve), solve(more, highs.solve)
     if not less.short and not found.short:
-        assert found.usd >= less.usd * (1.0 - 2e-3) - 1e-4
+        assert found.usd >= less.usd * (1.0 - 5e-3) - 1e-4
+
+
+def test_classes_that_are_alike_are_chosen_for_together_and_those_that_are_not_are_not():
+    def group(name, *work, **changes):
+        plain = Group(name, (0.25,) * 4, work, ((0.9, 0.8, 0.7, 0.6), (0.9, 0.7, 0.5, 0.3)), 0.6, late=(20.0, 10.0))
+        return replace(plain, **changes)
+
+    groups = [group("a", 1.0, 2.0), group("b", 3.0, 6.2), group("c", 1.0, 8.0), group("d", 1.0, 2.0, target=0.7), group("e", 1.0, 2.0)]
+    assert gathered(groups, 100) == (tuple(groups), (0, 1, 2, 3, 4))
+    found, of = gathered(groups, 16)
+    assert of == (0, 0, 1, 2, 0)
+    assert found[0].work == pytest.approx((5.0, 10.2))
+    assert [len(one.weights) for one in found] == [4, 4, 4]
+    coarse, of = gathered(groups, 7)
+    assert of == (0, 0, 1, 2, 0)
+    assert {one.weights for one in coarse} == {(0.5, 0.5)}
+    assert [row == pytest.approx(right) for row, right in zip(coarse[0].right, ((0.85, 0.65), (0.8, 0.4)), strict=True)] == [True, True]
+    patient = [replace(one, waiting_usd_per_h=1.0) for one in groups]
+    assert gathered(patient, 16)[1] == (0, 1, 2, 3, 4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(problems(), st.lists(st.floats(0.2, 3.0), min_size=6, max_size=6))
+def test_a_plan_for_classes_chosen_together_serves_each_of_them(problem, sizes):
+    group = problem.groups[0]
+    assume(any(work < 1e9 for work in group.work))
+    many = tuple(replace(group, name=f"c{index}", work=tuple(size / 6.0 * work for work in group.work)) for index, size in enumerate(sizes))
+    apart = replace(problem, groups=many)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jevons.core.reduced.SHARES", 6)
+        together = solve(apart, highs.solve)
+    found = solve(apart, highs.solve)
+    assert together.short == found.short
+    if not found.short:
+        assert together.usd == pytest.approx(found.usd, rel=5e-3, abs=1e-4)
+        assert routable(apart, together.replicas, 0.011)

@@ -48,3 +48,12 @@ def test_more_work_than_it_is_allowed_gives_the_best_so_far_or_nothing(monkeypat
     monkeypatch.setattr(highs, "NODES", 0)
     answer = highs.solve(knapsack(40)[0])
     assert answer is None or answer.cost <= 0.0
+
+
+def test_a_point_to_begin_with_changes_no_answer_be_it_good_or_impossible():
+    plain, columns = knapsack(20)
+    best = highs.solve(plain)
+    for values in ([round(best.values[column]) for column in columns], [1] * 20, [0] * 20):
+        model, _ = knapsack(20)
+        model.begin = [(column, float(value)) for column, value in zip(columns, values, strict=True)]
+        assert highs.solve(model).cost == pytest.approx(best.cost, rel=highs.GAP)
