@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 QUICK_MEMBERS, QUICK_PAIRS, PAIRS = 40, 10, 40
 CHAIN_STARTUP_S = 120.0
 WIDTH = 150
-TABLED = (("stretches", "rate"), ("all", "rate"), ("stretches", "starts"))
-"""How idleness is measured, and what is held equal."""
+TABLED = (("stretches", "starts"), ("stretches", "rate"), ("all", "starts"))
+"""How idleness is measured, and what is held equal; the first is the headline."""
 
 
 def zoo(  # noqa: PLR0917  # options of a command
@@ -43,6 +43,10 @@ def zoo(  # noqa: PLR0917  # options of a command
     ] = None,
     wake: Annotated[float, typer.Option(help="seconds that waking takes, with --sleep", min=0.1)] = 5.0,
     chains: Annotated[bool, typer.Option(help="agent chains as a second input")] = True,
+    only_chains: Annotated[bool, typer.Option("--only-chains", help="nothing but agent chains")] = False,
+    by_gaps: Annotated[
+        bool, typer.Option("--by-gaps", help="all members in minutes: Jevons and KEDA by the gaps between calls, without engines and passes")
+    ] = False,
     jobs: Jobs = None,
     cluster: Cluster = "",
 ) -> None:
@@ -53,12 +57,14 @@ def zoo(  # noqa: PLR0917  # options of a command
     from jevons.simulator.protocol import zoo_policies, zoo_study
 
     console, began = wide(Console()), time.monotonic()
-    known = [name for name in zoo_policies.KNOBS if name not in zoo_policies.CHAINED]
+    knobs = zoo_policies.BY_GAPS if by_gaps else zoo_policies.QUICK if quick else zoo_policies.KNOBS
+    known = [name for name in knobs if name not in zoo_policies.CHAINED]
     unknown = sorted(set(policy or []) - set(known))
     if unknown:
         raise typer.BadParameter(f"--policy {unknown[0]}: known are {', '.join(known)}")
     names = [name for name in known if not policy or name in policy or name in {"keda", "always-on"}]
-    knobs = zoo_policies.QUICK if quick else zoo_policies.KNOBS
+    if by_gaps and (sleep or only_chains):
+        raise typer.BadParameter("--by-gaps knows no sleep in host memory and no chains: leave out --sleep and --only-chains")
     settings = tuple((name, knob) for name in names for knob in sorted({*knobs[name], zoo_policies.DEFAULTS[name]}))
     sleepers = [zoo_policies.sleeping(holding, wake) for holding in sleep or []]
     settings += tuple((name, knob) for name in sleepers for knob in sorted({*knobs["jevons"], zoo_policies.AUTO}))
@@ -69,36 +75,29 @@ def zoo(  # noqa: PLR0917  # options of a command
     except ValueError as error:
         raise typer.BadParameter(f"--data {data}: {error}") from error
     count = min(everybody, members or (QUICK_MEMBERS if quick else everybody))
-    chosen = sorted({round(place * everybody / count) for place in range(count)})
+    chosen = [] if only_chains else sorted({round(place * everybody / count) for place in range(count)})
     numbers = range(seeds or (1 if quick else 3))
-    work = [zoo_study.MemberJob(data, member, seed, startups, settings, since_s=3600.0 * scored_from) for member in chosen for seed in numbers]
+    work = [
+        zoo_study.MemberJob(data, member, seed, startups, settings, since_s=3600.0 * scored_from, by_gaps=by_gaps)
+        for member in chosen
+        for seed in numbers
+    ]
     told = [name for name in ("jevons", "jevons-alone", "keda", "hybrid", "co-wake") if name in names or name in zoo_policies.CHAINED]
-    pairs = range((QUICK_PAIRS if quick else PAIRS) if chains else 0)
+    pairs = range((QUICK_PAIRS if quick else PAIRS) if (chains or only_chains) and not by_gaps else 0)
     chained = tuple((name, zoo_policies.DEFAULTS[name]) for name in told)
     work += [zoo_study.MemberJob(data, pair, seed, (CHAIN_STARTUP_S,), chained, chained=True) for pair in pairs for seed in numbers]
     with pool(jobs, cluster, folders=[data]) as runner:
         results = runner(zoo_study.work, work, _counter(console, len(work)))
     split = len(chosen) * len(numbers)
-    runs = zoo_study.gathered(work[:split], results[:split])
-    rows = [zoo_study.row(runs, "zoo200", startup_s, setting) for startup_s in startups for setting in settings]
-    found = [
-        zoo_study.ratios(runs, startup_s, name, measure=measure, match=match) for startup_s in startups for name in names for measure, match in TABLED
-    ]
     document: dict[str, Any] = {
         "benchmark": "B2",
-        "assumptions": ASSUMPTIONS,
+        "assumptions": (*ASSUMPTIONS, *(BY_GAPS if by_gaps else ())),
         "scored_from_h": scored_from,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "rows": rows,
-        "ratios": [_ratio_row(one) for one in found],
-        "perfect_prewarm": [
-            {"startup_s": startup_s, "measure": measure, "ratio": zoo_study.perfect(runs, startup_s, measure)}
-            for startup_s in startups
-            for measure in zoo_study.MEASURES
-        ],
     }
-    console.print(f"scored from hour {scored_from:g} of the day on; before that policies learn", style="dim")
-    _print(console, runs, found, rows, document["perfect_prewarm"])
+    if chosen:
+        console.print(f"scored from hour {scored_from:g} of the day on; before that policies learn", style="dim")
+        document |= _members(console, zoo_study.gathered(work[:split], results[:split]), startups, settings, names)
     if pairs:
         document["chains"] = _chains(console, work[split:], results[split:])
     document["seconds"] = round(time.monotonic() - began, 1)
@@ -111,9 +110,29 @@ ASSUMPTIONS = (
     "one replica of Llama-3.1-8B on one A100 per member at 3.67 USD/h, startup lognormal with sigma 0.1; asleep at the start",
     "every request is held until a replica is ready, whoever competes; a cold start is a start that at least one request waited for",
     "asleep in host memory: its hours count by the share of the price that it costs; a request that waits for a wake is woken, not cold",
-    "cold-start rate: a member's share of requests that found nothing ready, mean over members",
+    "equal cold-start rate: as many cold starts for the same calls (starts); beside it a member's share of cold requests, mean over members (rate)",
     "idle: stretches of more than 60 s without a request in the system (`idle_gpu_hours` is all of it); Knative at 5 s ticks",
 )
+BY_GAPS = ("by gaps: no engines, queues and passes; the operator's rule on the calls its passes would see, KEDA's poll, query and cooldown",)
+
+
+def _members(
+    console: Any, runs: Runs, startups: tuple[float, ...], settings: tuple[tuple[str, float], ...], names: list[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The zoo's tables, printed and as documents."""
+    from jevons.simulator.protocol import zoo_study
+
+    rows = [zoo_study.row(runs, "zoo200", startup_s, setting) for startup_s in startups for setting in settings]
+    found = [
+        zoo_study.ratios(runs, startup_s, name, measure=measure, match=match) for startup_s in startups for name in names for measure, match in TABLED
+    ]
+    perfect = [
+        {"startup_s": startup_s, "measure": measure, "ratio": zoo_study.perfect(runs, startup_s, measure)}
+        for startup_s in startups
+        for measure in zoo_study.MEASURES
+    ]
+    _print(console, runs, found, rows, perfect)
+    return {"rows": rows, "ratios": [_ratio_row(one) for one in found], "perfect_prewarm": perfect}
 
 
 def wide(console: Console) -> Console:
@@ -186,20 +205,21 @@ def _print(console: Any, runs: Runs, found: list[Ratio], rows: list[dict[str, An
             f"{one['wait_p50_s']:.0f}", f"{one['wait_p95_s']:.0f}",
         )  # fmt: skip
     console.print(points)
-    table = Table(
-        title="Idle and starting GPU-hours over KEDA's (300 s) at its cold-start rate (mean over members); 95 % intervals over members and seeds"
-    )
-    for name in ("startup s", "policy", "idle > 1 min", "target", "all idleness", "idle > 1 min, at its cold starts"):
+    table = Table(title="Idle and starting GPU-hours over KEDA's (300 s) at its cold starts; 95 % intervals over members and seeds")
+    for name in ("startup s", "policy", "at its cold starts", "target", "at its mean rate", "target", "all idleness, at its cold starts"):
         table.add_column(name, justify="right")
     for ratio in found:
         if (ratio.measure, ratio.match) == TABLED[0]:
-            strict, counted = (other for other in found if (other.startup_s, other.policy) == (ratio.startup_s, ratio.policy) and other is not ratio)
-            verdict = "" if ratio.target is None else f"<= {ratio.target:.2f} {'met' if ratio.met else 'MISSED'}"
-            table.add_row(f"{ratio.startup_s:g}", ratio.policy, _said(ratio), verdict, _said(strict), _said(counted))
+            other, strict = (one for one in found if (one.startup_s, one.policy) == (ratio.startup_s, ratio.policy) and one is not ratio)
+            table.add_row(f"{ratio.startup_s:g}", ratio.policy, _said(ratio), _verdict(ratio), _said(other), _verdict(other), _said(strict))
     for startup_s in dict.fromkeys(one["startup_s"] for one in known):
         values = [f"{one['ratio']:.2f}" for one in known if one["startup_s"] == startup_s]
-        table.add_row(f"{startup_s:g}", "perfect pre-warm", values[0], "", values[1], values[0])
+        table.add_row(f"{startup_s:g}", "perfect pre-warm", values[0], "", values[0], "", values[1])
     console.print(table)
+
+
+def _verdict(one: Ratio) -> str:
+    return "" if one.target is None else f"<= {one.target:.2f} {'met' if one.met else 'MISSED'}"
 
 
 def _said(one: Ratio) -> str:

@@ -33,6 +33,22 @@ def test_an_unknown_policy_or_period_is_refused(folder: Path) -> None:
     assert RUNNER.invoke(app, ["budget", "--period", "Year", "--json", out]).exit_code == 2
 
 
+def test_the_zoo_by_gaps_writes_points_and_both_readings_of_equal_cold_starts(folder: Path) -> None:
+    out = folder / "out.json"
+    asked = ["zoo", "--data", str(folder), "--by-gaps", "--seeds", "2", "--startup", "30", "--jobs", "1", "--json", str(out)]
+    answer = RUNNER.invoke(app, asked)
+    assert answer.exit_code == 0, answer.output
+    document = json.loads(out.read_text())
+    assert {row["policy"] for row in document["rows"]} == {"jevons", "keda", "always-on"}
+    assert {(row["equal"], row["target"]) for row in document["ratios"] if row["policy"] == "jevons" and row["measure"] == "stretches"} == {
+        ("starts", 0.55),
+        ("rate", 0.55),
+    }
+    assert all(row["ratio"] <= 1.0 for row in document["ratios"] if row["policy"] == "keda")
+    assert "chains" not in document
+    assert RUNNER.invoke(app, [*asked, "--sleep", "0.1"]).exit_code == 2
+
+
 @pytest.mark.slow
 def test_the_zoo_writes_points_ratios_and_what_it_assumes(folder: Path) -> None:
     out = folder / "out.json"

@@ -26,6 +26,8 @@ from jevons.simulator.protocol.zoo_figures import DAY_S, MemberRun, figures
 from jevons.simulator.scenario import Controller, Scenario
 from jevons.simulator.world import PATIENCE_S, Run, next_multiple
 
+FRESH_S = 30.0
+"""Jevons' passes begin again so long before an arrival: what it remembers is of calls and not of silence."""
 READ_S = 105.0
 """What a pass reads goes back to scrapes of so long ago: rates over a minute, and two scrapes more."""
 
@@ -111,7 +113,8 @@ class _Member(Run):
             self._asleep_since_s = now if self._asleep_since_s is None else self._asleep_since_s
             if now - self._asleep_since_s >= self._remembers_s:
                 wakes_s = self._controller.wakes_s if isinstance(self._controller, Waking) else math.inf
-                until_s = min(self._next_arrival(now) - self._remembers_s, wakes_s)
+                before_s = self._remembers_s if self._resting is None else min(self._remembers_s, FRESH_S)
+                until_s = min(self._next_arrival(now) - before_s, wakes_s)
                 minute_s = math.floor(min(until_s, self._end_s) / 60.0) * 60.0
                 self._sample_s, self._decide_s = max(self._sample_s, minute_s), max(self._decide_s, minute_s)
             return

@@ -47,7 +47,7 @@ from jevons.simulator.policies.policy import Sample, View
 from jevons.simulator.scenario import Controller, HostMemory, Scenario
 
 KNATIVE = KpaSettings(maximum=1, tick_s=5.0, scrape_s=5.0)
-SETTLED_S = 120.0
+SETTLED_S = 75.0
 """So long after its last request a sleeping deployment's readings (rates over a minute) are zero."""
 SEEN_S = 35.0
 """Work that there is is seen by then: two scrapes and a moment."""
@@ -80,8 +80,14 @@ DEFAULTS: Mapping[str, float] = {
     "always-on": 1.0,
     "co-wake": 300.0,
 }
+BY_GAPS: Mapping[str, tuple[float, ...]] = {
+    "jevons": (AUTO, 30.0, 60.0, 120.0, 180.0, 270.0, 400.0, 600.0, 1200.0),
+    "keda": (150.0, 300.0, 600.0),
+    "always-on": (1.0,),
+}
+"""A walk over gaps costs little (`zoo_gaps.py`)."""
 QUICK: Mapping[str, tuple[float, ...]] = {
-    "jevons": (AUTO, 60.0, 200.0, 600.0),
+    "jevons": (AUTO, 30.0, 90.0, 180.0, 600.0),
     "keda": (300.0,),
     "kpa": (0.0, 300.0),
     "kubeai": (300.0, 600.0),
