@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import time
 
 import aiohttp
@@ -124,3 +126,21 @@ async def test_an_engine_without_sleep_mode_is_let_go_and_says_why(sandbox, name
     await eventually(lambda: asked(gateway, namespace), within_s=60)
     await eventually(gone, within_s=40)
     assert await eventually(event)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_calls_at_whatever_moment_of_lying_down_and_waking_are_all_answered(sandbox, namespace, running, eventually):
+    _, gateway = running
+    await sandbox.apply(sleeper(), namespace=namespace)
+    await eventually(lambda: asked(gateway, namespace), within_s=60)
+    chance, waits, rested = random.Random(5), [], set()
+    for _ in range(40):
+        await asyncio.sleep(chance.uniform(2.0, 8.0))
+        pod = await the_pod(sandbox, namespace)
+        mark = sleep_mark.read(((pod or {}).get("metadata", {}).get("annotations") or {}).get(sleep_mark.ANNOTATION))
+        rested.add("" if mark is None else mark.word)
+        waits.append(await asked(gateway, namespace))
+    assert None not in waits
+    assert rested == {"", sleep_mark.MARKED, sleep_mark.ASLEEP}, "some met it awake, some about to lie down, some asleep"
+    assert max(waits) < STARTUP_S, "and none waited for a start"
