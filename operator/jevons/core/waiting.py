@@ -38,8 +38,11 @@ def patience_s(spec: Deployment, name: str, pressure: float = 0.0) -> float:
     """
     if not spec.classes:
         return 0.0
-    tier = next((one.tier for one in spec.classes if one.name == name), Tier.INTERACTIVE)
-    share = SHARE[tier]
+    share = 0.0
+    for one in spec.classes:
+        if one.name == name:
+            share = SHARE[one.tier]
+            break
     if not share:
         return 0.0
     slowest_s = max([variant.startup_s for variant in spec.variants], default=0.0)

@@ -16,6 +16,8 @@ import openai
 import pytest
 
 from jevons.gateway.access_log import read
+from jevons.gateway.inflight import Inflight
+from jevons.gateway.table import RequestClass
 from jevons.gateway.tailer import Tailer
 
 pytestmark = pytest.mark.envoy
@@ -350,3 +352,22 @@ async def test_a_log_that_is_rotated_under_traffic_loses_and_doubles_no_request(
     assert sum(counted.values()) - before == sent
     assert rotations == 3
     tailer.close()
+
+
+async def test_a_flex_request_waits_for_a_pod_with_little_to_do_while_others_are_answered(lab, waiting, pod, model, http):
+    made = model(large=[], small=[pod])
+    documents = RequestClass("documents", header=("x-jevons-class", "documents"), tier="Flex", wait_s=20.0)
+    busy = Inflight(lab.dir / "inflight.bin", 9)
+    busy.add(f"127.0.0.1:{pod}", 50_000.0, time.time())
+    lab.publish(replace(made, variants=tuple(replace(one, idle_tokens=1_000.0) for one in made.variants), classes=(documents, *made.classes)))
+    await waiting.nobody()
+    flex = asyncio.create_task(post(http, lab, hello(), **{"x-jevons-class": "documents"}))
+    message = await waiting.message(lambda deployments: waiting._only(deployments).get("waiting") == 1)
+    assert message["deployments"]["team-a/assistant"]["held"][0]["count"] == 0
+    assert (await post(http, lab, hello()))[0] == 200
+    assert not flex.done()
+    busy.add(f"127.0.0.1:{pod}", -50_000.0, time.time())
+    status, headers, _ = await asyncio.wait_for(flex, 15.0)
+    assert status == 200
+    assert headers["x-jevons-variant"] == "small"
+    assert int(headers["x-jevons-wait-ms"]) > 0
