@@ -23,6 +23,8 @@ MEMORY_S = 86_400.0
 GAP_S = 300.0
 """After a longer time without a pass nobody knows who took what."""
 WATCHED = 256
+MANY = 500
+"""Of more than that the mean alone counts: chance evens out, and the numbers of ways to lose some no longer fit a float."""
 LATE_SHARE = 0.5
 """Of what the promise leaves to be late, missing replicas may take this part."""
 
@@ -74,6 +76,8 @@ def ordered(need: int, missing: float, late_share: float) -> int:
     Example: 3 needed, each missing 5 % of the time, 5 % may be late: 3 would be short by 5 %, 4 by 0.5 % -> 4
     (test_reclaim.py::test_spare_replicas_for_those_that_are_taken).
     """
+    if need > MANY:
+        return min(2 * need, max(need, math.ceil(need * (1.0 - LATE_SHARE * late_share) / max(0.5, 1.0 - missing))))
     count = need
     while need and count < 2 * need and _shortfall(need, count, missing) > LATE_SHARE * late_share:
         count += 1

@@ -64,6 +64,12 @@ class Fleet:
         return self.memory.deployments[KEY].variants["small"].health.spot
 
 
+@pytest.mark.parametrize("missing", [0.01, 0.05, 0.3])
+def test_of_thousands_the_mean_counts_and_joins_what_is_ordered_for_hundreds(missing):
+    assert reclaim.ordered(501, missing, 0.05) == pytest.approx(reclaim.ordered(500, missing, 0.05), rel=0.01)
+    assert reclaim.ordered(20_000, missing, 0.05) == pytest.approx(20_000 * 0.975 / (1.0 - missing) if missing > 0.025 else 20_000, rel=1e-3)
+
+
 def test_replicas_that_are_taken_away_are_counted_and_those_we_let_go_are_not():
     fleet = Fleet().passes(100)
     assert (fleet.ordered, fleet.seen.losses) == (3, 0.0)
