@@ -63,8 +63,8 @@ def zoo(  # noqa: PLR0917  # options of a command
     if unknown:
         raise typer.BadParameter(f"--policy {unknown[0]}: known are {', '.join(known)}")
     names = [name for name in known if not policy or name in policy or name in {"keda", "always-on"}]
-    if by_gaps and (sleep or only_chains):
-        raise typer.BadParameter("--by-gaps knows no sleep in host memory and no chains: leave out --sleep and --only-chains")
+    if by_gaps and only_chains:
+        raise typer.BadParameter("--by-gaps knows no chains: leave out --only-chains")
     settings = tuple((name, knob) for name in names for knob in sorted({*knobs[name], zoo_policies.DEFAULTS[name]}))
     sleepers = [zoo_policies.sleeping(holding, wake) for holding in sleep or []]
     settings += tuple((name, knob) for name in sleepers for knob in sorted({*knobs["jevons"], zoo_policies.AUTO}))

@@ -25,6 +25,8 @@ from jevons.core.hazard import EDGES, END_S, HOLD_S, Ends, Gaps, Windows
 from jevons.core.spec import Objectives
 
 LOADED, RESTING, GONE = range(3)
+LIE_S = 30.0
+"""From the decision to lie down until it sleeps, at the full price: a scrape has to show it empty, and weights have to move."""
 EPSILON = 1e-12
 """Costs that differ by less are equal, and of equals the state that costs less to hold is taken."""
 
@@ -63,14 +65,14 @@ def windows(startup_s: float, loss_s: float, rest: Rest, gaps: Gaps, prior: Gaps
     """The ages at which a model is worth being loaded and those at which it is worth sleeping, after a call (see `hazard.windows`).
 
     Without history the rent is compared with what the next tier down costs when a call comes: startup 60 s, a late answer worth 40 s, sleeping for a
-    tenth of the price, 5 s to wake and nobody late -> loaded for 30 s, then asleep until 950 s (test_tiers.py::test_break_even_of_three_tiers).
+    tenth of the price, 5 s to wake and nobody late -> loaded for 36 s, then asleep until 950 s (test_tiers.py::test_break_even_of_three_tiers).
     """
     ends, cold_s, woken_s = hazard.chances(gaps, prior), startup_s + loss_s, rest.wake_s + rest.loss_s
     if not rest.saves(cold_s):
         return hazard.windows(startup_s, loss_s, gaps, prior), ()
     if ends is not None:
         return _kept(ends, startup_s, loss_s, rest)
-    down_s = min(idle.LONGEST_S, max(HOLD_S, woken_s / (1.0 - rest.holding)))
+    down_s = min(idle.LONGEST_S, max(HOLD_S, LIE_S + woken_s / (1.0 - rest.holding)))
     gone_s = min(END_S, (cold_s - woken_s) / rest.holding) if rest.holding > 0.0 else END_S
     if gone_s <= down_s:
         return hazard.windows(startup_s, loss_s, gaps, prior), ()
@@ -96,10 +98,11 @@ def programme(ends: Sequence[float], startup_s: float, loss_s: float, rest: Rest
             rest.holding * quiet_s + chance * (rest.wake_s + rest.loss_s) + costs[RESTING][later],
             chance * (startup_s + loss_s) + costs[GONE][later],
         )
-        goes, lies, keeps = (stays[GONE], GONE), (stays[RESTING], RESTING), (stays[LOADED], LOADED)
+        goes, rests, keeps = (stays[GONE], GONE), (stays[RESTING], RESTING), (stays[LOADED], LOADED)
+        lies = (stays[RESTING] + (1.0 - rest.holding) * LIE_S * ahead.beyond[at], RESTING)
         wakes = (ahead.cost(at, wake_s, wake_s, rest.loss_s, costs[LOADED]), LOADED)
         starts = (ahead.cost(at, startup_s, start_s, loss_s, costs[LOADED]), LOADED)
-        found = (_least(goes, lies, keeps) if EDGES[at] >= HOLD_S else keeps, _least(goes, lies, wakes), _least(goes, starts))
+        found = (_least(goes, lies, keeps) if EDGES[at] >= HOLD_S else keeps, _least(goes, rests, wakes), _least(goes, starts))
         choices[at] = (found[0][1], found[1][1], found[2][1])
         for state, (cost, _) in enumerate(found):
             costs[state][at] = cost

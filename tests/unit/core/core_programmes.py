@@ -27,6 +27,8 @@ def cost_of(plan, ends, startup_s, loss_s, rest):
         for begin_s, end_s in zip(begins, [*begins[1:], call_s], strict=True):
             at_s = max(begin_s, at_s)
             here = state(begin_s)
+            if here == tiers.RESTING and begin_s > 0.0 and state(begin_s - 1e-6) == tiers.LOADED:
+                total += (1.0 - rest.holding) * tiers.LIE_S
             if here == tiers.LOADED and begin_s > 0.0:
                 before = state(begin_s - 1e-6)
                 ready_s = begin_s + lead[before]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jevons.simulator.protocol.zoo_figures import MemberRun
-from jevons.simulator.protocol.zoo_gaps import Always, Jevons, Keda, Keeper, Seen, walk
+from jevons.simulator.protocol.zoo_gaps import Always, Jevons, Keda, Keeper, Plan, Seen, Sleeper, walk
 from jevons.simulator.protocol.zoo_member import run
-from jevons.simulator.protocol.zoo_policies import contender
+from jevons.simulator.protocol.zoo_policies import contender, sleeping
 from jevons.simulator.protocol.zoo_workload import Member
 from jevons.simulator.scenario import Requests
 from jevons.simulator.traces import columns
@@ -72,11 +72,25 @@ def test_keda_stays_past_its_cooldown_until_the_poll_after_it() -> None:
 
 def test_a_call_during_a_start_ahead_of_it_is_cold_and_waits_for_the_rest() -> None:
     class Ahead(Keda):
-        def plan(self, called_s: float, idle_s: float) -> tuple[float, list[tuple[float, float]]]:
-            return idle_s + 60.0, [(called_s + 500.0, called_s + 800.0)]
+        def plan(self, called_s: float, idle_s: float) -> Plan:
+            return Plan(idle_s + 60.0, [(called_s + 500.0, called_s + 800.0)])
 
     found = walk(calls(90.0, 600.0), Ahead(300.0), 60.0, seed=0, until_s=2000.0)
     assert (found.starts, found.cold_starts, found.cold) == (3, 2, 2), "the third is ahead of a call that does not come"
     assert found.wait_s[1] < 60.0
     sleeping = walk(calls(90.0, 1500.0), Ahead(300.0), 60.0, seed=0, until_s=2000.0)
     assert (sleeping.starts, sleeping.cold_starts) == (3, 2), "for the first, ahead of one that did not come, and for the second"
+
+
+@pytest.mark.parametrize("kind", ["regular", "rare", "bursty", "at random"])
+@pytest.mark.parametrize(("knob", "holding"), [(0.0, 0.1), (400.0, 0.05)])
+def test_sleep_in_host_memory_is_about_as_simulated(kind: str, knob: float, holding: float) -> None:
+    one = member(kind)
+    made = contender(one.scenario(120.0, seed=1), sleeping(holding, 5.0), knob)
+    simulated = run(made.scenario, made.controller, remembers_s=made.remembers_s, end_s=HOURS_S)
+    walked = walk(one.requests, Sleeper(Seen.of(one.requests.at_s), 120.0, knob, (), holding, 5.0), 120.0, seed=1, until_s=HOURS_S)
+    assert walked.starts == pytest.approx(simulated.starts, rel=0.15, abs=1)
+    assert walked.wakes == pytest.approx(simulated.wakes, rel=0.15, abs=2)
+    assert walked.resting_s == pytest.approx(simulated.resting_s, rel=0.2, abs=120.0)
+    paid = [one.starting_s + one.stretches_s + one.sleep_s for one in (walked, simulated)]
+    assert paid[0] == pytest.approx(paid[1], rel=0.12, abs=90.0)

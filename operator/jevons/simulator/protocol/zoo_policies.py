@@ -117,11 +117,19 @@ def contender(scenario: Scenario, policy: str, knob: float, told_s: Sequence[flo
         "always-on": _always_on,
         "co-wake": lambda world, keep_s: Contender(world, One(Told(told_s, keep_s)), 30.0),
     }
-    if policy.startswith(SLEEPS):
-        holding, wake_s = map(float, policy.removeprefix(SLEEPS).split())
-        variants = tuple(replace(variant, sleep=HostMemory(holding, wake_s, WAKE_SIGMA)) for variant in scenario.variants)
+    costs = asleep(policy)
+    if costs is not None:
+        variants = tuple(replace(variant, sleep=HostMemory(*costs, WAKE_SIGMA)) for variant in scenario.variants)
         return _jevons(replace(scenario, variants=variants), knob, told_s, priors)
     return made[policy](scenario, knob)
+
+
+def asleep(policy: str) -> tuple[float, float] | None:
+    """Share of the price and seconds of the wake in a name that `sleeping` gave; None for other names."""
+    if not policy.startswith(SLEEPS):
+        return None
+    holding, wake_s = map(float, policy.removeprefix(SLEEPS).split())
+    return holding, wake_s
 
 
 def sleeping(holding: float, wake_s: float) -> str:
