@@ -47,7 +47,7 @@ from jevons.simulator.policies.policy import Sample, View
 from jevons.simulator.scenario import Controller, HostMemory, Scenario
 
 KNATIVE = KpaSettings(maximum=1, tick_s=5.0, scrape_s=5.0)
-SETTLED_S = 75.0
+SETTLED_S = 120.0
 """So long after its last request a sleeping deployment's readings (rates over a minute) are zero."""
 SEEN_S = 35.0
 """Work that there is is seen by then: two scrapes and a moment."""
