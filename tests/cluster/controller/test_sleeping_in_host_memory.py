@@ -110,6 +110,7 @@ async def test_an_idle_model_sleeps_and_is_woken_by_a_waiting_request_in_wake_ti
     assert await asked(gateway, namespace) < STARTUP_S, "another operator wakes what the last one put to sleep"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 async def test_an_engine_without_sleep_mode_is_let_go_and_says_why(sandbox, namespace, running, eventually):
     _, gateway = running
