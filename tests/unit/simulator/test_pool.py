@@ -12,7 +12,7 @@ import pytest
 from jevons.simulator.protocol.pool import local
 
 COMMAND = """
-import os, pathlib, sys, time
+import os, pathlib, signal, sys, time
 from jevons.simulator.protocol.pool import local
 
 def never_done(folder):
@@ -20,6 +20,7 @@ def never_done(folder):
     time.sleep(600)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background jobs begin with Ctrl-C ignored
     with local(2) as runner:
         runner(never_done, [sys.argv[1]] * 2, lambda: None)
 """
