@@ -16,8 +16,10 @@ Everything is a function of (history, age): no clock, no cluster.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import TypeAlias
 
 from jevons.core import idle
@@ -35,6 +37,8 @@ FLAT = 0.1
 """Of the prior, spread evenly over the bins: nothing is impossible."""
 HOLD_S = 30.0
 """Nothing is let go sooner after a call, work or getting ready: shorter quiet is traffic."""
+EPSILON = 1e-12
+"""Costs that differ by less are equal, and of equals the state that costs less to hold is taken."""
 LEAD = (1.1, 10.0)
 """A start ahead of a call is made this many startup times and seconds before it: some starts are slower, and a pass has to come."""
 
@@ -70,6 +74,12 @@ def with_gap(gaps: Gaps, gap_s: float) -> Gaps:
 def pauses(gaps: Gaps) -> Gaps:
     """The counts of gaps that are no traffic; empty = none yet."""
     return gaps[:BINS] if len(gaps) >= BINS else ()
+
+
+def _counts(gaps: Gaps, prior: Gaps) -> list[float]:
+    """The counts of pauses by bin, with what all models showed."""
+    own = pauses(gaps) or (0.0,) * BINS
+    return [count + PRIOR * share for count, share in zip(own, prior, strict=False)] if prior else list(own)
 
 
 def _brief(gaps: Gaps) -> Gaps:
@@ -119,10 +129,9 @@ def windows(startup_s: float, loss_s: float, gaps: Gaps, prior: Gaps = ()) -> Wi
 @lru_cache(maxsize=4096)
 def chances(gaps: Gaps, prior: Gaps) -> Ends | None:
     """The chance that a gap ends within each step of EDGES; None while too little is known of gaps."""
-    own = pauses(gaps) or (0.0,) * BINS
-    if math.fsum(own) < idle.ENOUGH and not prior:
+    if math.fsum(pauses(gaps)) < idle.ENOUGH and not prior:
         return None
-    counts = [count + PRIOR * share for count, share in zip(own, prior, strict=False)] if prior else list(own)
+    counts = _counts(gaps, prior)
     brief = [count + BRIEF_PRIOR * share for count, share in zip(_brief(gaps), _brief(prior), strict=True)]
     # to 4 %: a programme holds while little changes
     quiet = [round(25.0 * count / (math.fsum(brief) or 1.0)) / 25.0 for count in brief[:-1]]
@@ -146,40 +155,46 @@ def programme(ends: Sequence[float], startup_s: float, loss_s: float, *, asleep:
 
 def _cheapest(ends: Sequence[float], startup_s: float, loss_s: float, *, patient: bool) -> tuple[list[bool], list[bool]]:
     """By age step: whether a loaded model stays, and whether a sleeping one is started."""
-    steps, early_s, cold_s = len(ends), lead_s(startup_s), startup_s + loss_s
-    beyond = [0.0] * steps + [max(0.0, 1.0 - math.fsum(ends))]
-    """The chance that the gap is longer than the begin of a step."""
-    moment = [0.0] * (steps + 1)
-    """Ages of the calls from a step on, each times its chance."""
-    for at in range(steps - 1, -1, -1):
-        beyond[at] = beyond[at + 1] + ends[at]
-        moment[at] = moment[at + 1] + 0.5 * ends[at] * (EDGES[at] + EDGES[at + 1])
+    steps, early_s, cold_s, ahead = len(ends), lead_s(startup_s), startup_s + loss_s, Ahead(ends)
     loaded, asleep = [0.0] * (steps + 1), [0.0] * (steps + 1)
     stay, start = [True] * steps, [False] * steps
-    ready_at = steps
     for at in range(steps - 1, -1, -1):
-        width_s, chance = EDGES[at + 1] - EDGES[at], ends[at]
-        kept = (0.5 * chance + beyond[at + 1]) * width_s + loaded[at + 1]
-        asleep[at] = chance * cold_s + asleep[at + 1]
-        ready_s = EDGES[at] + early_s
-        while ready_at > at and EDGES[ready_at] > ready_s:
-            ready_at -= 1
-        if ready_at < steps:
-            # calls between the start and being ready are late; from the middle of a step on it stays for the rest of that
-            left = (EDGES[ready_at + 1] - ready_s) / (EDGES[ready_at + 1] - EDGES[ready_at])
-            late = beyond[at] - beyond[ready_at] + (1.0 - left) * ends[ready_at]
-            rest = (0.5 * left * ends[ready_at] + beyond[ready_at + 1]) * (EDGES[ready_at + 1] - ready_s) + loaded[ready_at + 1]
-            if patient:
-                age_s = 0.5 * (EDGES[ready_at] + ready_s)
-                late = max(0.0, ready_s * late - (moment[at] - moment[ready_at] + (1.0 - left) * ends[ready_at] * age_s)) / early_s
-            started = startup_s * beyond[at] + loss_s * late + rest
-            if started < asleep[at] - 1e-12:
-                asleep[at], start[at] = started, True
-        if EDGES[at] >= HOLD_S and kept > asleep[at] - 1e-12:
+        kept = (0.5 * ends[at] + ahead.beyond[at + 1]) * (EDGES[at + 1] - EDGES[at]) + loaded[at + 1]
+        asleep[at] = ends[at] * cold_s + asleep[at + 1]
+        started = ahead.cost(at, startup_s, early_s, loss_s, loaded, patient=patient)
+        if started < asleep[at] - EPSILON:
+            asleep[at], start[at] = started, True
+        if EDGES[at] >= HOLD_S and kept > asleep[at] - EPSILON:
             stay[at], loaded[at] = False, asleep[at]
         else:
             loaded[at] = kept
     return stay, start
+
+
+class Ahead:
+    """What starting (or waking) ahead of a call costs; `beyond[i]`: the chance that the gap is longer than the begin of step i."""
+
+    def __init__(self, ends: Sequence[float]) -> None:
+        self._ends = ends
+        self.beyond = [*accumulate(reversed(ends), initial=max(0.0, 1.0 - math.fsum(ends)))][::-1]
+        ages = [0.5 * chance * (begin_s + end_s) for chance, begin_s, end_s in zip(ends, EDGES, EDGES[1:], strict=False)]
+        self._moment = [*accumulate(reversed(ages), initial=0.0)][::-1]
+        """Ages of the calls from a step on, each times its chance."""
+
+    def cost(self, at: int, paid_s: float, early_s: float, late_s: float, loaded: list[float], *, patient: bool = False) -> float:
+        """From step `at` on: what it takes to be ready `early_s` later, calls before that (late), and the rest from loaded; infinite past the end."""
+        ends, beyond, ready_s = self._ends, self.beyond, EDGES[at] + early_s
+        ready_at = bisect_right(EDGES, ready_s) - 1
+        if ready_at >= len(ends):
+            return math.inf
+        # calls between the start and being ready are late; from the middle of a step on it stays for the rest of that
+        left = (EDGES[ready_at + 1] - ready_s) / (EDGES[ready_at + 1] - EDGES[ready_at])
+        late = beyond[at] - beyond[ready_at] + (1.0 - left) * ends[ready_at]
+        rest = (0.5 * left * ends[ready_at] + beyond[ready_at + 1]) * (EDGES[ready_at + 1] - ready_s) + loaded[ready_at + 1]
+        if patient:
+            age_s = 0.5 * (EDGES[ready_at] + ready_s)
+            late = max(0.0, ready_s * late - (self._moment[at] - self._moment[ready_at] + (1.0 - left) * ends[ready_at] * age_s)) / early_s
+        return paid_s * beyond[at] + late_s * late + rest
 
 
 def _windows(stay: list[bool], start: list[bool], early_s: float, *, asleep: bool) -> Windows:
@@ -208,9 +223,7 @@ def window(plan: Windows, age_s: float) -> tuple[float, float] | None:
 
 def likely(gaps: Gaps, prior: Gaps, from_s: float, to_s: float) -> float:
     """The chance that a gap as long as `from_s` ends before `to_s` (ages [s])."""
-    own = pauses(gaps) or (0.0,) * BINS
-    counts = [count + PRIOR * share for count, share in zip(own, prior, strict=False)] if prior else list(own)
-    edges = EDGES[QUIET_STEPS:]
+    counts, edges = _counts(gaps, prior), EDGES[QUIET_STEPS:]
     left = [count * _part(edges[at], edges[at + 1], from_s, END_S) for at, count in enumerate(counts)]
     soon = [count * _part(edges[at], edges[at + 1], from_s, to_s) for at, count in enumerate(counts)]
     return math.fsum(soon) / math.fsum(left) if math.fsum(left) > 0.0 else 0.0

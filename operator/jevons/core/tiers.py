@@ -13,22 +13,17 @@ loaded it is never chosen, and the programme is that of two states.
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
 from typing import NamedTuple
 
 from jevons.core import hazard, idle, sizing
-from jevons.core.hazard import EDGES, END_S, HOLD_S, Ends, Gaps, Windows
+from jevons.core.hazard import EDGES, END_S, EPSILON, HOLD_S, Ahead, Ends, Gaps, Windows
 from jevons.core.spec import Objectives
 
 LOADED, RESTING, GONE = range(3)
 LIE_S = 30.0
 """From the decision to lie down until it sleeps, at the full price: a scrape has to show it empty, and weights have to move."""
-EPSILON = 1e-12
-"""Costs that differ by less are equal, and of equals the state that costs less to hold is taken."""
 
 
 class Rest(NamedTuple):
@@ -86,7 +81,7 @@ def _kept(ends: Ends, startup_s: float, loss_s: float, rest: Rest) -> Programme:
 
 def programme(ends: Sequence[float], startup_s: float, loss_s: float, rest: Rest) -> Programme:
     """The cheapest programme. ends[i]: chance that a call comes within step i of hazard.EDGES; what they lack to 1 is that none ever comes."""
-    steps, ahead = len(ends), _Ahead(ends)
+    steps, ahead = len(ends), Ahead(ends)
     costs = [[0.0] * (steps + 1) for _ in range(3)]
     choices = [(LOADED, RESTING, GONE)] * steps
     start_s, wake_s = hazard.lead_s(startup_s), hazard.lead_s(rest.wake_s)
@@ -116,26 +111,6 @@ def _least(*options: tuple[float, int]) -> tuple[float, int]:
         if option[0] < best[0] - EPSILON:
             best = option
     return best
-
-
-class _Ahead:
-    """What starting (or waking) ahead of a call costs; `beyond[i]`: the chance that the gap is longer than the begin of step i."""
-
-    def __init__(self, ends: Sequence[float]) -> None:
-        self._ends = ends
-        none = max(0.0, 1.0 - math.fsum(ends))
-        self.beyond = [*accumulate(reversed(ends), initial=none)][::-1]
-
-    def cost(self, at: int, paid_s: float, early_s: float, late_s: float, loaded: list[float]) -> float:
-        """From step `at` on: what it takes to be ready `early_s` later, calls before that (late), and the rest from loaded; infinite past the end."""
-        ends, beyond, ready_s = self._ends, self.beyond, EDGES[at] + early_s
-        ready_at = bisect_right(EDGES, ready_s) - 1
-        if ready_at >= len(ends):
-            return math.inf
-        left = (EDGES[ready_at + 1] - ready_s) / (EDGES[ready_at + 1] - EDGES[ready_at])
-        late = beyond[at] - beyond[ready_at] + (1.0 - left) * ends[ready_at]
-        rest = (0.5 * left * ends[ready_at] + beyond[ready_at + 1]) * (EDGES[ready_at + 1] - ready_s) + loaded[ready_at + 1]
-        return paid_s * beyond[at] + late_s * late + rest
 
 
 def _walked(choices: list[tuple[int, int, int]], start_s: float, wake_s: float) -> Programme:
