@@ -8,11 +8,12 @@ computed anew from what is seen, memory only says what was needed lately, how ar
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from jevons.core import cowake, hazard, health
+from jevons.core import cowake, hazard, health, speed
 from jevons.core.course import Course, listed, read
 from jevons.core.cowake import Caller, Callers
 from jevons.core.health import WELL, Health
@@ -20,6 +21,8 @@ from jevons.core.season import KEEP_HOURS, UNSEEN, Season
 from jevons.core.spec import Key
 from jevons.core.value import value
 
+LARGEST = 1e15
+"""No time, rate or count of a checkpoint is larger."""
 VERSION = 3
 """Version 1 had trends without their last reading and dispersion, both earlier ones had a slope in each trend's second place; they are still read."""
 
@@ -233,7 +236,7 @@ class Memory:
 
 def _deployment(text: str) -> DeploymentMemory | None:
     try:
-        raw: dict[str, Any] = json.loads(text)
+        raw: dict[str, Any] = json.loads(text, parse_float=_sane, parse_int=_sane_count, parse_constant=_insane)
         if raw["version"] not in {1, 2, VERSION}:
             return None
         trends = {str(name): [*row[:1], *row[2:]] if raw["version"] < VERSION else row for name, row in raw["trends"].items()}
@@ -252,6 +255,23 @@ def _deployment(text: str) -> DeploymentMemory | None:
         )
     except (ValueError, TypeError, LookupError, AttributeError):
         return None
+
+
+def _sane(text: str) -> float:
+    """A number of a checkpoint; ValueError for one that nothing here can be: the memory would make every decision fail, pass after pass."""
+    number = float(text)
+    if not abs(number) <= LARGEST:
+        raise ValueError(f"{text} is outside +-{LARGEST:g}")
+    return number
+
+
+def _sane_count(text: str) -> int:
+    _sane(text)
+    return int(text)
+
+
+def _insane(text: str) -> float:
+    raise ValueError(f"{text} is no number")
 
 
 def _caller(name: str, open_s: float | None, followed: float, missed: float, lags: Sequence[float]) -> Caller:
@@ -278,6 +298,8 @@ def _trend(  # noqa: PLR0917  a row of numbers
     horizon_s: float = 60.0,
 ) -> Trend:
     known = Learned(*[float(number) for number in learned])
+    if min(level, rate or 0.0, dispersion, base or 0.0, known.bets, known.square, known.error, known.width) < 0.0:
+        raise ValueError("rates, counts and squares are not negative")
     pending = tuple(Bet(*[float(number) for number in bet]) for bet in bets)
     sizes = (float(tokens[0]), float(tokens[1])) if tokens is not None else None
     return Trend(float(level), float(at_s), _maybe(rate), float(dispersion), _maybe(base), known, pending, _maybe(since_s), sizes, float(horizon_s))
@@ -290,6 +312,8 @@ def _season(hour: object, codes: object, total: float, samples: int, at_s: float
 
 
 def _variant(raw: dict[str, Any]) -> VariantMemory:
+    if abs(raw.get("slowness", 0.0)) > math.log(speed.SLOWEST):
+        raise ValueError("slowness is outside what is ever learned")
     return VariantMemory(
         needs=tuple((float(at_s), int(replicas)) for at_s, replicas in raw["needs"]),
         batch=_maybe(raw["batch"]),
