@@ -38,7 +38,7 @@ async def test_a_killed_prometheus_says_nothing_and_comes_back_with_its_data(san
 
 class Metrics(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        body = b'jevons_gateway_held{namespace="team-a",deployment="assistant",variant="large"} 3\n'
+        body = b'jevons_test_of_faults{namespace="team-a",deployment="assistant",variant="large"} 3\n'
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.send_header("Content-Length", str(len(body)))
@@ -57,7 +57,7 @@ async def test_a_process_of_this_machine_is_scraped_and_its_labels_are_kept(sand
         sandbox.prometheus.watch("a-gateway", f"127.0.0.1:{server.server_address[1]}")
         try:
             deadline = time.monotonic() + 30
-            while not (found := await sandbox.prometheus.query("jevons_gateway_held")):
+            while not (found := await sandbox.prometheus.query("jevons_test_of_faults")):
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.2)
         finally:
