@@ -48,7 +48,7 @@ def all_of(funded: Funded, snapshot: Snapshot) -> tuple[Condition, ...]:
         metrics_available(facts, snapshot),
         objectives_met(facts, plan),
         within_budget(funded),
-        capacity_available(facts, snapshot),
+        capacity_available(funded, snapshot),
         router_calibrated(facts, snapshot.router),
         scale_uncontested(facts),
     )
@@ -128,8 +128,15 @@ def ready(facts: Facts, plan: Plan) -> Condition:
         waited = f", {facts.now - since:.0f} s so far" if since is not None else ""
         message = f"{item.facts.spec.name} is starting, about {item.facts.startup_s:.0f} s{waited}; {facts.held} requests wait"
         return said("Ready", "False", "Waking", message)
+    return _unready(facts, plan)
+
+
+def _unready(facts: Facts, plan: Plan) -> Condition:
+    """Nothing runs: because it may not, or because nobody calls."""
     if any(item.reason == "BudgetCap" for item in plan.variants):
         return said("Ready", "False", "BudgetCap", "the budget allows no replica")
+    if any(item.reason == "AcceleratorLimit" and item.need for item in plan.variants):
+        return said("Ready", "False", "AcceleratorLimit", f"its AcceleratorClass has no room for a replica; {facts.held} requests wait")
     resting = next((item for item in plan.variants if item.rests), None)
     where = f"asleep in host memory; a request wakes {resting.facts.spec.name} in about {resting.facts.wake_s or 0.0:.0f} s" if resting else ""
     return said("Ready", "True", "Asleep", where or f"asleep; a request wakes {plan.wake}")
@@ -231,9 +238,15 @@ def infeasible(funded: Funded, pace: Pace) -> bool:
     return pace.binds and floor * pace.standing.left_s / 3600.0 > max(0.0, pace.standing.available)
 
 
-def capacity_available(facts: Facts, snapshot: Snapshot) -> Condition:
+def capacity_available(funded: Funded, snapshot: Snapshot) -> Condition:
     """Whether the accelerators that are wanted can be had."""
+    facts = funded.facts
     names: dict[str, None] = {}
+    for item in funded.plan.variants if funded.limited else ():
+        why, needed = funded.limited.get(item.facts.spec.name), max(item.need, item.facts.spec.min_replicas)
+        if why is not None and item.replicas < needed:
+            message = f"AcceleratorClass {why}; {item.replicas} of the {needed} replicas of {item.facts.spec.name} fit"
+            return said("CapacityAvailable", "False", "AcceleratorLimit", message)
     for variant in facts.variants:
         if variant.seen.unschedulable:
             wanted = f"{variant.spec.accelerator_count} x {variant.spec.accelerator_class}"

@@ -11,22 +11,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from jevons.core import framing, scarcity, steering
+from jevons.core import ceilings, framing, scarcity, steering
 from jevons.core.course import Course, Way
-from jevons.core.funding import PRIORITIES
 from jevons.core.ground import Ground
 from jevons.core.milp import Solver
 from jevons.core.money import accelerator_usd_per_h
-from jevons.core.observed import Known
 from jevons.core.scarcity import Member
 from jevons.core.shadowprices import ShadowPrices
-from jevons.core.snapshot import Inventory, Snapshot
-from jevons.core.spec import AcceleratorClass, Key
+from jevons.core.snapshot import Snapshot
+from jevons.core.spec import Key
 from jevons.core.steering import MOST_SOLVES, Weighing
 
 YOUNG_S = 120.0
-NO_NODES = Inventory(0, 0, 0)
-WATTS_STEP = 50.0
 
 
 @dataclass(slots=True)
@@ -108,73 +104,30 @@ def _at_s(ground: Ground) -> float:
     return ground.course.at_s if ground.course is not None else 0.0
 
 
-def _held(snapshot: Snapshot) -> dict[Key, dict[str, int]]:
-    """Accelerators by class that the pods of every deployment hold, or will when they are placed."""
-    found: dict[Key, dict[str, int]] = {}
-    for key, state in snapshot.deployments.items():
-        units: dict[str, int] = {}
-        for variant in state.spec.variants:
-            seen = state.variants.get(variant.name)
-            if seen is not None and not seen.target.paid_elsewhere:
-                units[variant.accelerator_class] = units.get(variant.accelerator_class, 0) + variant.accelerator_count * len(seen.pods)
-        found[key] = units
-    return found
-
-
 def _free(snapshot: Snapshot) -> dict[str, int]:
     """Accelerators by class that our deployments may hold together: its limit, its nodes' and what its power bears, less what others hold.
 
     A class of which no node is seen is without bound (nodes may come when a pod asks for one), unless it has a limit.
     """
     free: dict[str, int] = {}
-    held = _held(snapshot)
+    ours = ceilings.total(ceilings.held(snapshot))
     for name, accelerator in snapshot.accelerators.items():
         bounds = [accelerator.limit] if accelerator.limit is not None else []
-        inventory = snapshot.inventory.get(name)
-        there = inventory.value if isinstance(inventory, Known) and inventory.value.nodes > 0 else NO_NODES
-        others = max(0, there.allocated - sum([units.get(name, 0) for units in held.values()]))
+        there = ceilings.nodes(snapshot, name)
         if there.nodes:
-            bounds.append(there.allocatable - others)
-        if (powered := _powered(snapshot, accelerator, there)) is not None:
-            bounds.append(powered - others)
+            bounds.append(there.allocatable - ceilings.others(snapshot, name, ours))
+        if (powered := ceilings.powered(snapshot, accelerator, ours)) is not None:
+            bounds.append(powered)
         if bounds:
             free[name] = max(0, min(bounds))
     return free
-
-
-def _powered(snapshot: Snapshot, accelerator: AcceleratorClass, there: Inventory) -> int | None:
-    """How many accelerators may work at once under the class's power limit; None = it has none, or nobody knows what one draws.
-
-    One that works is counted at its peak, or else at the most that any is seen to draw; the others on its nodes at what they draw idle. Example:
-    10 kW, 400 W at work and 60 W idle, 40 on its nodes -> (10,000 - 40 * 60) / 340 = 22 (test_steering.py::test_power_bounds_what_may_work_at_once).
-    """
-    if accelerator.limit_watts is None:
-        return None
-    peak, idle = accelerator.peak_watts or _drawn(snapshot, accelerator.name), accelerator.idle_watts or 0.0
-    if not peak:
-        return None
-    idle = min(idle, 0.99 * peak)
-    return max(0, math.floor((accelerator.limit_watts - idle * there.allocatable) / (peak - idle if there.allocatable else peak) + 1e-9))
-
-
-def _drawn(snapshot: Snapshot, name: str) -> float:
-    """The most that an accelerator of the class is seen to draw [W]; in steps, so that plans do not flap with every reading."""
-    found = 0.0
-    for state in snapshot.deployments.values():
-        for variant in state.spec.variants:
-            if variant.accelerator_class == name and variant.name in state.variants:
-                for pod in state.variants[variant.name].pods:
-                    watts = pod.signals.power_watts
-                    if isinstance(watts, Known) and 0.0 < watts.value < math.inf:
-                        found = max(found, watts.value / variant.accelerator_count)
-    return WATTS_STEP * math.ceil(found / WATTS_STEP)
 
 
 def _share(this: Round) -> None:
     """Share out what is scarce, and let those who must take another way."""
     courses = {key: ground.course for key, ground in this.steered.items() if ground.course is not None}
     left = dict(this.free)
-    for key, units in _held(this.snapshot).items() if left else ():
+    for key, units in ceilings.held(this.snapshot).items() if left else ():
         for name, count in units.items() if key not in courses else ():
             if name in left:
                 left[name] = max(0, left[name] - count)
@@ -184,7 +137,7 @@ def _share(this: Round) -> None:
         return
     for name in short:
         _find_ways_around(this, name, courses)
-    members = [Member(str(key), _priority(this.steered[key]), course.way, course.others) for key, course in courses.items()]
+    members = [Member(str(key), this.steered[key].facts.spec.priority, course.way, course.others) for key, course in courses.items()]
     accelerators = this.snapshot.accelerators
     prices = {name: float(price) for name in left if (price := accelerator_usd_per_h(accelerators.get(name), this.now)) is not None}
     sharing = scarcity.share(members, left, prices, this.alpha)
@@ -197,7 +150,7 @@ def _share(this: Round) -> None:
 
 def _find_ways_around(this: Round, name: str, courses: dict[Key, Course]) -> None:
     """For those who use a short accelerator and know no way with less of it, as far as solves are left."""
-    for key in sorted(courses, key=lambda key: (_priority(this.steered[key]), key)):
+    for key in sorted(courses, key=lambda key: (this.steered[key].facts.spec.priority, key)):
         course = courses[key]
         if this.solves <= 0:
             break
@@ -207,11 +160,6 @@ def _find_ways_around(this: Round, name: str, courses: dict[Key, Course]) -> Non
             this.solves -= weighing.solves
             others = course.others if found is None else (*course.others, found.way)
             courses[key] = this.steered[key].course = replace(course, others=others, around=(*course.around, name))
-
-
-def _priority(ground: Ground) -> int:
-    """The highest of its classes'."""
-    return max((PRIORITIES[each.priority] for each in ground.facts.spec.classes), default=1)
 
 
 def _moved(ground: Ground, course: Course, way: Way) -> Course:

@@ -1,8 +1,9 @@
 """The decision: from one snapshot of the world to everything that should be done about it.
 
-Meter what was spent, gather facts per deployment, plan, fund the plans, publish. Pure and deterministic: equal snapshots and times give equal
-decisions. Every deployment is decided in isolation up to the shared budgets: one whose spec or state makes the code fail gets `InternalError` and no
-action, the others go on. Precedence (api.md): budget (Cap, Block) > replicas.max > minQuality > objectives > replicas.min.
+Meter what was spent, gather facts per deployment, plan, fund the plans, hold them under ceilings, publish. Pure and deterministic: equal snapshots
+and times give equal decisions. Every deployment is decided in isolation up to shared budgets and ceilings: one whose spec or state makes the code
+fail gets `InternalError` and no action, the others go on. Precedence (api.md, with ceilings beside budgets): budget (Cap, Block) > replicas.max >
+minQuality > objectives > replicas.min.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
-from jevons.core import conditions, coordination, cowake, funding, hazard, publish
+from jevons.core import ceilings, conditions, coordination, cowake, funding, hazard, publish
 from jevons.core.budget import Pace
 from jevons.core.cowake import Heard
 from jevons.core.facts import NOBODY, gather
@@ -67,6 +68,7 @@ def decide(snapshot: Snapshot, now: float, solver: Solver | None = None) -> Deci
     }
     ledger = with_gone(accounts, snapshot.ledger, tariff)
     views = _planned_again(snapshot, funded, ledger, now)
+    ceilings.hold(snapshot, funded)
     decided: dict[Key, DeploymentDecision] = {}
     remembered: dict[Key, DeploymentMemory] = {}
     for (key, state), memory, each in zip(states.items(), memories, funded.values(), strict=True):

@@ -21,11 +21,10 @@ from jevons.core.ledger import Account, Ledger
 from jevons.core.metering import Tariff
 from jevons.core.money import ZERO
 from jevons.core.plan import Plan
-from jevons.core.spec import BudgetSpec, Key, Priority, Rung, SharedBudget
+from jevons.core.spec import BudgetSpec, Key, Rung, SharedBudget
 
 LEAST_SHAPE = 0.05
 """What is wanted in an hour that usually costs almost nothing says almost nothing about the level."""
-PRIORITIES = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
 
 
 @dataclass(slots=True)
@@ -51,6 +50,8 @@ class Funded:
     """Variants that a cap took replicas from."""
     unaffordable: set[str] = field(default_factory=set)
     """Variants whose start the money left does not pay for."""
+    limited: dict[str, str] = field(default_factory=dict)
+    """Variants that have less than they should because of a ceiling of their accelerators, and which (`ceilings.py`)."""
     blocked_until_s: float | None = None
     plans: dict[int, Plan] = field(default_factory=dict)
     """By step of pressure, as far as made."""
@@ -218,7 +219,7 @@ def cap(pace: Pace, members: Mapping[Key, Funded]) -> None:
 
 def _lines(owner: str, funded: Funded) -> list[Line]:
     """One deployment's replicas, as a cap sees them."""
-    priority = max([PRIORITIES[request_class.priority] for request_class in funded.facts.spec.classes], default=1)
+    priority = funded.facts.spec.priority
     lines = []
     for item in funded.plan.variants:
         variant, name = item.facts, item.facts.spec.name

@@ -54,6 +54,7 @@ SENTENCES: dict[str, Callable[[VariantPlan, str], str]] = {
     "ReplicaStuck": lambda item, name: f"{name}: {_standstill(item)}; another pod takes its place",
     "StartFailed": lambda item, name: f"{name} did not become ready in {item.facts.memory.failed_starts} starts and is parked",
     "BudgetCap": lambda item, name: f"the budget carries {item.replicas} of the {item.need} replicas that {name} needs",
+    "AcceleratorLimit": lambda item, name: f"its AcceleratorClass has room for {item.replicas} of {name}; {item.need} are needed",
 }
 """Other reasons as sentences with numbers."""
 
@@ -259,7 +260,7 @@ def events(funded: Funded, targets: tuple[ReplicaTarget, ...]) -> tuple[EventNot
     notes = []
     for item, done in zip(funded.plan.variants, targets, strict=False):
         if done.desired is not None and done.desired != (done.current or 0):
-            kind = "Warning" if done.reason in {"BudgetCap", "StartFailed"} else "Normal"
+            kind = "Warning" if done.reason in {"BudgetCap", "AcceleratorLimit", "StartFailed"} else "Normal"
             notes.append(EventNote(kind, done.reason, f"{done.variant}: {done.current or 0} -> {done.desired}; {done.message}"))
         elif done.reason == "Sleep":
             notes.append(EventNote("Normal", "Sleep", done.message))
@@ -338,7 +339,7 @@ def _attained(funded: Funded) -> Attained | None:
     facts, plan = funded.facts, funded.plan
     if isinstance(facts.state.outcomes, Unknown):
         return facts.memory.attained
-    settled = not (plan.step or funded.shed or facts.unknown_demand or facts.metrics_down) and all(
+    settled = not (plan.step or funded.shed or funded.limited or facts.unknown_demand or facts.metrics_down) and all(
         item.need <= item.facts.spec.max_replicas and item.facts.seen.ready and not item.facts.seen.stuck for item in plan.variants if item.need
     )
     return attainment.updated(facts.memory.attained, facts.state.outcomes, facts.spec.objectives.percentile / 100.0, settled=settled)
@@ -366,5 +367,5 @@ def _slowness(funded: Funded, item: VariantPlan) -> float | None:
     factor = speed.estimate(running, item.per_s / seen.ready, alone_s=alone_s / total, engine_s=engine_s / total, prefill_s=prefill_s / total)
     overloaded = running > item.concurrency or seen.queueing > 0
     slowness = speed.learned(variant.memory.slowness, factor, running=seen.running, overloaded=overloaded, dispersion=item.dispersion, dt_s=since_s)
-    # a fleet that a budget keeps short refuses part of what arrives: that it runs little for so much makes it no faster
-    return max(slowness, variant.memory.slowness) if funded.plan.step or funded.shed else slowness
+    # a fleet that is kept short refuses part of what arrives: that it runs little for so much makes it no faster
+    return max(slowness, variant.memory.slowness) if funded.plan.step or funded.shed or funded.limited else slowness

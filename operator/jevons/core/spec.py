@@ -40,6 +40,9 @@ class Priority(StrEnum):
     LOW = "Low"
 
 
+PRIORITIES = {Priority.LOW: 0, Priority.NORMAL: 1, Priority.HIGH: 2}
+
+
 class RoutingMode(StrEnum):
     """Auto routes; Shadow scores and samples but routes nothing; Off sends all to the best variant."""
 
@@ -250,6 +253,11 @@ class Deployment:
     def best(self) -> Variant:
         """The variant of the highest quality; of equals the one listed first."""
         return max(self.variants, key=lambda variant: variant.quality)
+
+    @property
+    def priority(self) -> int:
+        """The highest of its classes': 0 (low) to 2; who has the lowest gives first where not all can have what they want."""
+        return max([PRIORITIES[request_class.priority] for request_class in self.classes], default=1)
 
 
 @dataclass(frozen=True, slots=True)
