@@ -56,9 +56,14 @@ class Sleepers:
             record = self._world.pods.get(key.namespace, pod.name)
             if pod.terminating or pod.ready_at_s is None or record is None or record.meta.uid != pod.uid or pod.uid in self._running:
                 continue
+            mark = read(record.sleep) if pod.marked_at_s is not None else None
+            if mark is not None and mark.owner != key.name:
+                # two objects name its workload: whoever put it to sleep wakes it
+                continue
             if pod.name not in target.asleep:
                 if pod.marked_at_s is not None and target.desired != 0:
-                    self._begin(record, self._wake(record, variant.port))
+                    # its engine listens where it did when it lay down, whatever the spec says by now
+                    self._begin(record, self._wake(record, mark.port if mark is not None else variant.port))
             elif pod.marked_at_s is None and not pod.sleepless:
                 await self._write(record, Mark(MARKED, now_s, key.name, variant.port))
             elif pod.marked_at_s is not None and not pod.asleep and _empty_since(pod, pod.marked_at_s):
@@ -123,15 +128,15 @@ class Sleepers:
     async def _wake(self, record: PodRecord, port: int) -> None:
         name = f"{record.meta.namespace}/{record.meta.name}"
         status, asleep = await self._brought(record, port, "/wake_up", {}, asleep=False)
-        # one that does not know the path cannot be asleep
-        if asleep is False or 400 <= status < 500:
+        # one that does not know how to be asked cannot be asleep
+        if asleep is False or (asleep is None and 400 <= status < 500):
             await self._write(record, None)
             log.info("awake", pod=name)
         else:
             log.warning("the engine did not wake", pod=name, status=status)
 
     async def _brought(self, record: PodRecord, port: int, path: str, query: dict[str, str], *, asleep: bool) -> tuple[int, bool | None]:
-        """Ask the pod's engine to be asleep, or not, unless it is already: the last status, and whether it sleeps now (None = it does not say).
+        """Ask the pod's engine to be asleep, or not, unless it is already: the last status, and whether it sleeps, by its last word (None = none).
 
         A 200 to the request alone says little: some versions answer before they are done.
         """
@@ -142,7 +147,7 @@ class Sleepers:
             return status, now
         async with self._http().post(_url(record, port, path), params=query, allow_redirects=False) as answer:
             if answer.status != 200:
-                return answer.status, None
+                return answer.status, now
         return await self._says(record, port)
 
     async def _says(self, record: PodRecord, port: int) -> tuple[int, bool | None]:

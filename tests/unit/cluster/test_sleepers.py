@@ -224,6 +224,31 @@ async def test_an_engine_that_does_not_wake_stays_marked_and_is_asked_again(slee
     assert line.mark is None
 
 
+async def test_an_engine_that_sleeps_and_refuses_to_wake_stays_marked(sleepers, engine, line):
+    """A 4xx to the request says nothing about an engine that has just said that it sleeps: unmarked, gateways would send it requests."""
+    line.pod("p", Mark(sleep_mark.ASLEEP, NOW, "assistant", engine.port).text)
+    engine.asleep, engine.statuses = True, [404]
+    await step(sleepers, engine, seen(line), wish(), NOW + 60.0)
+    assert (line.mark.word, line.written) == (sleep_mark.ASLEEP, [])
+    await step(sleepers, engine, seen(line), wish(), NOW + 75.0)
+    assert (line.mark, engine.asleep) == (None, False)
+
+
+async def test_it_is_woken_where_it_lay_down_when_the_spec_has_another_port_by_now(sleepers, engine, line):
+    line.pod("p", Mark(sleep_mark.ASLEEP, NOW, "assistant", engine.port).text)
+    engine.asleep = True
+    await sleepers.settle(KEY, Variant("only", "m", "a100", port=1), (seen(line),), wish(), NOW + 60.0)
+    await asyncio.gather(*sleepers._running.values())
+    assert (line.mark, engine.asked) == (None, ["/wake_up"])
+
+
+async def test_an_object_that_names_the_same_workload_does_not_wake_what_another_put_to_sleep(sleepers, engine, line):
+    line.pod("p", Mark(sleep_mark.ASLEEP, NOW, "older", engine.port).text)
+    engine.asleep = True
+    await step(sleepers, engine, seen(line), ReplicaTarget("only", 1, None, "TargetClaimed"), NOW + 60.0)
+    assert (line.mark.word, engine.asked) == (sleep_mark.ASLEEP, [])
+
+
 async def test_an_operator_that_died_between_two_writes_is_taken_up_where_it_was(sleepers, engine, line):
     await step(sleepers, engine, seen(line), wish("p"))
     line.refuses = 500
