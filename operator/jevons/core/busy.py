@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from jevons.core.demand import QUEUE, ROOM_S, Seen
+from jevons.core.demand import ABSURD, QUEUE, ROOM_S, Seen
 from jevons.core.health import Health
 from jevons.core.idle import QUIET_UTIL
 from jevons.core.observed import Known
@@ -37,7 +37,7 @@ def summed(variant: Variant, pods: tuple[Pod, ...], health: Health, now: float, 
         ran_at_s, runs, waited = ran.at_s, ran.value, waits.value
         if not (now - ran_at_s <= max_age_s and now - waits.at_s <= max_age_s and now - util.at_s <= max_age_s):
             return None
-        if not (QUIET_UTIL < util.value < INFINITE and runs >= 0.0 and waited >= 0.0 and 0.0 < runs + waited < INFINITE):
+        if not (QUIET_UTIL < util.value < ABSURD and runs >= 0.0 and waited >= 0.0 and 0.0 < runs + waited < ABSURD):
             return None
         running += runs
         waiting += waited

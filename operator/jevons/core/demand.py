@@ -33,7 +33,8 @@ NODE_S = 120.0
 """An unschedulable pod is given at least this long to be given a node."""
 LOST_SLEEPER = (6.0, 60.0)
 """A pod that is not awake after so many wake times and seconds will not wake."""
-INFINITE = math.inf
+ABSURD = 1e12
+"""Nothing that is read here per second, per request or per pod is that much: whoever says so counts as not read, for its square may be no number."""
 OVERDUE = (1.5, 4.0)
 """A pod that is not ready counts whole until 1.5 times the startup time and no longer at all from 4 times on."""
 
@@ -44,8 +45,8 @@ def stale_after_s(snapshot: Snapshot) -> float:
 
 
 def reading(observed: Observed[float], now: float, max_age_s: float) -> float | None:
-    """The value if it is known, fresh, finite and not negative; else None."""
-    if isinstance(observed, Known) and now - observed.at_s <= max_age_s and 0.0 <= (value := observed.value) < INFINITE:
+    """The value if it is known, fresh, not negative and below ABSURD; else None."""
+    if isinstance(observed, Known) and now - observed.at_s <= max_age_s and 0.0 <= (value := observed.value) < ABSURD:
         return value
     return None
 

@@ -21,6 +21,8 @@ from jevons.core.snapshot import RouterCurve
 from jevons.core.spec import RoutingMode
 
 DEFAULT_TOKENS = (capacity.tokens(None, capacity.DEFAULT_INPUT_TOKENS), capacity.tokens(None, capacity.DEFAULT_OUTPUT_TOKENS))
+MOST_GROWTH = 2.0
+"""What runs says no more than this multiple of itself of what will: in a lull single requests run, and long ones outlast their arrivals."""
 NONE_HELD: Mapping[str, int] = {}
 
 
@@ -114,10 +116,19 @@ def ground_of(facts: Facts, curve: RouterCurve | None) -> Ground:
         routed,
         questions,
         _held(facts, wake) if facts.held else NONE_HELD,
-        max([load.ahead_per_s / load.now_per_s for load in facts.loads if load.now_per_s > 0], default=1.0),
+        _growth(facts),
         {variant.spec.name: place for place, variant in enumerate(facts.variants)},
         heaviest.load.name,
     )
+
+
+def _growth(facts: Facts) -> float:
+    """Of all classes together: what runs is not known by class."""
+    now_per_s = ahead_per_s = 0.0
+    for load in facts.loads:
+        now_per_s += load.now_per_s
+        ahead_per_s += load.ahead_per_s
+    return min(MOST_GROWTH, ahead_per_s / now_per_s) if now_per_s > 0.0 else 1.0
 
 
 @lru_cache(maxsize=4096)

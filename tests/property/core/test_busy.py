@@ -16,7 +16,11 @@ from jevons.core.snapshot import SCORE_BINS, Pod, PodSignals
 
 HOUSED = Health(homes=("node",))
 READINGS = st.one_of(
-    st.builds(Known, st.sampled_from([0.0, 0.05, 0.5, 3.0, 7.0, float("nan"), float("inf"), -1.0]), st.sampled_from([NOW, NOW - 30.0, NOW - 36.0])),
+    st.builds(
+        Known,
+        st.sampled_from([0.0, 0.05, 0.5, 3.0, 7.0, float("nan"), float("inf"), -1.0, 1e12, 6e11]),
+        st.sampled_from([NOW, NOW - 30.0, NOW - 36.0]),
+    ),
     st.just(Unknown("NoData")),
 )
 WELL = st.builds(Known, st.floats(0.2, 9.0), st.sampled_from([NOW, NOW - 14.0]))

@@ -12,7 +12,7 @@ from jevons.core.decide import decide
 from jevons.core.memory import DeploymentMemory, Memory, Trend, VariantMemory
 from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import PodSignals
-from jevons.core.spec import Key, ScalingMode, ScalingSpec
+from jevons.core.spec import Key, RequestClass, ScalingMode, ScalingSpec
 
 ONE = deployment(SMALL)
 WORKED = Memory({KEY: DeploymentMemory({"small": VariantMemory(work_at_s=NOW - 400.0), "large": VariantMemory(work_at_s=NOW - 400.0)})})
@@ -175,6 +175,54 @@ def test_the_fallback_gives_the_agreed_replicas_when_metrics_stay_away():
     gone = {"metrics": Unknown("SourceDown")}
     assert desired(world(item, metrics_down_since_s=NOW - 299.0, **gone))["small"] == 1
     assert desired(world(item, metrics_down_since_s=NOW - 300.0, **gone))["small"] == 2
+
+
+UNMEASURED = replace(SMALL, profile=None, max_replicas=100)
+
+
+def after_an_hour(before, then, *, running, classes=()):
+    """What a variant without a profile is given in the two minutes after an hour of `before` (arrivals by class), 8 pods at `running` together."""
+    memory, found = Memory(), []
+    for step in range(248):
+        now, rates = NOW + 15.0 * step, before if step < 240 else then
+        pods = [pod(f"p{index}", now, running=(40.0 if step < 240 else running) / 8.0, util=0.5) for index in range(8)]
+        asked = tuple(demand(rate, now, name) for name, rate in rates.items())
+        item = state(deployment(UNMEASURED, classes=classes), {"small": variant_state(*pods)}, demand=asked, last_arrival_at_s=now - 1.0)
+        decision = decide(world(item, now=now, memory=memory), now)
+        memory = decision.memory
+        found.append(decision.deployments[KEY].replicas[0].desired)
+    return found[240:]
+
+
+def test_less_traffic_orders_nothing_where_no_profile_is_known():
+    """What still runs outlasts its arrivals: over the one a minute that still comes it was sixty replicas."""
+    assert max(after_an_hour({"default": 10.0}, {"default": 1 / 60}, running=2.0)) <= 8
+
+
+def test_a_class_that_nearly_vanishes_says_nothing_about_what_runs_of_another():
+    classes = (RequestClass("rare"),)
+    given = after_an_hour({"rare": 1.0, "default": 50.0}, {"rare": 1 / 60, "default": 50.0}, running=40.0, classes=classes)
+    assert max(given) <= 8
+
+
+@pytest.mark.parametrize("value", [1e12, 1e15, 1e200, 1e300])
+@pytest.mark.parametrize("where", ["arrivals_per_s", "input_tokens", "output_tokens", "running", "waiting", "gpu_util"])
+@pytest.mark.parametrize("profile", [SMALL.profile, None])
+def test_a_reading_that_nothing_here_can_be_is_no_reading(profile, where, value):
+    spec = deployment(replace(SMALL, profile=profile))
+    pods, asked = [pod("a", running=3.0, util=0.5), pod("b", running=3.0, util=0.5)], demand(1.0)
+    odd = Known(value, NOW)
+    if hasattr(asked, where):
+        asked = replace(asked, **{where: odd})
+    else:
+        pods[0] = replace(pods[0], signals=replace(pods[0].signals, **{where: odd}))
+    decision = decide(world(state(spec, {"small": variant_state(*pods)}, demand=(asked,))), NOW)
+    target = decision.deployments[KEY].replicas[0]
+    assert (target.reason != "InternalError", target.desired) == (True, 2)
+    after = decide(
+        world(state(ONE, {"small": variant_state(pod("a", NOW + 15.0))}, demand=(demand(1.0, NOW + 15.0),)), memory=decision.memory), NOW + 15.0
+    )
+    assert after.deployments[KEY].reason != "InternalError"
 
 
 def test_utilisation_alone_changes_the_decision_where_no_queue_is_exposed():
