@@ -46,6 +46,9 @@ PRIOR = 8.0
 UNCHECKED, JUST_BEGUN = 0.25, 12.0
 """That scale: standard deviation of a rate one startup time ahead, as a part of the base; beside it the randomness of arrivals,
 which counts so many times more for traffic that has just begun."""
+CALM, CALM_S, LONGEST_CALM_S = 0.15, 120.0, 300.0
+"""A rate CALM_S ahead is never surer than to this part (standard deviation): half an hour without a surprise says little of the next one. It grows
+with the square root of the time ahead, up to LONGEST_CALM_S."""
 UNHEARD = 5.0
 """A rate so many deviations of forecasts above the base is no burst of the usual kind: what is beyond is believed at once."""
 PENDING = 4
@@ -202,7 +205,14 @@ def _error(trend: Trend) -> float:
 
 
 def doubt(trend: Trend, expected: float) -> float:
-    """Relative variance of the rate ahead, beyond the randomness of arrivals within a reading (which `usable.py` counts)."""
+    """Relative variance of the rate ahead, beyond the randomness of arrivals within a reading (which `usable.py` counts).
+
+    Example: no forecast has ever missed, starts of 120 s -> 0.15^2 = 0.0225
+    (test_worked_examples.py::test_a_calm_half_hour_does_not_make_the_next_one_sure).
+    """
     expected = max(expected, 1.0 / READING_S)
     error = _error(trend)
-    return max(0.0, error * error / expected - trend.dispersion / READING_S) / expected
+    seen = max(0.0, error * error / expected - trend.dispersion / READING_S) / expected
+    if trend.learned.bets > MEMORABLE:
+        return seen  # nobody can have seen so many: somebody knows what comes
+    return max(seen, CALM * CALM * min(trend.horizon_s, LONGEST_CALM_S) / CALM_S)

@@ -11,7 +11,7 @@ import pytest
 from core_worlds import A100, CURVE, LARGE_PROFILE
 
 from jevons.core import attainment, budget, capacity, conditions, forecast, hazard, idle, levels, money, periods, routing, sizing, speed, usable
-from jevons.core.memory import Trend
+from jevons.core.memory import Learned, Trend
 from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import Outcomes
 from jevons.core.spec import AcceleratorClass, BudgetSpec, Period, Price, Rung
@@ -53,6 +53,12 @@ def test_an_unknown_time_zone_is_named():
 def test_the_forecast_believes_a_part_of_what_is_above_the_base():
     assert forecast.ahead(Trend(3.0, 600.0, base=2.0, since_s=0.0)) == pytest.approx(2.6)
     assert forecast.ahead(Trend(1.0, 600.0, base=2.0, since_s=0.0)) == pytest.approx(1.4)
+
+
+def test_a_calm_half_hour_does_not_make_the_next_one_sure():
+    calm = Trend(3.0, 3600.0, base=3.0, since_s=0.0, learned=Learned(bets=100.0), horizon_s=120.0)
+    assert forecast.doubt(calm, 3.0) == pytest.approx(0.15**2)
+    assert forecast.doubt(replace(calm, horizon_s=900.0), 3.0) == pytest.approx(0.15**2 * 2.5)
 
 
 def test_capacity_reproduces_the_table():
