@@ -66,6 +66,8 @@ class Actuator:
         self._api, self._world, self._events, self._origins = api, world, events, origins
         self._kinds = dict(target_kinds)
         self._sleepers = Sleepers(api, world)
+        self._told: set[str] = set()
+        """Uids of deployments whose status this process has looked through."""
 
     async def close(self) -> None:
         """Give up calls to engines that are under way."""
@@ -82,6 +84,7 @@ class Actuator:
         alive_uids = {record.meta.uid for record in self._world.deployments}
         for key in [key for key in self._world.refusals if key[0] not in alive_uids]:
             del self._world.refusals[key]
+        self._told &= alive_uids
         self._sleepers.wake_orphans(view.deployments)
         gate = asyncio.Semaphore(AT_ONCE)
         jobs: list[Coroutine[Any, Any, None]] = []
@@ -139,8 +142,9 @@ class Actuator:
             await tried(workloads.prune(self._api, self._world, work.orphans.get(record.meta.uid, ())))
         if not state.invalid:
             await tried(self._rest(state, decided, work.now_s))
-        wanted = status.deployment_status(record, state, decided, work.now_s)
+        wanted = status.deployment_status(record, state, decided, work.now_s, first=record.meta.uid not in self._told)
         await self._status(INFERENCE_DEPLOYMENTS, self._world.deployments, record, wanted, work.outcome)
+        self._told.add(record.meta.uid)
         if wanted is not None:
             told = (record.body.get("status") or {}).get("conditions") or []
             await self._events.post(decided.key, record.meta.uid, [*decided.events, *turns(told, wanted["conditions"])])

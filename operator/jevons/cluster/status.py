@@ -86,8 +86,14 @@ def _rate_moved(old: str | None, new: str | None) -> bool:
     return abs(Decimal(old) - Decimal(new)) > Decimal("0.05") * Decimal(old)
 
 
-def deployment_status(record: CustomRecord, state: DeploymentState, decision: DeploymentDecision, now_s: float) -> dict[str, Any] | None:
-    """The whole next status of an InferenceDeployment, or None when what is stored will do."""
+def deployment_status(
+    record: CustomRecord, state: DeploymentState, decision: DeploymentDecision, now_s: float, *, first: bool = False
+) -> dict[str, Any] | None:
+    """The whole next status of an InferenceDeployment, or None when what is stored will do.
+
+    first: this process sees the object for the first time, so a field that the version before it did not tell is told now. Otherwise such a field
+    waits for the money's turn: definitions older than the program prune it, and it would be written in every pass.
+    """
     before: Mapping[str, Any] = record.body.get("status") or {}
     generation = record.meta.generation
     variants = []
@@ -126,7 +132,13 @@ def deployment_status(record: CustomRecord, state: DeploymentState, decision: De
         "routing": mergeable({"generation": generation, "asOf": instant(now_s), **route}) if moved else old_route,
     }
     parts = ("observedGeneration", "conditions", "variants")  # the rest follows from them
-    if not moved and not cost_due and all(_structure(before.get(part)) == _structure(after[part]) for part in parts):
+    due = first or now_s - (seconds(old_cost.get("asOf")) or 0.0) >= NUMBERS_S
+    if (
+        not moved
+        and not cost_due
+        and not (due and _lacks(before, after))
+        and all(_structure(before.get(part)) == _structure(after[part]) for part in parts)
+    ):
         return None
     last = before.get("lastDecision") or {}
     decided = {"id": decision.id, "time": instant(now_s), "reason": decision.reason, "message": decision.message}
@@ -137,6 +149,13 @@ def deployment_status(record: CustomRecord, state: DeploymentState, decision: De
 
 def _wishes(variants: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:
     return [(entry.get("name"), entry.get("desired"), entry.get("reason")) for entry in variants]
+
+
+def _lacks(before: Any, after: Any) -> bool:
+    """Whether `after` has a field that `before` has not."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        return any(value is not None and (key not in before or _lacks(before[key], value)) for key, value in after.items())
+    return isinstance(before, list) and isinstance(after, list) and any(_lacks(old, new) for old, new in zip(before, after, strict=False))
 
 
 def _structure(part: Any) -> Any:

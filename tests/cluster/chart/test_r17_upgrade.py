@@ -91,8 +91,9 @@ async def test_live_objects_of_the_version_before_are_served_by_this_one_and_no_
         return (await box.get("infd", "assistant", namespace=NAMESPACE)).get("status", {})
 
     async def served() -> bool:
+        """And all pods are told, so that nothing but the upgrade is a reason to tell anything later."""
         told = await status()
-        return told.get("observedGeneration") == 1 and len(await workloads(box)) == 2
+        return told.get("observedGeneration") == 1 and told["variants"][0]["ready"] == 3 and len(await workloads(box)) == 2
 
     async with box.operator(identity="before"):  # this program on the definitions of before: whoever upgrades in the wrong order
         await eventually(served, within_s=60)
@@ -101,6 +102,12 @@ async def test_live_objects_of_the_version_before_are_served_by_this_one_and_no_
 
     await release.helm("upgrade", "jevons-crds", str(CRD_CHART), "-n", "default")
     await release.helm("upgrade", "jevons", str(CHART), "-n", "jevons", "--reuse-values")
+
+    async def new_definitions_are_served() -> bool:
+        probe = ("--subresource=status", "--type=merge", "-p", '{"status": {"model": "probe"}}', "--dry-run=server", "-o", "jsonpath={.status.model}")
+        return await box.kubectl("patch", "infd", "assistant", "-n", NAMESPACE, *probe) == "probe"
+
+    await eventually(new_definitions_are_served)
     async with box.operator(identity="after"):
 
         async def is_told_in_full() -> bool:

@@ -93,6 +93,16 @@ def test_an_older_crd_that_prunes_new_fields_does_not_make_us_write_each_pass(st
     body = {key: value for key, value in stored.body["status"].items() if key not in {"model", "reason", "message"}}
     body["variants"] = [{key: value for key, value in entry.items() if not key.startswith("accelerator")} for entry in body["variants"]]
     assert status.deployment_status(record(body), STATE, DECISION, 1010.0) is None
+    assert status.deployment_status(record(body), STATE, DECISION, 1000.0 + status.NUMBERS_S) is not None, "tried again now and then"
+
+
+def test_what_the_version_before_did_not_tell_is_told_at_first_sight(stored):
+    assert status.deployment_status(stored, STATE, DECISION, 1010.0, first=True) is None
+    body = stored.body["status"]
+    without = {key: value for key, value in body.items() if key != "model"}
+    assert status.deployment_status(record(without), STATE, DECISION, 1010.0, first=True)["model"] == "b"
+    without = body | {"variants": [{key: value for key, value in entry.items() if key != "acceleratorCount"} for entry in body["variants"]]}
+    assert status.deployment_status(record(without), STATE, DECISION, 1010.0, first=True)["variants"] == body["variants"]
 
 
 def test_small_money_keeps_its_digits():
