@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from jevons.sandbox.cluster import Cluster
 from jevons.sandbox.kubectl import Kubectl
 from jevons.sandbox.llamacpp import provision
 from jevons.sandbox.nodes import DEFAULT_NODES, SYSTEM_NAMESPACE, NodeSpec, first_objects
-from jevons.sandbox.processes import Program, SandboxError
+from jevons.sandbox.processes import READY_S, NotReadyError, Program, SandboxError
 from jevons.sandbox.prometheus import Prometheus
 from jevons.sandbox.services import Gateway, Operator
 from jevons.sandbox.slots import PREFIX, Slot, take
@@ -112,6 +113,7 @@ class Sandbox(Kubectl):
                 for program in (box.prometheus, box.fleet):
                     if program is not None:
                         program.kill()
+                box.cluster.let_go()
 
     @contextlib.asynccontextmanager
     async def operator(
@@ -183,7 +185,7 @@ class Sandbox(Kubectl):
     @contextlib.asynccontextmanager
     async def _running(self, program: Program, metrics_address: str) -> AsyncIterator[None]:
         try:
-            await program.start(timeout_s=60)
+            await program.start()
             if self.prometheus is not None:
                 self.prometheus.watch(program.name, metrics_address)
             yield
@@ -203,7 +205,18 @@ class Sandbox(Kubectl):
         definitions = sorted((CHECKOUT / "crds").glob("*.yaml"))
         if definitions:
             await self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CHECKOUT / "crds"))
-            await self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(CHECKOUT / "crds"))
+            await self.kubectl("wait", "--for=condition=Established", "--timeout=120s", "-f", str(CHECKOUT / "crds"), timeout_s=130)
+        await self._controllers_work()
+
+    async def _controllers_work(self) -> None:
+        """Until one of them has made what it makes in every namespace. Raises NotReadyError."""
+        deadline = time.monotonic() + READY_S
+        self.cluster.revive()
+        while not await self.get("serviceaccount", "default", namespace=SYSTEM_NAMESPACE):
+            if time.monotonic() > deadline:
+                raise NotReadyError(f"no controller works after {READY_S:g} s: see kube-controller-manager.log (JEVONS_SANDBOX_LOGS keeps it)")
+            self.cluster.revive()
+            await asyncio.sleep(0.2)
 
     async def _start_prometheus(self, wanted: bool, progress: Callable[[str], None]) -> None:
         if not wanted:

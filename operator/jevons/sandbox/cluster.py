@@ -5,6 +5,7 @@ sandbox's own 127.x network, which any process on Linux can bind. etcd does not 
 
 Facts that cost time: a partial options block of KwokConfiguration zeroes the rest ("playStageParallelism must be greater than 0"); kwokctl listens on
 all addresses unless told; it probes for free ports downwards from 32767, which two starts at once do alike, so every port is given.
+kube-controller-manager ends when the API server is not healthy 10 s after its own start, and nobody starts it again: `revive` does.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Cluster:
         self._tools = tools
         self._name = f"jevons-{slot.index}"
         self._port = slot.port()
+        self._again: dict[str, Program] = {}
 
     @property
     def api_url(self) -> str:
@@ -61,7 +63,7 @@ class Cluster:
         """SIGCONT after `pause`."""
         os.kill(self.component_pid(component), signal.SIGCONT)
 
-    async def start(self, progress: Callable[[str], None], *, timeout_s: float = 90.0) -> None:
+    async def start(self, progress: Callable[[str], None], *, timeout_s: float = 180.0) -> None:
         """Start everything and wait until the API server says it is ready. Raises NotReadyError with kwokctl's words."""
         config = self._folder / "kwok.yaml"
         config.write_text(configuration(self._slot, api_port=self._port))
@@ -73,6 +75,26 @@ class Cluster:
         code = await asyncio.to_thread(kwokctl.wait, timeout_s=timeout_s + 30)
         if code != 0:
             raise NotReadyError(f"kwokctl could not start the cluster (exit code {code}):\n{_words(kwokctl.tail())}")
+
+    def revive(self) -> list[str]:
+        """Start again each of COMPONENTS that ended by itself, with the command that kwokctl gave it; returns their names."""
+        ended = [component for component in COMPONENTS if not _runs(self.component_pid(component))]
+        if ended:
+            documents = yaml.safe_load_all((self.home / "kwok.yaml").read_text(encoding="utf-8"))
+            known = {one["name"]: one for document in documents if document for one in document.get("components") or ()}
+            for component in ended:
+                program = Program(f"{component}-again", [known[component]["binary"], *known[component]["args"]], folder=self._folder)
+                program.spawn()
+                (self.home / "pids" / f"{component}.pid").write_text(str(program.pid))
+                self.let_go(component)
+                self._again[component] = program
+        return ended
+
+    def let_go(self, *components: str) -> None:
+        """Kill what `revive` started of those, or of all."""
+        for component in components or tuple(self._again):
+            if (program := self._again.pop(component, None)) is not None:
+                program.kill()
 
     def _environment(self) -> dict[str, str]:
         binaries = {
@@ -88,6 +110,14 @@ class Cluster:
             "KWOK_KUBE_VERSION": f"v{self._tools.version('kube-apiserver')}",
             "KWOK_WORKDIR": str(self._folder / "kwok"),
         }
+
+
+def _runs(pid: int) -> bool:
+    """Whether that process is there and has not ended (what nobody collects stays as a zombie)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in {"Z", "X"}
+    except OSError:
+        return False
 
 
 def configuration(slot: Slot, *, api_port: int) -> str:

@@ -25,6 +25,11 @@ from typing import Any
 
 from jevons.sandbox.watchdog import MARK
 
+READY_S = 120.0
+"""A program that has ended is noticed at once, so this only bounds one that hangs: on a laden machine an import alone takes half a minute."""
+STOP_S = 30.0
+"""For a program's own end, before it is killed."""
+
 
 class SandboxError(RuntimeError):
     """Something of the sandbox did not do what it must."""
@@ -122,12 +127,12 @@ class Program:
             out.seek(self._out_from)
             return out.read().decode(errors="replace")
 
-    async def start(self, *, timeout_s: float = 30.0) -> None:
+    async def start(self, *, timeout_s: float = READY_S) -> None:
         """Start it and wait until it is ready. Raises NotReadyError with the end of its log."""
         self.spawn()
         await self.wait_ready(timeout_s=timeout_s)
 
-    async def wait_ready(self, *, timeout_s: float = 30.0) -> None:
+    async def wait_ready(self, *, timeout_s: float = READY_S) -> None:
         """Wait until it is ready. Raises NotReadyError with the end of its log."""
         deadline = time.monotonic() + timeout_s
         while not await asyncio.to_thread(self._ready, self.printed()):
@@ -137,7 +142,7 @@ class Program:
                 raise NotReadyError(f"{self.name} is not ready after {timeout_s:g} s: {' '.join(self.command)}\n{self.tail()}")
             await asyncio.sleep(0.05)
 
-    async def stop(self, *, timeout_s: float = 10.0) -> int:
+    async def stop(self, *, timeout_s: float = STOP_S) -> int:
         """SIGTERM, and SIGKILL after `timeout_s`; returns the exit code. Does nothing to a program that has ended."""
         if self._process is None:
             return 0
@@ -170,7 +175,7 @@ class Program:
         """SIGCONT after `pause`."""
         self.signal(signal.SIGCONT)
 
-    async def restart(self, *, timeout_s: float = 30.0) -> None:
+    async def restart(self, *, timeout_s: float = READY_S) -> None:
         """Start it again with the same command after `kill` or `stop` (it is stopped first when it still runs)."""
         await self.stop()
         await self.start(timeout_s=timeout_s)

@@ -46,7 +46,7 @@ async def test_envoy_serves_on_what_its_sidecar_wrote(sandbox, release):
         jevons = Program("chart-gateway", [sys.executable, "-m", "jevons", *words(sidecar), *extra], folder=sandbox.dir)
         proxy = Program("chart-envoy", [str(sandbox.tools["envoy"]), *words(envoy)], folder=sandbox.dir, ready=lambda _: True)
         try:
-            await jevons.start(timeout_s=60)
+            await jevons.start()
             await proxy.start()
             async with aiohttp.ClientSession() as client:
                 assert await _answers(client, f"http://127.0.0.1:{port}/healthz") == 200
@@ -61,7 +61,7 @@ async def test_envoy_serves_on_what_its_sidecar_wrote(sandbox, release):
 
 
 async def _answers(client: aiohttp.ClientSession, url: str) -> int:
-    for _ in range(200):
+    for _ in range(1_000):
         try:
             async with client.get(url) as answer:
                 return answer.status

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +65,16 @@ async def test_a_refused_command_raises_with_the_words_of_kubectl(sandbox: Sandb
 
 async def test_an_object_that_does_not_exist_is_none(sandbox: Sandbox) -> None:
     assert await sandbox.get("configmap", "nobody", namespace="default") is None
+
+
+async def test_a_controller_manager_that_ended_by_itself_is_started_again(sandbox: Sandbox, eventually: Callable[..., Any]) -> None:
+    os.kill(sandbox.cluster.component_pid("kube-controller-manager"), signal.SIGKILL)
+    assert await eventually(sandbox.cluster.revive) == ["kube-controller-manager"]
+    name = f"t-{secrets.token_hex(4)}"
+    await sandbox.kubectl("create", "namespace", name)
+    assert await eventually(lambda: sandbox.get("serviceaccount", "default", namespace=name)), "controllers work"
+    assert sandbox.cluster.revive() == []
+    await sandbox.kubectl("delete", "namespace", name, "--wait=false")
 
 
 async def test_prometheus_finds_pods_and_names_them_as_the_queries_expect(sandbox: Sandbox, eventually: Callable[..., Any]) -> None:
