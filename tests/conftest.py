@@ -12,7 +12,7 @@ import pytest
 
 @pytest.fixture
 def eventually() -> Callable[..., Any]:
-    async def wait(check: Callable[[], Any], *, within_s: float = 20.0, every_s: float = 0.05) -> Any:
+    async def wait(check: Callable[[], Any], *, within_s: float = 60.0, every_s: float = 0.05) -> Any:
         """The first true value of `check()` (sync or async); fails with the last one after `within_s`."""
         value, limit = None, asyncio.timeout(within_s)
         try:

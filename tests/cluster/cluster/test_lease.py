@@ -59,13 +59,13 @@ async def test_a_released_lease_is_taken_at_once_and_two_never_lead(api, namespa
     one, two = (Lease(api, namespace=namespace, identity=name, **FAST) for name in ("one", "two"))
     both = []
     async with competing(one) as first:
-        await until(lambda: one.leading, 5)
+        await until(lambda: one.leading, 30)
         async with competing(two):
             watching = asyncio.create_task(until(lambda: both.append(1) if one.leading and two.leading else False, 30))
             await asyncio.sleep(1.0)
             assert (one.leading, two.leading) == (True, False)
             first.cancel()
-            assert await until(lambda: two.leading, 5) < 2.0
+            assert await until(lambda: two.leading, 30) < FAST["lease_s"], "not only when it ran out"
             watching.cancel()
     assert both == []
 
@@ -75,15 +75,15 @@ async def test_a_leader_that_is_cut_off_stops_before_another_begins(api, namespa
     one, two = Lease(line, namespace=namespace, identity="one", **FAST), Lease(api, namespace=namespace, identity="two", **FAST)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(competing(one))
-        await until(lambda: one.leading, 5)
+        await until(lambda: one.leading, 30)
         await stack.enter_async_context(competing(two))
         line.cut = True
-        stopped = await until(lambda: not one.leading, 5)
-        assert stopped <= FAST["renew_s"] + 0.5
+        stopped = await until(lambda: not one.leading, 30)
+        assert stopped < FAST["lease_s"]
         with pytest.raises(NotLeadingError):
             one.check("PATCH", "/anything")
         assert not two.leading, "nobody leads before the lease is over"
-        await until(lambda: two.leading, 6)
+        await until(lambda: two.leading, 30)
 
 
 async def test_a_renewal_is_one_request_and_an_edit_by_someone_else_costs_a_look(api, namespace):
@@ -92,7 +92,7 @@ async def test_a_renewal_is_one_request_and_an_edit_by_someone_else_costs_a_look
     path = LEASES.path(namespace, "jevons-operator")
 
     async def renewed_since(stamp):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 found = await api.get(path)
                 if found["spec"]["renewTime"] != stamp:
@@ -100,7 +100,7 @@ async def test_a_renewal_is_one_request_and_an_edit_by_someone_else_costs_a_look
                 await asyncio.sleep(0.05)
 
     async with competing(lease):
-        await until(lambda: lease.leading, 5)
+        await until(lambda: lease.leading, 30)
         current = await api.get(path)
         for _ in range(3):
             current = await renewed_since(current["spec"]["renewTime"])

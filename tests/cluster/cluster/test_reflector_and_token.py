@@ -20,12 +20,12 @@ async def test_a_reflector_hears_what_happens_and_finds_out_what_it_missed(api, 
     reflector = Reflector(api, "", "v1", "configmaps", lambda change, item: heard.put_nowait((change, item["metadata"]["name"])), namespace=namespace)
 
     async def told(change, name):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while await heard.get() != (change, name):
                 pass
 
     task = asyncio.create_task(reflector.run())
-    await asyncio.wait_for(reflector.synced.wait(), 5)
+    await asyncio.wait_for(reflector.synced.wait(), 30)
     await api.write("POST", CONFIG_MAPS.path(namespace), {"metadata": {"name": "x"}})
     await told("ADDED", "x")
     task.cancel()

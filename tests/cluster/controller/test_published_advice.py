@@ -33,10 +33,20 @@ def recorded(key, generation):
     return Recorded(asked, 0.0, 1_767_261_600.0, Decimal(1), 0.0)
 
 
-async def test_describe_shows_the_advice_and_the_operator_leaves_it_there(operators, assistant, sandbox, namespace):
+async def test_describe_shows_the_advice_and_the_operator_leaves_it_there(operators, assistant, sandbox, namespace, eventually):
     await assistant()
     leader = await operators.start()
-    await leader.passes(2)
+
+    def statuses():
+        return len([path for _, path in leader.writes if path.endswith("/status")])
+
+    async def nothing_is_new():  # the target's pod becomes ready at a moment of its own
+        written = statuses()
+        await leader.passes(1)
+        ready = (await sandbox.get("deployment", "assistant-target", namespace=namespace))["status"].get("readyReplicas")
+        return ready == 1 and statuses() == written
+
+    await eventually(nothing_is_new)
     before = await leader.infd("assistant")
     key, uid = Key(namespace, "assistant"), before["metadata"]["uid"]
     told = as_status(found(0.028), recorded(key, before["metadata"]["generation"]))
@@ -46,9 +56,9 @@ async def test_describe_shows_the_advice_and_the_operator_leaves_it_there(operat
     assert "small: max batched tokens 2048 -> 512 saves 2.8% (84 USD a month) (on 24.0 h of recorded traffic until 2026-01-01T10:00:00Z" in described
     assert (await leader.infd("assistant"))["status"]["conditions"] == before["status"]["conditions"]
 
-    statuses = len([path for _, path in leader.writes if path.endswith("/status")])
+    written = statuses()
     await leader.passes(2)
-    assert len([path for _, path in leader.writes if path.endswith("/status")]) == statuses, "advice makes the operator write nothing"
+    assert statuses() == written, "advice makes the operator write nothing"
     await assistant(target=False, scaling={"mode": "Recommend"})
     await leader.passes(2)
     after = await leader.infd("assistant")

@@ -14,13 +14,12 @@ async def test_a_restarted_operator_writes_nothing(operators, assistant, eventua
     first = await operators.start()
     first.holds("assistant", "small", 1)
     await first.passes(2)
-    child = lambda: [pod for pod in first.lister.world.pods if pod.meta.labels.get("jevons.dev/variant") == "small" and pod.ready_at_s]  # noqa: E731
 
-    async def woken():
+    async def both_are_ready():
         await first.passes(1)
-        return child()
+        return sum(pod.ready_at_s is not None for pod in first.lister.world.pods) == 2
 
-    await eventually(woken)
+    await eventually(both_are_ready)
     first.signals.demand.clear()
     await first.passes(3)
 

@@ -36,7 +36,7 @@ async def test_deleted_while_no_operator_ran(operators, assistant, sandbox, even
     assert await first.replicas("assistant-target") == 1
 
     began = time.monotonic()
-    await sandbox.kubectl("delete", "infd/assistant", "-n", namespace, "--timeout=10s")
+    await sandbox.kubectl("delete", "infd/assistant", "-n", namespace, "--timeout=30s")
     deleted_s = time.monotonic() - began
     await eventually(lambda: _is(first.replicas("assistant-small"), None), within_s=60)
     sys.stdout.write(f"R16: deleted in {deleted_s:.1f} s, the child with it, no operator running\n")

@@ -99,7 +99,7 @@ async def test_an_idle_model_sleeps_and_is_woken_by_a_waiting_request_in_wake_ti
     assert status["routing"]["variants"][0]["startupSeconds"] == round(WAKE_S)
 
     waited_s = await asked(gateway, namespace)
-    assert WAKE_S < waited_s < STARTUP_S / 2
+    assert WAKE_S < waited_s < STARTUP_S, "a start alone takes longer"
     awake = await the_pod(sandbox, namespace)
     assert awake["metadata"]["uid"] == pod["metadata"]["uid"], "the same pod, no start"
     assert not await is_sleeping(awake)

@@ -85,7 +85,7 @@ async def fleet(operators, assistant, accelerator, eventually):
         await made.passes(1, step_s=0.1)
         return len(await made.serving()) == 2
 
-    await eventually(two_serve, within_s=40.0)
+    await eventually(two_serve, within_s=90.0)
     return made
 
 
@@ -146,8 +146,12 @@ async def test_surplus_that_finds_no_node_is_cancelled_before_anything_that_serv
 
     await fleet.order(sandbox, 3, 3)
     await eventually(lambda: pods(3))
-    await fleet.passes(2)
-    assert (await fleet.leader.condition("assistant", "CapacityAvailable"))["reason"] == "Unschedulable"
+
+    async def finds_no_node():  # once the scheduler has said so
+        await fleet.passes(1)
+        return (await fleet.leader.condition("assistant", "CapacityAvailable"))["reason"] == "Unschedulable"
+
+    await eventually(finds_no_node)
     await fleet.order(sandbox, 2, 2)
     await eventually(lambda: pods(2))
     assert await fleet.serving() == serving

@@ -118,8 +118,8 @@ async def test_the_main_job(sandbox: Sandbox, namespace: str, assistant: dict[st
 
 async def applied_is_created_at_zero(story: Story, manifest: dict[str, Any]) -> None:
     await story.box.apply(manifest, namespace=story.namespace)
-    assert await until("children at 0", story.replicas, lambda found: found == {"large": 0, "small": 0}, within_s=15)
-    await until("accepted", lambda: story.condition("Accepted"), lambda found: found[0] == "True", within_s=10)
+    assert await until("children at 0", story.replicas, lambda found: found == {"large": 0, "small": 0}, within_s=60)
+    await until("accepted", lambda: story.condition("Accepted"), lambda found: found[0] == "True", within_s=60)
     assert await story.condition("Ready") == ("True", "Asleep")
 
 
@@ -189,9 +189,11 @@ async def a_killed_operator_changes_nothing(story: Story, first: Any, second: An
     answers = await load
     assert all(answer.status == 200 and answer.done for answer in answers), Counter((answer.status, answer.error) for answer in answers)
     assert all(found[name] >= before[name] for found in seen for name in before), (before, seen)
-    lease = await story.box.get("lease", "jevons-operator", namespace="jevons-system")
-    assert lease is not None
-    assert lease["spec"]["holderIdentity"] != holder
+
+    async def who() -> str:
+        return str((await story.box.get("lease", "jevons-operator", namespace="jevons-system") or {})["spec"]["holderIdentity"])
+
+    await until("the other one leads", who, lambda found: found not in {"", holder}, within_s=60)
     await leader.restart()
     print(f"leader {holder} killed under load: {len(answers)} of {len(answers)} answered, replicas {before} -> {seen[-1]}")
 
@@ -202,7 +204,7 @@ async def a_stopped_prometheus_changes_nothing(story: Story) -> None:
     assert story.box.prometheus is not None
     story.box.prometheus.pause()
     try:
-        await until("condition", lambda: story.condition("MetricsAvailable"), lambda found: found[0] == "False", within_s=25)
+        await until("condition", lambda: story.condition("MetricsAvailable"), lambda found: found[0] == "False", within_s=60)
         for _ in range(12):  # longer than idleAfter
             assert all(count >= before[name] for name, count in (await story.replicas()).items())
             await asyncio.sleep(1)
@@ -266,7 +268,7 @@ def _async(value: Callable[[], Any]) -> Callable[[], Coroutine[Any, Any, Any]]:
 
 async def a_humans_scale_is_respected(story: Story) -> None:
     await story.box.kubectl("scale", "deployment", "assistant-small", "--replicas=2", "-n", story.namespace)
-    await until("reported", lambda: story.condition("ScaleUncontested"), lambda found: found == ("Unknown", "ForeignScaling"), within_s=15)
+    await until("reported", lambda: story.condition("ScaleUncontested"), lambda found: found == ("Unknown", "ForeignScaling"), within_s=60)
     for _ in range(5):
         assert (await story.replicas())["small"] == 2
         await asyncio.sleep(1)
@@ -274,11 +276,11 @@ async def a_humans_scale_is_respected(story: Story) -> None:
 
 async def delete_leaves_nothing_behind(story: Story) -> None:
     began = time.monotonic()
-    await story.box.kubectl("delete", "infd", "assistant", "-n", story.namespace, "--timeout=10s")
-    await until("children gone", story.replicas, lambda found: not found, within_s=30)
+    await story.box.kubectl("delete", "infd", "assistant", "-n", story.namespace, "--timeout=30s")
+    await until("children gone", story.replicas, lambda found: not found, within_s=60)
     await until("pods gone", lambda: story.box.items("pods", namespace=story.namespace), lambda found: not found, within_s=60)
     ledgers = await story.box.items("configmaps", namespace="jevons-system", selector="jevons.dev/checkpoint=ledger")
     assert any(story.namespace in item["metadata"]["name"] for item in ledgers), "what was spent stays spent"
-    answer = await until("forgotten", lambda: story.ask("anyone there?"), lambda answer: answer.status == 404, within_s=20)
+    answer = await until("forgotten", lambda: story.ask("anyone there?"), lambda answer: answer.status == 404, within_s=60)
     assert answer.body["error"]["code"] == "model_not_found"
     print(f"deleted: nothing left after {time.monotonic() - began:.0f} s but its ledger")

@@ -38,7 +38,7 @@ class Port:
         return report(metadata=[("authorization", f"Bearer {token}")] if token else [])
 
     async def heard(self, check):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 demand = self.server.current()
                 if check(demand):
@@ -106,14 +106,14 @@ async def test_the_first_held_request_wakes_and_the_next_does_not(port):
     await port.heard(lambda demand: KEY in demand)
     assert port.wakes.empty()
     await call.write(message(held=[(2, 3.0)]))
-    await asyncio.wait_for(port.wakes.get(), 5)
+    await asyncio.wait_for(port.wakes.get(), 30)
     await call.write(message(held=[(3, 3.0)]))
     await port.heard(lambda demand: demand[KEY].held and demand[KEY].held[0].count == 3)
     assert port.wakes.empty()
     also = message(held=[(3, 3.0)])
     also["deployments"][str(KEY)]["held"].append({"variant": "large", "count": 1, "oldest": 4.0})
     await call.write(also)
-    await asyncio.wait_for(port.wakes.get(), 5)
+    await asyncio.wait_for(port.wakes.get(), 30)
     call.cancel()
 
 

@@ -61,8 +61,8 @@ def node(name: str = "gpu-a", gpus: int = 4, accelerator: str = "h100-80gb") -> 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that has no event of its own; TimeoutError after five seconds."""
-    async with asyncio.timeout(5):
+    """Wait for something that has no event of its own; TimeoutError after thirty seconds."""
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - that is what this function is for
             await asyncio.sleep(0.002)
 

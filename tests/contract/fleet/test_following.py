@@ -90,13 +90,13 @@ async def names(http, port) -> set[str]:
 
 async def becomes(http, port, *expected: str) -> None:
     wanted = {f"team-a/{name}" for name in expected}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await names(http, port) != wanted:  # noqa: ASYNC110 - another process has no event for us
             await asyncio.sleep(0.02)
 
 
 async def test_the_process_follows_watches_and_relists_after_anything_odd_and_ends_with_0(process, api, http):
-    ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))
+    ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
     assert ready["ready"] is True
     port = ready["ports"]["control"]
     first = api.pods[0]
@@ -124,7 +124,7 @@ async def test_the_process_follows_watches_and_relists_after_anything_odd_and_en
     await becomes(http, port, "second")
 
     process.send_signal(signal.SIGTERM)
-    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert await asyncio.wait_for(process.wait(), 60) == 0
     with pytest.raises(aiohttp.ClientConnectionError):
         await http.get(url(second, "/health"))
 

@@ -87,7 +87,7 @@ async def test_an_address_in_use_is_taken_as_soon_as_it_is_free(play, http, monk
     item = pod()
     with socket.create_server((item["status"]["podIP"], 8000)):
         await play(item)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while await refuses(http, item):  # noqa: ASYNC110 - a socket has no event for it
             await asyncio.sleep(0.02)
 

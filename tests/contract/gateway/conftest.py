@@ -1,6 +1,7 @@
 """A gateway without a cluster: the real Envoy, real pickers, fake engines, and a table that the test writes."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from jevons.gateway.endpoints import EndpointsFile
+from jevons.gateway.endpoints import CLUSTER, EndpointsFile, endpoints_of
 from jevons.gateway.envoy.bootstrap import EnvoySettings, write_bootstrap
 from jevons.gateway.serve_picker import socket_of
 from jevons.gateway.table import Model, Pod, RequestClass, Table, TableFile, Variant
@@ -28,7 +29,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def until(holds: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
+def until(holds: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
     end = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > end:
@@ -96,13 +97,26 @@ class Lab:
         process.wait(10)
 
     def publish(self, *models: Model) -> None:
-        """Replace EDS and table, and wait until both pickers and Envoy have had the time to see them."""
+        """Replace EDS and table, and wait until Envoy has seen them and both pickers have had the time to."""
         self.generation += 1
         names = {model.short: model.key for model in models}
         table = Table({model.key: model for model in models}, names, f"127.0.0.1:{self.room_port}", self.generation, time.time())
         self.endpoints.write(table)
         self.table.write(table)
+        if "envoy" in self.processes:
+            wanted = set(endpoints_of(table))
+            until(lambda: self.known() == wanted, f"Envoy knows {wanted}")
         time.sleep(0.15)
+
+    def known(self) -> set[str]:
+        """The endpoints that Envoy would send to, as its admin interface lists them."""
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(str(self.dir / "envoy-admin.sock"))
+            asking = http.client.HTTPConnection("envoy")
+            asking.sock = admin
+            asking.request("GET", "/clusters")
+            lines = asking.getresponse().read().decode().splitlines()
+        return {host for cluster, _, rest in (line.partition("::") for line in lines) if cluster == CLUSTER and ":" in (host := rest.split("::")[0])}
 
     def log(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in (self.dir / "access.log").read_bytes().splitlines()]

@@ -80,7 +80,7 @@ async def test_a_cold_model_is_answered_through_the_waiting_room_with_its_whole_
     lab.publish(model(large=[ports["one"]], small=[]))
     (lab.dir / "ready-small").touch()
     (lab.dir / "ready-large").touch()
-    status, headers, answer = await asyncio.wait_for(waiting, 10)
+    status, headers, answer = await asyncio.wait_for(waiting, 60)
     assert status == 200
     assert answer["choices"][0]["message"]["content"] == f"from {ports['one']}"
     assert int(headers["x-jevons-wait-ms"]) >= 200

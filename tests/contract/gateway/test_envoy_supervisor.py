@@ -78,7 +78,7 @@ def gateway(lab, model, tmp_path):
 
 
 def until(holds, what):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end, what
         time.sleep(0.05)

@@ -67,16 +67,23 @@ class Waiting:
 
     async def nobody(self) -> None:
         """Until the operator knows that nobody waits any more; what it was told up to now is then of no account to `message`."""
-        end = time.time() + 20
+        end = time.time() + 60
         while (told := self.told()) and told[-1]["deployments"]:
             if time.time() > end:
                 pytest.fail(f"somebody still waits: {told[-1]}")
             await asyncio.sleep(0.02)
         self.heard = len(told)
 
+    async def reported(self) -> None:
+        """Until the next report: a second passes before the one after it, unless something happens."""
+        before, end = len(self.told()), time.time() + 60
+        while len(self.told()) == before:
+            assert time.time() < end, "no report"
+            await asyncio.sleep(0.02)
+
     async def message(self, fits) -> dict:
         start = time.time()
-        while time.time() < start + 20:
+        while time.time() < start + 60:
             for message in reversed(self.told()[self.heard :]):
                 if message["at"] >= start - 1.2 and fits(message["deployments"]):
                     return message
@@ -131,11 +138,12 @@ async def post(http, lab, body, **headers):
 
 
 async def test_a_request_to_a_sleeping_model_is_reported_at_once_and_answered_by_the_pod_when_it_wakes(lab, waiting, pod, asleep, http):
-    sent = time.time()
+    await waiting.reported()
     asking = asyncio.create_task(post(http, lab, hello()))
     message = await waiting.held(1)
-    assert message["got"] - sent < 0.9  # not the once-a-second report
     assert message["source"].endswith("/room")
+    before = max(one["at"] for one in waiting.told() if one["source"] == message["source"] and one["at"] < message["at"])
+    assert message["at"] - before < 0.9, "not the once-a-second report"
     await asyncio.sleep(2 * GRACE_S)
     asleep(pod)
     status, headers, body = await asking
@@ -147,10 +155,17 @@ async def test_a_request_to_a_sleeping_model_is_reported_at_once_and_answered_by
 
 
 async def test_a_stream_that_starts_within_the_grace_comes_from_the_pod_itself(lab, waiting, pod, asleep, http):
-    asking = asyncio.create_task(post(http, lab, hello(stream=True)))
-    await waiting.held(1)
-    asleep(pod)
-    status, headers, body = await asking
+    for _ in range(10):
+        lab.publish(asleep.model)
+        sent = time.monotonic()
+        asking = asyncio.create_task(post(http, lab, hello(stream=True)))
+        await waiting.held(1)
+        asleep(pod)
+        within = time.monotonic() - sent < GRACE_S
+        status, headers, body = await asking
+        if within:  # otherwise the machine took longer than the grace, and it has to be done again
+            break
+        await waiting.nobody()
     assert status == 200
     assert b": " not in body.replace(b"data: ", b"").replace(b'": ', b"")
     assert body.endswith(b"data: [DONE]\n\n")
@@ -368,7 +383,7 @@ async def test_a_flex_request_waits_for_a_pod_with_little_to_do_while_others_are
     assert (await post(http, lab, hello()))[0] == 200
     assert not flex.done()
     busy.add(f"127.0.0.1:{pod}", -50_000.0, time.time())
-    status, headers, _ = await asyncio.wait_for(flex, 15.0)
+    status, headers, _ = await asyncio.wait_for(flex, 60.0)
     assert status == 200
     assert headers["x-jevons-variant"] == "small"
     assert int(headers["x-jevons-wait-ms"]) > 0

@@ -113,7 +113,7 @@ async def test_an_anthropic_stream_is_told_of_a_failure_in_its_own_form(tmp_path
     publish(tmp_path)
     async with room(tmp_path, listener, "--grace", "0.1"):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1/messages"
-        deadline = {"x-jevons-deadline-ms": f"{1000 * (time.time() + 0.5):.0f}"}
+        deadline = {"x-jevons-deadline-ms": f"{1000 * (time.time() + 2):.0f}"}
         async with http.post(url, json={**BODY, "stream": True}, headers=HEADERS | deadline) as answer:
             body = await answer.read()
     event = body.split(b"\n\n")[-2]
