@@ -164,10 +164,15 @@ async def replicas_follow_load(story: Story) -> None:
 
 
 async def simple_goes_small_and_hard_goes_large(story: Story) -> None:
-    warm = await asyncio.gather(story.ask(story.hard[0], max_tokens=400), story.ask(story.simple[0], max_tokens=400))
-    assert [answer.status for answer in warm] == [200, 200]
-    hard = await asyncio.gather(*(story.ask(prompt) for prompt in story.hard))
-    simple = await asyncio.gather(*(story.ask(prompt) for prompt in story.simple))
+    async def warm() -> list[str]:
+        answers = await asyncio.gather(story.ask(story.hard[0]), story.ask(story.simple[0]))
+        assert [answer.status for answer in answers] == [200, 200]
+        return [answer.variant for answer in answers]
+
+    await until("both serve", warm, lambda found: found == ["large", "small"], within_s=60)
+    asked = [story.ask(prompt) for prompt in (*story.hard, *story.simple)]  # at once: one that is not asked for 8 s lies down
+    answers = await asyncio.gather(*asked)
+    hard, simple = answers[: len(story.hard)], answers[len(story.hard) :]
     assert {answer.variant for answer in hard} == {"large"}, Counter(answer.variant for answer in hard)
     assert {answer.variant for answer in simple} == {"small"}, [(answer.variant, answer.reason) for answer in simple]
     assert {answer.reason for answer in simple} == {"simple"}
