@@ -30,7 +30,7 @@ def summed(variant: Variant, pods: tuple[Pod, ...], health: Health, now: float, 
     for pod in pods:
         signals, ready_s = pod.signals, pod.ready_at_s
         ran, waits, util = signals.running, signals.waiting, signals.gpu_util
-        if ready_s is None or pod.terminating or pod.failed or pod.marked_at_s is not None:
+        if ready_s is None or pod.scheduled_at_s is None or pod.terminating or pod.failed or pod.marked_at_s is not None:
             return None
         if type(ran) is not Known or type(waits) is not Known or type(util) is not Known:
             return None
@@ -49,12 +49,12 @@ def summed(variant: Variant, pods: tuple[Pod, ...], health: Health, now: float, 
             newest_s = ready_s
         if ran_at_s < oldest_s:
             oldest_s = ran_at_s
-        if pod.spot and pod.scheduled_at_s is not None:
+        if pod.spot:
             spot += (pod.uid,)
     seen = Seen()
     seen.ready = seen.pods = seen.queued = len(pods)
     seen.spot, seen.queueing, seen.running, seen.waiting = spot, queueing, running, waiting
     seen.roomiest = roomiest if roomiest < INFINITE else None
-    seen.working, seen.quiet, seen.gpu = True, False, "GPUBusy"
+    seen.busy, seen.working, seen.quiet, seen.gpu = True, True, False, "GPUBusy"
     seen.newest_ready_s, seen.oldest_sample_s = newest_s, oldest_s
     return seen

@@ -90,8 +90,13 @@ def _concurrency(a_s: float, per_seq_s: float, prefill_s: float, outputs: float,
 
 def tokens(count: float | None, default: float) -> int:
     """Mean tokens rounded to about 5 % (steps of 2^(1/14)), so that small drifts neither flap a plan nor miss the cache."""
-    value = default if count is None or count < 1.0 else count
-    return round(math.pow(2.0, round(math.log2(value) * 14.0) / 14.0))
+    return _whole(round(math.log2(default if count is None or count < 1.0 else count) * 14.0))
+
+
+@lru_cache(maxsize=1024)
+def _whole(step: int) -> int:
+    """2^(step/14) as a whole number."""
+    return round(math.pow(2.0, step / 14.0))
 
 
 def learned_batch(batch: float | None, running: float, waiting: float, gpu_util: float | None, kv_used: float | None) -> float | None:

@@ -34,6 +34,7 @@ REFERENCE_PROBLEMS = {
     "AcceleratorClassNotFound",
     "TemplateRefused",
 }
+UNROUTED = RoutingMode.OFF
 said = lru_cache(maxsize=4096)(Condition)
 """Most conditions say what they said in the last pass, and many what the next deployment's say."""
 
@@ -94,7 +95,7 @@ def _in_force(generation: int) -> Condition:
 
 def resolved_refs(facts: Facts) -> Condition:
     """Whether everything the object names exists and may be used."""
-    for variant in facts.variants:
+    for variant in () if facts.plain else facts.variants:
         if variant.target.problem or (variant.fixed and variant.fixed in REFERENCE_PROBLEMS):
             reason = variant.target.problem or variant.fixed
             detail = variant.target.message
@@ -162,7 +163,7 @@ def metrics_available(facts: Facts, snapshot: Snapshot) -> Condition:
     if facts.metrics_down:
         detail = f"last answer {facts.now - snapshot.metrics.at_s:.0f} s ago" if isinstance(snapshot.metrics, Known) else snapshot.metrics.reason
         return said("MetricsAvailable", "False", "SourceDown", f"Prometheus does not answer ({detail}); replicas are held")
-    unseen = sum([variant.seen.unseen for variant in facts.variants])
+    unseen = 0 if facts.plain else sum([variant.seen.unseen for variant in facts.variants])
     if unseen:
         total = sum(variant.seen.ready for variant in facts.variants)
         return said("MetricsAvailable", "False", "PodsUnseen", f"{unseen} of {total} ready pods have no fresh reading; each counts as fully used")
@@ -264,7 +265,7 @@ def capacity_available(funded: Funded, snapshot: Snapshot) -> Condition:
 
 def router_calibrated(facts: Facts, curve: RouterCurve | None) -> Condition:
     """Whether routing by score rests on a measured curve and on scores seen here."""
-    if facts.spec.routing.mode is RoutingMode.OFF or len(facts.variants) == 1:
+    if facts.spec.routing.mode is UNROUTED or len(facts.variants) == 1:
         return said("RouterCalibrated", "True", "NotNeeded", "nothing is routed by score")
     if curve is None:
         return said("RouterCalibrated", "False", "NoCurve", "no classifier is loaded; shares follow the stated quality alone")
@@ -276,7 +277,7 @@ def router_calibrated(facts: Facts, curve: RouterCurve | None) -> Condition:
 
 def scale_uncontested(facts: Facts) -> Condition:
     """Whether we alone move the replicas."""
-    for variant in facts.variants:
+    for variant in () if facts.plain else facts.variants:
         target = variant.target
         if not variant.fixed and target.foreign_change_at_s is None and target.foreign_changes <= 1:
             continue

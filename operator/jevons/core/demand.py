@@ -133,6 +133,8 @@ class Seen:
     best_pod: tuple[float, float, float | None, float | None] | None = None
     """(running, waiting, gpu_util, kv_used) of the pod that runs most without a queue; only where no profile is known."""
     oldest_sample_s: float | None = None
+    busy: bool = field(default=False, compare=False)
+    """Summed up by `busy.py`: all of them hold a node, are ready and at work, and were read whole."""
 
 
 def pods_of(variant: Variant, state: VariantState, now: float, max_age_s: float, *, health: Health = WELL, startup_s: float | None = None) -> Seen:

@@ -19,7 +19,7 @@ from jevons.core.memory import DeploymentMemory, Trend, VariantMemory
 from jevons.core.metering import Tariff
 from jevons.core.money import ZERO
 from jevons.core.observed import Unknown
-from jevons.core.snapshot import DeploymentState, Snapshot, TargetState, VariantState
+from jevons.core.snapshot import DeploymentState, Pod, Snapshot, TargetState, VariantState
 from jevons.core.spec import Deployment, Profile, Promotion, ScalingMode, Variant
 
 FOREIGN_PAUSE_S = 600.0
@@ -32,6 +32,8 @@ ABSENT = VariantState(TargetState(exists=False))
 NOT_NOW = {"ForeignScaling", "Paused", "Recommend"}
 """Why a variant is not moved although it could be."""
 UNTRIED = VariantMemory()
+ENFORCE, PROMOTED = ScalingMode.ENFORCE, Promotion.AUTO
+"""By a name of their own: a member is found through its enum's metaclass, which takes ten times as long."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,8 @@ class VariantFacts:
     """May serve requests of its own: promoted, not parked, and either ready or startable."""
     rate: float = 0.0
     """`usd_per_h`, or its accelerators where there is no price: variants are compared by it."""
+    plain: bool = False
+    """Every pod is at work and whole, it is ours to move, and nobody else moves it: there is nothing to say of it but its size."""
     gaps: dict[int, Gaps] = field(default_factory=dict)
     """`levels.with_gaps` after a need, by that need: plans at several pressures ask the same."""
     capacities: dict[str, capacity.Capacity] = field(default_factory=dict)
@@ -93,6 +97,8 @@ class Facts:
     held: int
     last_arrival_at_s: float | None
     class_names: tuple[str, ...]
+    plain: bool
+    """All variants are."""
 
 
 def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, tariff: Tariff, heard: Heard = NOBODY) -> Facts:
@@ -112,7 +118,7 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
             last = memory.last_arrival_at_s
         elif last > memory.last_arrival_at_s:
             gaps = hazard.with_gap(gaps, last - memory.last_arrival_at_s)
-    ours = spec.scaling.mode is ScalingMode.ENFORCE and not state.invalid and state.name_taken_by is None
+    ours = spec.scaling.mode is ENFORCE and not state.invalid and state.name_taken_by is None
     found = [
         _variant(state, variant, old, tariff, startup_s, max_age_s, not untold, ours)
         for variant, old, startup_s in zip(spec.variants, before, startups_s, strict=True)
@@ -135,6 +141,7 @@ def gather(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory,
         sum([item.count for item in state.held if item.count > 0]) if state.held else 0,
         last,
         class_names(spec),
+        False not in [variant.plain for variant in found],
     )
 
 
@@ -176,7 +183,7 @@ def _fixed(state: DeploymentState, target: TargetState, now: float, *, known: bo
         "NameTaken" if state.name_taken_by is not None else "",
         (target.problem or "") if target.untouchable else "",
         "AcceleratorClassNotFound" if not known else "",
-        str(mode) if mode is not ScalingMode.ENFORCE else "",
+        str(mode) if mode is not ENFORCE else "",
         "ForeignScaling" if paused_s < FOREIGN_PAUSE_S else "",
     )
     return next((reason for reason in reasons if reason), "")
@@ -193,10 +200,16 @@ def _variant(  # noqa: PLR0917  asked for every variant, and keywords cost
     seen = busy.summed(variant, seen_state.pods, old.health, now, max_age_s)
     if seen is None:
         seen = pods_of(variant, seen_state, now, max_age_s, health=old.health, startup_s=startup_s)
+    if seen.busy and target.problem is None:
+        spot = len(seen.spot)
+        hourly = tariff.hourly(accelerator, variant.accelerator_count, seen.pods - spot, spot)
+    else:
+        hourly = _hourly(variant, seen_state, tariff)
     held = sum([item.count for item in state.held if item.variant == variant.name and item.count > 0]) if state.held else 0
     learned = _learned(old, variant, seen, startup_s, current, held, now)
     known = accelerator in tariff.classes
-    fixed = "" if ours and known and target.problem is None and target.foreign_change_at_s is None else _fixed(state, target, now, known=known)
+    free = ours and known and target.problem is None and target.foreign_change_at_s is None
+    fixed = "" if free else _fixed(state, target, now, known=known)
     parked = learned.parked_until_s is not None and now < learned.parked_until_s
     if learned.slowness and profile is not None and (step := speed.step(learned.slowness)):
         profile = speed.scaled(profile, step)
@@ -214,15 +227,16 @@ def _variant(  # noqa: PLR0917  asked for every variant, and keywords cost
         current,
         held,
         usd_per_h,
-        _hourly(variant, seen_state, tariff),
+        hourly,
         fixed,
         parked,
         startup_s,
         startup.wake_s(learned.health, variant.sleep.wake_s) if variant.sleep is not None else None,
         bool(seen.stuck) and sure and not fixed and stuck.due(learned.health, now, starting=seen.expected > 0.0),
         profile,
-        not parked and variant.promotion is Promotion.AUTO and (seen.ready > 0 or (variant.max_replicas > 0 and (not fixed or fixed in NOT_NOW))),
+        not parked and variant.promotion is PROMOTED and (seen.ready > 0 or (variant.max_replicas > 0 and (not fixed or fixed in NOT_NOW))),
         usd_per_h if usd_per_h is not None else float(variant.accelerator_count),
+        free and seen.busy and target.foreign_changes <= 1,
     )
 
 
@@ -230,17 +244,16 @@ def _hourly(variant: Variant, state: VariantState, tariff: Tariff) -> Decimal | 
     """USD/h of the pods that hold accelerators now."""
     if not state.pods or (state.target.problem is not None and state.target.paid_elsewhere):
         return ZERO
-    if variant.sleep is None:
-        spots = tuple([pod.spot for pod in state.pods if pod.scheduled_at_s is not None])
-        return tariff.hourly(variant.accelerator_class, variant.accelerator_count, spots)
     held = [pod for pod in state.pods if pod.scheduled_at_s is not None]
-    if any(pod.asleep for pod in held):
-        parts = [
-            tariff.hourly(variant.accelerator_class, variant.accelerator_count, tuple([p.spot for p in held if p.asleep is slept]))
-            for slept in (False, True)
-        ]
+    if variant.sleep is not None and any(pod.asleep for pod in held):
+        parts = [_of_pods([pod for pod in held if pod.asleep is slept], variant, tariff) for slept in (False, True)]
         return None if parts[0] is None or parts[1] is None else parts[0] + parts[1] * variant.sleep.holding
-    return tariff.hourly(variant.accelerator_class, variant.accelerator_count, tuple([pod.spot for pod in held]))
+    return _of_pods(held, variant, tariff)
+
+
+def _of_pods(pods: list[Pod], variant: Variant, tariff: Tariff) -> Decimal | None:
+    spot = sum([pod.spot for pod in pods])
+    return tariff.hourly(variant.accelerator_class, variant.accelerator_count, len(pods) - spot, spot)
 
 
 def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float, current: int, held: int, now: float) -> VariantMemory:  # noqa: PLR0917  as above
@@ -254,7 +267,7 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float,
     elif seen.worked_at_s > (work_at_s or 0.0):
         work_at_s = min(now, seen.worked_at_s)
     start_at_s, failed, parked_until_s = old.start_at_s, old.failed_starts, old.parked_until_s
-    if seen.ready > 0 or seen.stuck or seen.resting:
+    if seen.busy or seen.ready > 0 or seen.stuck or seen.resting:
         start_at_s, failed, parked_until_s = None, 0, None
     elif current <= 0:
         start_at_s = None
@@ -265,7 +278,7 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float,
         if failed >= FAILED_STARTS:
             parked_until_s = now + min(PARK_MAX_S, PARK_S * math.ldexp(1.0, min(10, failed - FAILED_STARTS)))
     health = old.health
-    if seen.starting or seen.stalled or health.starting or health.stalled or seen.homes or seen.woken_s:
+    if not seen.busy and (seen.starting or seen.stalled or health.starting or health.stalled or seen.homes or seen.woken_s):
         health = _shown(health, seen)
     if seen.spot or health.spot is not None:
         evicted = health.replaced_at_s is not None and health.spot is not None and health.replaced_at_s >= health.spot.at_s

@@ -15,16 +15,20 @@ these begin at priors and move slowly: what is learned from an hour of traffic i
 Everything is a function of (trend, reading, time); a trend is a few dozen numbers and survives a restart.
 """
 
+# ruff: noqa: FURB136  max and min cost eight times what a comparison does
 from __future__ import annotations
 
 import math
 
 from jevons.core.memory import Bet, Learned, Trend
+from jevons.core.within import within
 
 FAST_TAU_S, FAST_SHARE = 60.0, 0.5
 """What counts as the rate now is a mean over this long, or this share of a start: a single reading of a minute scatters."""
 READING_S = 60.0
 """A reading is the mean over this long."""
+LEAST_PER_S = 1.0 / READING_S
+"""One request within a reading: less is not told from it."""
 BRIEF_S = 15.0
 """At the shortest; gateways report the last seconds where those say more."""
 DISPERSION_TAU_S = 1200.0
@@ -79,13 +83,13 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
     if rate_per_s < QUIET_PER_S and max(trend.level, before) < QUIET_PER_S:
         at_rest = trend.level == 0.0 and trend.base == 0.0
         return trend if at_rest else Trend(0.0, now, 0.0, trend.dispersion, 0.0, trend.learned, (), trend.since_s, trend.tokens)
-    horizon_s = min(LONGEST_S, max(SHORTEST_S, horizon_s))
+    horizon_s = within(SHORTEST_S, horizon_s, LONGEST_S)
     age_s = now - (trend.at_s if trend.since_s is None else trend.since_s)
     slowly, young = -math.expm1(-dt_s / max(BASE_TAU_S, BASE_STARTS * horizon_s)), (2.0 - _grown(trend)) * dt_s / (dt_s + age_s)
-    base = before + min(1.0, max(slowly, young)) * (rate_per_s - before)
+    base = before + within(slowly, young, 1.0) * (rate_per_s - before)
     level = trend.level - math.expm1(-dt_s / min(FAST_TAU_S, FAST_SHARE * horizon_s, YOUNG_SHARE * age_s + 1.0)) * (rate_per_s - trend.level)
-    if rate_per_s > before + _usual(trend, before):
-        level = max(level, rate_per_s)
+    if rate_per_s > level and rate_per_s > before + _usual(trend, before):
+        level = rate_per_s
     dispersion = _dispersion(trend, rate_per_s, dt_s)
     learned, pending = trend.learned, trend.pending
     if pending and pending[0].due_s <= now:
@@ -120,12 +124,13 @@ def _dispersion(trend: Trend, rate_per_s: float, dt_s: float) -> float:
     """
     if trend.rate is None or dt_s > READING_S:
         return trend.dispersion
-    mean = max((rate_per_s + trend.rate) / 2.0, 1.0 / READING_S)
+    mean, most = (rate_per_s + trend.rate) / 2.0, OUTLIER * trend.dispersion + OUTLIER
+    mean = mean if mean > LEAST_PER_S else LEAST_PER_S
     seen = (rate_per_s - trend.rate) ** 2 * READING_S * READING_S / (2.0 * dt_s * mean)
-    seen = min(seen, OUTLIER * trend.dispersion + OUTLIER)
+    seen = seen if seen < most else most
     age_s = trend.at_s - (trend.at_s if trend.since_s is None else trend.since_s)
     weight = max(-math.expm1(-dt_s / DISPERSION_TAU_S), dt_s / (dt_s + age_s + UNSEEN_S))
-    return min(MAX_DISPERSION, max(1.0, trend.dispersion + weight * (seen - trend.dispersion)))
+    return within(1.0, trend.dispersion + weight * (seen - trend.dispersion), MAX_DISPERSION)
 
 
 def _matured(learned: Learned, pending: tuple[Bet, ...], rate_per_s: float, dispersion: float, now: float) -> tuple[Learned, tuple[Bet, ...]]:
@@ -160,16 +165,21 @@ def persistence(trend: Trend) -> float:
     by anyway teach at once, small ones little. Bets overlap, so PENDING of them count for one.
     """
     learned = trend.learned
-    firm = max(learned.error, trend.dispersion / READING_S) / (PERSISTENCE_SD * PERSISTENCE_SD)
+    error, random = learned.error, trend.dispersion / READING_S
+    firm = (error if error > random else random) / (PERSISTENCE_SD * PERSISTENCE_SD)
     bets = learned.bets / PENDING
-    lasting = PERSISTENCE * math.exp2(-max(0.0, trend.horizon_s - KNOWN_AHEAD_S) / HALVED_S)
+    beyond_s = trend.horizon_s - KNOWN_AHEAD_S
+    lasting = PERSISTENCE * math.exp2(-beyond_s / HALVED_S) if beyond_s > 0.0 else PERSISTENCE
     prior = 1.0 - (1.0 - lasting) * _grown(trend)
-    return min(1.0, max(0.0, (bets * learned.lasting + prior * firm) / (bets * learned.square + firm)))
+    return within(0.0, (bets * learned.lasting + prior * firm) / (bets * learned.square + firm), 1.0)
 
 
 def _grown(trend: Trend) -> float:
     """0 for traffic that has just begun, 1 from YOUNG_S on."""
-    return 0.0 if trend.since_s is None else min(1.0, (trend.at_s - trend.since_s) / YOUNG_S)
+    if trend.since_s is None:
+        return 0.0
+    age_s = trend.at_s - trend.since_s
+    return age_s / YOUNG_S if age_s < YOUNG_S else 1.0
 
 
 def ahead(trend: Trend) -> float:
@@ -181,14 +191,17 @@ def ahead(trend: Trend) -> float:
     if trend.base is None:
         return trend.level
     above = trend.level - trend.base
-    usual = min(above, _usual(trend, trend.base))
-    return max(0.0, trend.base + persistence(trend) * usual + above - usual)
+    usual = _usual(trend, trend.base)
+    usual = usual if usual < above else above
+    expected = trend.base + persistence(trend) * usual + above - usual
+    return expected if expected > 0.0 else 0.0
 
 
 def _usual(trend: Trend, base: float) -> float:
     """How far above the base [1/s] a rate may be and still be a burst of the kind that this class has."""
-    base = max(base, 1.0 / READING_S)
-    return UNHEARD * math.sqrt(max(_missed(trend, base), trend.dispersion / BRIEF_S) * base)
+    base = base if base > LEAST_PER_S else LEAST_PER_S
+    missed, random = _missed(trend, base), trend.dispersion / BRIEF_S
+    return UNHEARD * math.sqrt((missed if missed > random else random) * base)
 
 
 def _missed(trend: Trend, base: float) -> float:
@@ -200,7 +213,8 @@ def _missed(trend: Trend, base: float) -> float:
 
 def _error(trend: Trend) -> float:
     """Standard deviation [1/s] of a reading one startup time ahead from what was expected."""
-    base = max(trend.level if trend.base is None else trend.base, 1.0 / READING_S)
+    base = trend.level if trend.base is None else trend.base
+    base = base if base > LEAST_PER_S else LEAST_PER_S
     return trend.learned.width * math.sqrt(_missed(trend, base) * base)
 
 

@@ -5,6 +5,7 @@ ones add); then caps take replicas, own budgets first, shared ones over all memb
 that a lower amount never costs more.
 """
 
+# ruff: noqa: FURB136  min costs eight times what a comparison does
 from __future__ import annotations
 
 import math
@@ -25,6 +26,7 @@ from jevons.core.spec import BudgetSpec, Key, Rung, SharedBudget
 
 LEAST_SHAPE = 0.05
 """What is wanted in an hour that usually costs almost nothing says almost nothing about the level."""
+NO_RUNG = Rung.NONE
 
 
 @dataclass(slots=True)
@@ -71,7 +73,7 @@ class Funded:
             return Rung.CAP
         if self.plan.step:
             return Rung.DEGRADE
-        return Rung.ALERT if any(alerting(pace) for pace in self.paces) else Rung.NONE
+        return Rung.ALERT if self.paces and any(alerting(pace) for pace in self.paces) else NO_RUNG
 
 
 def alerting(pace: Pace) -> bool:
@@ -88,14 +90,16 @@ def begin(ground: Ground, account: Account, budgets: list[BudgetSpec], tariff: T
     facts, plan = ground.facts, planner.make(ground, 0)
     memory, zone = facts.memory, budgets[0].time_zone if budgets else "UTC"
     shape = season.shape(memory.season, zone) if budgets else season.FLAT
-    now_shape = max(LEAST_SHAPE, shape.at(facts.now, zone))
+    now_shape = max(LEAST_SHAPE, shape.at(facts.now, zone)) if shape is not season.FLAT else 1.0
     level = plan.usd_per_h / now_shape
     if memory.wanted_usd_per_h is not None:
-        tau_s = budget.mean_tau_s([each.period for each in budgets], days=shape.days)
-        weight = -math.expm1(-max(0.0, facts.now - memory.wanted_at_s) / tau_s)
+        tau_s = budget.mean_tau_s([each.period for each in budgets], days=shape.days) if budgets else budget.MEAN_MAX_S
+        passed_s = facts.now - memory.wanted_at_s
+        weight = -math.expm1(-passed_s / tau_s) if passed_s > 0.0 else 0.0
         stepped = priced(plan, tariff, memory.wanted_at_s, facts.now)
         old = memory.wanted_usd_per_h * (stepped[-1][1] if stepped else 1.0)
-        level = old + min(1.0, weight * now_shape) * (level - old)
+        share = weight * now_shape
+        level = old + (share if share < 1.0 else 1.0) * (level - old)
     return Funded(facts, account, ground, tariff, plan, plan, plan.usd_per_h, level)
 
 

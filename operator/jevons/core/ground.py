@@ -24,6 +24,7 @@ DEFAULT_TOKENS = (capacity.tokens(None, capacity.DEFAULT_INPUT_TOKENS), capacity
 MOST_GROWTH = 2.0
 """What runs says no more than this multiple of itself of what will: in a lull single requests run, and long ones outlast their arrivals."""
 NONE_HELD: Mapping[str, int] = {}
+BY_SCORE = RoutingMode.AUTO
 
 
 @dataclass(slots=True)
@@ -102,7 +103,7 @@ def ground_of(facts: Facts, curve: RouterCurve | None) -> Ground:
             best = variant
     wake, top = cheapest.spec.name, best.spec
     best_quality = max([variant.spec.quality for variant in facts.variants])
-    routed = len(may) > 1 and facts.spec.routing.mode is RoutingMode.AUTO
+    routed = len(may) > 1 and facts.spec.routing.mode is BY_SCORE
     questions = _questions(facts, may if routed else [], curve or routing.FLAT, best_quality or 1.0)
     heaviest = questions[0]
     for question in questions[1:]:

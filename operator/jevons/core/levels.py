@@ -81,7 +81,7 @@ def keep_s(level: int, startup_s: float, loss_s: float, gaps: Gaps) -> float:
 def surely_kept(needs: Needs, current: int, startup_s: float, now: float) -> bool:
     """Whether all levels stay, whatever lateness costs: nothing is remembered, or the highest was needed within a start."""
     last_s = last_needed_s(needs, current)
-    return not needs or (last_s is not None and now - last_s < min(idle.LONGEST_S, startup_s))
+    return not needs or (last_s is not None and now - last_s < startup_s and now - last_s < idle.LONGEST_S)
 
 
 def kept(needs: Needs, gaps: Gaps, *, low: int, current: int, startup_s: float, late_s: float, now: float, least_s: float = 0.0) -> int:

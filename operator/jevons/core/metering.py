@@ -4,6 +4,7 @@ Pods known from the last pass are billed from then on, new ones from the second 
 since nobody saw it go. An account without pods is at rest and stays as it is. See `ledger.py` for what happens over a gap.
 """
 
+# ruff: noqa: FURB136  max costs eight times what a comparison does
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
@@ -70,7 +71,7 @@ class Tariff:
     now: float
     known: dict[tuple[str, float, bool], tuple[Decimal, float]] = field(default_factory=dict)
     lines: dict[tuple[str, int, float, tuple[bool, ...]], Line] = field(default_factory=dict)
-    rates: dict[tuple[str, int, tuple[bool, ...]], Decimal | None] = field(default_factory=dict)
+    rates: dict[tuple[str, int, int, int], Decimal | None] = field(default_factory=dict)
     usd_per_h: dict[str, float] = field(init=False)
     """Of classes with a usable price: on demand, now."""
     changes_s: tuple[float, ...] = field(init=False)
@@ -82,13 +83,13 @@ class Tariff:
         self.usd_per_h = {name: float(price) for name, price in prices.items() if price is not None}
         self.changes_s = tuple({price.effective_from_s for accelerator in self.classes.values() for price in accelerator.prices})
 
-    def hourly(self, accelerator: str, count: int, spots: tuple[bool, ...]) -> Decimal | None:
-        """USD/h of pods of `count` accelerators each, one per entry of `spots` (whether it is a spot one); None where one has no usable price."""
-        asked = (accelerator, count, spots)
+    def hourly(self, accelerator: str, count: int, plain: int, spot: int) -> Decimal | None:
+        """USD/h of so many plain and spot pods of `count` accelerators each; None where one has no usable price."""
+        asked = (accelerator, count, plain, spot)
         try:
             return self.rates[asked]
         except KeyError:
-            found = self.rates[asked] = _hourly(self.classes.get(accelerator), count, spots, self.now)
+            found = self.rates[asked] = _hourly(self.classes.get(accelerator), count, plain, spot, self.now)
             return found
 
     def since(self, accelerator: str, start_s: float, *, spot: bool) -> tuple[Decimal, float]:
@@ -111,8 +112,7 @@ class Tariff:
         return found
 
 
-def _hourly(accelerator: AcceleratorClass | None, count: int, spots: tuple[bool, ...], now: float) -> Decimal | None:
-    spot, plain = sum(spots), len(spots) - sum(spots)
+def _hourly(accelerator: AcceleratorClass | None, count: int, plain: int, spot: int, now: float) -> Decimal | None:
     total = ZERO
     for pods, price in (
         (spot, accelerator_usd_per_h(accelerator, now, spot=True) if spot else ZERO),
@@ -195,7 +195,7 @@ def _accrued(account: Account | None, state: DeploymentState, tariff: Tariff, bu
     if not bill and not offered and not useful and same and counters == account.counters and budgets == account.budgets and not account.closed:
         return account if fresh or not account.pods or now <= account.as_of_s else replace(account, as_of_s=now)
     return Account(
-        max(now, account.as_of_s),
+        now if now > account.as_of_s else account.as_of_s,
         account.usd + sum([usd for usd, _, _ in bill.values()], ZERO),
         account.offered + offered,
         account.useful + useful,

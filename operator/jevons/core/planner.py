@@ -108,7 +108,8 @@ def _route(ground: Ground, plan: Plan, pressure: float, routes: Routes | None) -
             if cuts is not None:
                 split = splits.cut(cuts, plan.degraded_share)
             if split is None:
-                split = splits.at(min(1.0, load.min_quality + margin), plan.degraded_share)
+                quality = load.min_quality + margin
+                split = splits.at(quality if quality < 1.0 else 1.0, plan.degraded_share)
         else:
             split = ground.alone
         plan.splits[load.name] = split
@@ -169,7 +170,8 @@ def _size(facts: Facts, item: VariantPlan, held: int, promises: Promises, growth
         present = running + waiting + held
         if present > ready * concurrency and not item.hot_spot:
             needed += _catching_up(item, present, objectives.late_cost_usd)
-        need = max(1, math.ceil((needed if needed >= observed else observed) - 1e-9))
+        need = math.ceil((needed if needed >= observed else observed) - 1e-9)
+        need = need if need > 1 else 1
     else:
         observed = (running + waiting + held) / concurrency
         need = 0
@@ -251,7 +253,7 @@ def _needed(item: VariantPlan, promises: Promises, late_cost_usd: Decimal | None
         concurrency += weight * one.concurrency
         served += weight * share * per_s
         fluid += weight * per_s
-    item.concurrency, item.fluid_per_s = max(1.0, concurrency), fluid
+    item.concurrency, item.fluid_per_s = concurrency if concurrency > 1.0 else 1.0, fluid
     if promises.tight:
         needed = max(LEAST_OF_NEED * needed, needed + promises.tight * math.sqrt(item.variance))
     if late_cost_usd is not None and late_cost_usd.is_finite() and needed > 0.0 and not promises.pressure:

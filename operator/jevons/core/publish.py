@@ -38,6 +38,7 @@ from jevons.core.spec import Objectives, Period, Profile, Promotion
 
 MICRO = Decimal("0.000001")
 ORDINARY = Objectives()
+SHADOW, MONTH = Promotion.SHADOW, Period.MONTH
 QUIET = {"Steady", "Paused", "Recommend", "IdleSoon", "Demand", "Asleep"}
 """Reasons that need no attention; the deployment's own reason is the first other one."""
 
@@ -158,7 +159,7 @@ def state(item: VariantPlan, funded: Funded) -> str:
     """How pickers should see the variant (0001-the-house.md)."""
     variant = item.facts
     name = variant.spec.name
-    if variant.spec.promotion is Promotion.SHADOW:
+    if variant.spec.promotion is SHADOW:
         return "Shadow"
     if item.replicas == 0 and (name in funded.shed or name in funded.unaffordable or item.reason == "PriceUnknown"):
         return "Capped"
@@ -178,12 +179,11 @@ def routing_plan(funded: Funded) -> RoutingPlan:
     for item in plan.variants:
         variant, spec = item.facts, item.facts.spec
         routes.append(_route(spec.name, state(item, funded), variant.selector, spec.port, variant.profile, variant.usd_per_h, _wait_s(item)))
-    patience = {name: waiting.patience_s(facts.spec, name, plan.step / PRESSURE_STEPS) for name in facts.class_names}
-    if any(patience.values()):
+    classes = [_class_route(name, plan, waiting.patience_s(facts.spec, name, plan.step / PRESSURE_STEPS)) for name in facts.class_names]
+    if facts.spec.classes and any(one.patience_s for one in classes):
         tokens = _tokens(facts.loads)
         routes = [replace(route, idle_tokens=waiting.idle_tokens(item, tokens)) for route, item in zip(routes, plan.variants, strict=True)]
-    classes = tuple([_class_route(name, plan, patience[name]) for name in facts.class_names])
-    return RoutingPlan(plan.best, plan.wake, funded.rung, plan.step / 4, funded.blocked_until_s, tuple(routes), classes)
+    return RoutingPlan(plan.best, plan.wake, funded.rung, plan.step / 4, funded.blocked_until_s, tuple(routes), tuple(classes))
 
 
 def _sleepless(item: VariantPlan) -> str:
@@ -234,7 +234,7 @@ def cost(funded: Funded) -> CostView:
     """Money for status and metrics, over the deployment's own budget period, or the month."""
     facts, account = funded.facts, funded.account
     budget = facts.spec.budget
-    start_s, end_s = bounds(budget.period, budget.time_zone, facts.now) if budget is not None else bounds(Period.MONTH, "UTC", facts.now)
+    start_s, end_s = bounds(budget.period, budget.time_zone, facts.now) if budget is not None else bounds(MONTH, "UTC", facts.now)
     before = account.before(start_s)
     spent, useful = account.usd - before.usd, account.useful - before.useful
     known = {variant.spec.name: variant.hourly for variant in facts.variants if variant.hourly is not None}
@@ -280,20 +280,19 @@ def remembered(funded: Funded) -> DeploymentMemory:
     facts = funded.facts
     variants = {}
     for item in funded.plan.variants:
-        old = item.facts.memory
+        variant = item.facts
+        old, seen, needs, gaps = variant.memory, variant.seen, item.needs, item.gaps
+        health = known = old.health
         slowness = _slowness(funded, item) if item.parts else None
-        waking = _waking(item, facts.now)
-        replaces = item.facts.replaceable and bool(item.replaces)
-        same = item.needs == old.needs and item.gaps == old.gaps and slowness is None and not replaces and waking == old.health.waking
-        if not same:
-            slow = old.slowness if slowness is None else slowness
-            slow_at_s = old.slow_at_s if slowness is None else facts.now
-            health = stuck.replaced(old.health, facts.now) if replaces else old.health
-            health = health if waking == health.waking else replace(health, waking=waking)
-            old = VariantMemory(
-                item.needs, old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s, slow, slow_at_s, item.gaps, health
-            )
-        variants[item.facts.spec.name] = old
+        waking = _waking(item, facts.now) if seen.resting or seen.stuck else ()
+        if variant.replaceable and item.replaces:
+            health = stuck.replaced(health, facts.now)
+        if waking != health.waking:
+            health = replace(health, waking=waking)
+        if slowness is not None or health is not known or needs != old.needs or gaps != old.gaps:
+            slow, slow_at_s = (old.slowness, old.slow_at_s) if slowness is None else (slowness, facts.now)
+            old = VariantMemory(needs, old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s, slow, slow_at_s, gaps, health)
+        variants[variant.spec.name] = old
     old_memory = facts.memory
     attained, course = _attained(funded), _course(funded)
     mean = float(f"{funded.level_usd_per_h:.5g}")
