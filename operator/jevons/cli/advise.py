@@ -9,7 +9,6 @@ It changes nothing: what is advised is for you to put into the pod template and 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -20,6 +19,7 @@ from rich.table import Table
 
 from jevons.cli.asked import Files, Hours, Load, Recording, Seed, Source, Trace, Which, told
 from jevons.cli.bench_machine import Cluster, Jobs, JsonFile, need_extra, pool
+from jevons.cli.written import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,7 +80,7 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
             console.print(line, markup=False)
     _show(console, asked, found, notes)
     if json_file is not None:
-        json_file.write_text(json.dumps(_as_json(asked, found, notes), indent=2) + "\n")
+        write_json(json_file, _as_json(asked, found, notes))
     if publish and was is not None:
         from jevons.cli import advised
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,6 +15,7 @@ from jevons.cli.bench_cells import MIXED_MODEL, TIERS, Ask, catalogue, cells_of,
 from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
 from jevons.cli.bench_show import console as console_of
 from jevons.cli.bench_show import draw, progress, show
+from jevons.cli.written import write_json
 
 LARGEST = 3600.0
 """Of all options that are seconds or factors."""
@@ -124,7 +124,7 @@ def autoscale(  # noqa: PLR0917  # options of a command
         "prior_scale": prior,
         "mixed": mixed,
     }
-    json_file.write_text(json.dumps(document(found, made, {**told, "notes": list(notes)}), indent=1, allow_nan=False) + "\n")
+    write_json(json_file, document(found, made, {**told, "notes": list(notes)}))
     show(console, found, made)
     for one in notes:
         console.print(one, markup=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
+from jevons.cli.written import write_json
 
 if TYPE_CHECKING:
     from jevons.simulator.protocol.budget_study import Summary
@@ -71,7 +71,7 @@ def budget(  # noqa: PLR0917  # options of a command
         "summaries": [{**asdict(one), "met": one.met} for one in summed],
         "seconds": round(time.monotonic() - began, 1),
     }
-    json_file.write_text(json.dumps(document, indent=1, allow_nan=False))
+    write_json(json_file, document)
     console.print(f"written to {json_file} after {document['seconds']:.0f} s")
 
 

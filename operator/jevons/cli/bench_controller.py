@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Annotated
 
 import typer
 
 from jevons.cli.bench_machine import JsonFile
+from jevons.cli.written import write_json
 
 TARGETS = {"pass_p50_s": 5.0, "pass_max_s": 5.0, "promql_queries": 10.0, "writes_at_rest": 0.0}
 """At most, at 500 deployments."""
@@ -37,4 +37,4 @@ def controller(
         target = "" if most is None else f"<= {most:g}  {'met' if value <= most else 'MISSED'}"
         print(f"  {name:28} {value:10.3f}  {target}".rstrip())
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=1) + "\n")
+        write_json(json_file, figures)

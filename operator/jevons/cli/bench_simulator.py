@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jevons.cli.bench_machine import JsonFile, need_extra
+from jevons.cli.written import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,7 +59,7 @@ def simulator(
         raise typer.BadParameter(str(error)) from error
     _show(console, results)
     if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=1) + "\n")
+        write_json(json_file, results)
         console.print(f"{json_file}: {time.monotonic() - began:.0f} s", markup=False)
 
 

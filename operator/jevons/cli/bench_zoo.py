@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jevons.cli.bench_machine import Cluster, Jobs, need_extra, pool
+from jevons.cli.written import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,7 +101,7 @@ def zoo(  # noqa: PLR0917  # options of a command
     if pairs:
         document["chains"] = _chains(console, work[split:], results[split:])
     document["seconds"] = round(time.monotonic() - began, 1)
-    json_file.write_text(json.dumps(document, indent=1, allow_nan=False, default=str))
+    write_json(json_file, document)
     console.print(f"written to {json_file} after {document['seconds']:.0f} s")
 
 

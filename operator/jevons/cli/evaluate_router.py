@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from jevons.cli.written import write_json
 
 
 def command(
@@ -27,7 +28,7 @@ def command(
         raise typer.BadParameter(str(error)) from error
     report["latency"] = {f"{words} words": evaluate.latency(classifier, "word " * words) for words in (30, 400, 8000)}
     if json_file:
-        json_file.write_text(json.dumps(report, indent=2) + "\n")
+        write_json(json_file, report)
     print("\n".join(as_lines(report)))
 
 

@@ -8,7 +8,6 @@ Everything is replayed in the simulator; nothing is applied. `simulator/regret.p
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +17,7 @@ from rich.table import Table
 
 from jevons.cli.asked import Files, Hours, Load, Recording, Seed, Source, Trace, Which, told
 from jevons.cli.bench_machine import Cluster, Jobs, JsonFile, need_extra, pool
+from jevons.cli.written import write_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +69,7 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
         console.print(told(was, found.written.usd), markup=False)
     _show(console, asked, found)
     if json_file is not None:
-        json_file.write_text(json.dumps(_as_json(asked, found, was), indent=2) + "\n")
+        write_json(json_file, _as_json(asked, found, was))
 
 
 def _show(console: Console, asked: Asked, found: Regret) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import signal
 import sys
 import time
@@ -19,6 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from jevons.cli.written import write_json
 from jevons.sandbox import DEFAULT_NODES, Sandbox, SandboxError, ToolError, Tools
 from jevons.sandbox.tools import CHECKOUT, Progress
 
@@ -80,7 +80,7 @@ def demo(
         table.add_row(what, figure)
     Console(width=None if sys.stdout.isatty() else 180).print(table, highlight=False)
     if json_file is not None:
-        json_file.write_text(json.dumps(summary, indent=2) + "\n")
+        write_json(json_file, summary)
 
 
 async def _until_told(work: Coroutine[Any, Any, T]) -> T | None:

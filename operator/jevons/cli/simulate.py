@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from rich.table import Table
 
 from jevons.cli.asked import Files, Seed, Trace
 from jevons.cli.bench_machine import JsonFile, need_extra
+from jevons.cli.written import write_json
 
 if TYPE_CHECKING:
     from jevons.core.snapshot import RouterCurve
@@ -70,7 +70,7 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     )
     _show(answers)
     if json_file is not None:
-        json_file.write_text(json.dumps([_as_json(answer) for answer in answers], indent=2) + "\n")
+        write_json(json_file, [_as_json(answer) for answer in answers])
     if plot is not None:
         _plot(plot, answers, written.key.name)
 
@@ -268,7 +268,7 @@ def _paradox(hit_rate: float, seed: int, json_file: Path | None) -> None:
         print(f"  - {sentence}")
     print(f"  - response cache: {hit_rate:.0%} hits (the article's figure is 40 %)")
     if json_file is not None:
-        json_file.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        write_json(json_file, [asdict(row) for row in rows])
 
 
 def _gpus(pair: tuple[int, int] | None) -> str:

@@ -76,6 +76,17 @@ def test_bounds_are_rows_too(found):
     assert bounds["lp", 0.99] == pytest.approx(0.1)
 
 
+def test_a_bound_that_nobody_can_reach_is_in_the_table_and_in_the_file(found):
+    hopeless = (*found.floors[0].bounds[0].c_lo[:2], Bound(1000, math.inf))
+    one = Found(found.entries, [Floor(CELL, (Bounds(found.floors[0].bounds[0].lp, hopeless),) * 2)])
+    bounds = {row["attainment_target"]: row for row in rows(one) if row["policy"] == "c-lo"}
+    assert bounds[0.99]["usd"] is bounds[0.99]["usd_per_1k_offered"] is None
+    assert bounds[0.95]["usd_per_1k_offered"] == pytest.approx(1.0)
+    json.dumps(document(one, ratios(one), {}), allow_nan=False)
+    table = [dict(zip(headings(), line, strict=True)) for line in lines(CELL, one, ratios(one))]
+    assert next(row for row in table if row["policy"] == "c-lo")["$ 99%"] == "-"
+
+
 def test_ratios_say_who_does_not_reach(found):
     made = {(one.policy, one.target, one.worst_window): one.interval.value for one in ratios(found)}
     assert made["keda", 0.95, True] == pytest.approx(0.5)

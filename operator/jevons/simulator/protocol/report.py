@@ -293,7 +293,7 @@ def _mix(low: Any, high: Any, share: float) -> Any:
 
 
 def _ratio(above: float, below: float) -> float | None:
-    return above / below if below else None
+    return _number(above / below) if below else None
 
 
 def _number(value: float) -> float | None:

@@ -54,8 +54,8 @@ def lines(cell: Cell, found: Found, made: Sequence[Ratio]) -> Iterator[list[str]
                 yield [
                     name.replace("_", "-"),
                     "lower bound",
-                    *(f"{one:.3g}" for one in cost),
-                    *(f"{one:.2f}" if not math.isnan(one) else "" for one in over),
+                    *(f"{one:.3g}" if math.isfinite(one) else UNREACHED for one in cost),
+                    *(f"{one:.2f}" if math.isfinite(one) and one > 0 else "" for one in over),
                     "",
                 ]
 
