@@ -7,7 +7,8 @@ next one. One object's trouble stays its own: it is logged, counted and told in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +32,8 @@ from jevons.ports import EventSink
 
 AT_ONCE = 8
 """Objects worked on at the same time."""
+BEGIN_S = 20.0
+"""After so long nothing more is begun: what is left waits for the next pass, which decides on what the cluster then is."""
 REFUSED_AGAIN_S = 180.0
 """A refused template is sent again after this long: a quota or a policy may have changed, which no event tells."""
 
@@ -46,6 +49,8 @@ class Outcome:
     """Stuck pods that another one replaces."""
     statuses: int = 0
     failures: dict[str, int] = field(default_factory=dict)
+    left: int = 0
+    """Objects that were not begun, because others took BEGIN_S: no failure, the next pass goes on with them."""
     deposed: bool = False
     """Leadership ended in the middle; nothing more was sent."""
 
@@ -59,10 +64,28 @@ class _Round:
     now_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """Where jobs wait for their turn; `shuts_at`: the monotonic second from when on nothing is begun."""
+
+    places: asyncio.Semaphore
+    shuts_at: float
+
+
 class Actuator:
     """The only writer of replicas, children and status."""
 
-    def __init__(self, api: Api, world: World, events: EventSink, target_kinds: Mapping[tuple[str, str], Kind], origins: Origins) -> None:
+    def __init__(
+        self,
+        api: Api,
+        world: World,
+        events: EventSink,
+        target_kinds: Mapping[tuple[str, str], Kind],
+        origins: Origins,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._monotonic = monotonic
         self._api, self._world, self._events, self._origins = api, world, events, origins
         self._kinds = dict(target_kinds)
         self._sleepers = Sleepers(api, world)
@@ -86,7 +109,7 @@ class Actuator:
             del self._world.refusals[key]
         self._told &= alive_uids
         self._sleepers.wake_orphans(view.deployments)
-        gate = asyncio.Semaphore(AT_ONCE)
+        gate = _Gate(asyncio.Semaphore(AT_ONCE), self._monotonic() + BEGIN_S)
         jobs: list[Coroutine[Any, Any, None]] = []
         found = [
             (self._world.deployments.get(key.namespace, key.name), view.deployments.get(key), each) for key, each in decision.deployments.items()
@@ -100,19 +123,24 @@ class Actuator:
         await asyncio.gather(*jobs)
         return outcome
 
-    async def _isolated(self, gate: asyncio.Semaphore, outcome: Outcome, name: str, job: Coroutine[Any, Any, None]) -> None:
-        async with gate:
-            try:
-                await job
-            except NotLeadingError:
-                outcome.deposed = True
-            except ApiError as error:
-                reason = error.reason or str(error.status)
-                outcome.failures[reason] = outcome.failures.get(reason, 0) + 1
-                log.warning("not carried out", object=name, error=str(error))
-            except Exception as error:
-                outcome.failures["InternalError"] = outcome.failures.get("InternalError", 0) + 1
-                log.exception("not carried out", object=name, error=repr(error))
+    async def _isolated(self, gate: _Gate, outcome: Outcome, name: str, job: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with gate.places:
+                if self._monotonic() >= gate.shuts_at:
+                    outcome.left += 1
+                else:
+                    await job
+        except NotLeadingError:
+            outcome.deposed = True
+        except ApiError as error:
+            reason = error.reason or str(error.status)
+            outcome.failures[reason] = outcome.failures.get(reason, 0) + 1
+            log.warning("not carried out", object=name, error=str(error))
+        except Exception as error:
+            outcome.failures["InternalError"] = outcome.failures.get("InternalError", 0) + 1
+            log.exception("not carried out", object=name, error=repr(error))
+        finally:
+            job.close()  # one that was not begun
 
     async def _deployment(self, record: CustomRecord, state: DeploymentState, decided: DeploymentDecision, work: _Round) -> None:
         """Children, replicas, status, events of one object; a variant that is refused does not keep another one from waking.

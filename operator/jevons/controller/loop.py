@@ -186,6 +186,9 @@ class Loop:
         except TimeoutError:
             outcome.failures["Deadline"] = 1
             log.warning("acting did not end in time", deadline_s=ACT_DEADLINE_S)
+        if outcome.left:
+            log.info("acting goes on in the next pass", objects_left=outcome.left)
+            self._bell.ring()
         self._metrics.decision_errors.inc(sum(outcome.failures.values()))
         self._audit.record(decision)
         self._recorder.offer(now_s, snapshot, decision)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from jevons.cluster.actuator import Actuator
+from jevons.cluster.actuator import Actuator, Outcome
 from jevons.cluster.connect import ApiError, Kind
 from jevons.cluster.events import Events
 from jevons.cluster.origins import Origins
@@ -70,6 +74,80 @@ async def test_a_refused_variant_keeps_no_other_from_being_scaled_and_an_ailing_
     assert (outcome.scaled, outcome.failures) == (scaled, {"Invalid": 1})
 
 
+class Slow(Server):
+    """Takes everything, a second a write by its own clock, or never answers; knows the deployments of a world."""
+
+    def __init__(self, world: World, *, answers: bool = True) -> None:
+        super().__init__(500)
+        self.world, self.answers, self.now = world, answers, 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def write(self, method: str, path: str, body: Any = None, **more: Any) -> dict[str, Any]:
+        if not self.answers:
+            await asyncio.Event().wait()
+        self.now += 1.0
+        await asyncio.sleep(0)
+        self.taken.append(f"{method} {path}")
+        if not path.endswith("/status"):
+            return body or {}
+        known = self.world.deployments.get("a", path.split("/")[-2])
+        assert known is not None
+        return {**known.body, "status": (body or {})["status"]}
+
+
+def many(world: World, count: int) -> None:
+    """Deployments that nothing was told about yet."""
+    for number in range(count):
+        meta = {"namespace": "a", "name": f"m{number}", "uid": f"m{number}", "resourceVersion": "1", "generation": 1}
+        variant = {"name": "only", "accelerator": {"className": "a100", "count": 1}, "targetRef": {"name": f"t{number}"}}
+        spec = {"variants": [variant]}
+        world.deployments.apply("ADDED", {"apiVersion": "jevons.dev/v1alpha1", "kind": "InferenceDeployment", "metadata": meta, "spec": spec})
+
+
+def undertaken(server: Any, world: World) -> Callable[[], Coroutine[Any, Any, Outcome]]:
+    """Acts on what is decided now."""
+    kinds = {("apps/v1", "Deployment"): DEPLOYMENTS}
+    acting = Actuator(server, world, Events(server), kinds, Origins(server, world, {}, namespace="x"), monotonic=server.monotonic)
+
+    async def act() -> Outcome:
+        view = Viewer(world).build(HEARD, NOW)
+        decision = decide(Snapshot(view.deployments, {"a100": AcceleratorClass("a100")}, metrics=Known(None, NOW)), NOW)
+        return await acting.act(decision, view, NOW)
+
+    return act
+
+
+async def test_what_is_not_begun_in_time_is_no_failure_and_is_done_in_later_passes():
+    world = empty([DEPLOYMENTS])
+    server = Slow(world)
+    many(world, 100)
+    act = undertaken(server, world)
+    passes, first = 1, await act()
+    outcome = first
+    while outcome.left:
+        outcome, passes = await act(), passes + 1
+        assert outcome.failures == {}
+    assert 0 < first.left < 100
+    assert passes > 1
+    told = Counter(path for path in server.taken if path.endswith("/status"))
+    assert set(told) == {f"PATCH /apis/jevons.dev/v1alpha1/namespaces/a/inferencedeployments/m{number}/status" for number in range(100)}
+    assert max(told.values()) == 1
+
+
+async def test_acting_that_is_cut_off_leaves_no_job_behind():
+    world = empty([DEPLOYMENTS])
+    server = Slow(world, answers=False)
+    many(world, 20)
+    act = undertaken(server, world)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await act()
+    gc.collect()  # a coroutine that was never awaited would warn here
+    assert server.taken == []
+
+
 class Policy:
     """An API server that takes or refuses what is made; says how often it was asked."""
 
@@ -100,14 +178,14 @@ async def test_a_refused_template_is_told_on_its_object_and_sent_again_after_an_
     world, policy = empty([DEPLOYMENTS]), Policy()
     server: Any = policy
     kinds = {("apps/v1", "Deployment"): DEPLOYMENTS}
-    actuator = Actuator(server, world, Events(server), kinds, Origins(server, world, kinds, namespace="jevons-system"))
+    acting = Actuator(server, world, Events(server), kinds, Origins(server, world, kinds, namespace="jevons-system"))
     policy.status = status
     with_template(world, 1)
 
     async def one_pass(at_s: float) -> dict[str, Condition]:
         view = Viewer(world).build(HEARD, at_s)
         decision = decide(Snapshot(view.deployments, {"a100": AcceleratorClass("a100")}, metrics=Known(None, at_s)), at_s)
-        await actuator.act(decision, view, at_s)
+        await acting.act(decision, view, at_s)
         return {condition.type: condition for condition in decision.deployments[KEY].conditions}
 
     await one_pass(NOW)
@@ -131,15 +209,15 @@ async def test_an_ailing_server_is_no_refusal_and_a_deleted_object_leaves_none_b
     world, policy = empty([DEPLOYMENTS]), Policy()
     server: Any = policy
     kinds = {("apps/v1", "Deployment"): DEPLOYMENTS}
-    actuator = Actuator(server, world, Events(server), kinds, Origins(server, world, kinds, namespace="jevons-system"))
+    acting = Actuator(server, world, Events(server), kinds, Origins(server, world, kinds, namespace="jevons-system"))
     policy.status = 500
     with_template(world, 1)
     view = Viewer(world).build(HEARD, NOW)
     decision = decide(Snapshot(view.deployments, {"a100": AcceleratorClass("a100")}, metrics=Known(None, NOW)), NOW)
-    await actuator.act(decision, view, NOW)
+    await acting.act(decision, view, NOW)
     assert world.refusals == {}
     world.refusals["gone", "made"] = Refusal(1, "no", NOW)
-    await actuator.act(decision, view, NOW)
+    await acting.act(decision, view, NOW)
     assert world.refusals == {}
 
 
@@ -175,15 +253,15 @@ async def test_what_was_put_to_sleep_is_woken_whatever_the_mode_and_nothing_slee
     world.deployments.apply("ADDED", {**body, "spec": {"variants": [variant], "scaling": {"mode": mode}}})
     server: Any = Policy()
     server.before_write = None
-    actuator = Actuator(server, world, Events(server), {("apps/v1", "Deployment"): DEPLOYMENTS}, Origins(server, world, {}, namespace="x"))
+    acting = Actuator(server, world, Events(server), {("apps/v1", "Deployment"): DEPLOYMENTS}, Origins(server, world, {}, namespace="x"))
     settled: list[tuple[str, ...]] = []
 
     async def settle(key: Any, variant: Any, pods: Any, target: Any, now_s: float) -> None:
         settled.append(target.asleep)
 
-    monkeypatch.setattr(actuator._sleepers, "settle", settle)
+    monkeypatch.setattr(acting._sleepers, "settle", settle)
     view = Viewer(world).build(HEARD, NOW)
     memory = Memory({KEY: DeploymentMemory(variants={"large": VariantMemory(work_at_s=NOW - 600.0)}, last_arrival_at_s=NOW - 600.0)})
     snapshot = Snapshot(view.deployments, {"a100": AcceleratorClass("a100")}, metrics=Known(None, NOW), memory=memory)
-    await actuator.act(decide(snapshot, NOW), view, NOW)
+    await acting.act(decide(snapshot, NOW), view, NOW)
     assert settled == [("p",) if mode == "Enforce" else ()]
