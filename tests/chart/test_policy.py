@@ -184,6 +184,19 @@ def test_arguments_are_options_the_commands_have(render):
             assert {option.partition("=")[0] for option in options} <= known
 
 
+def test_explain_run_in_the_operators_pod_finds_what_the_operator_keeps(render):
+    from typer.main import get_command
+
+    from jevons.cli.main import build
+
+    container = next(each for pod in pods(render()) for each in containers(pod) if each["name"] == "operator")
+    (kept,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "data"]
+    told = [each["name"] for each in container["env"] if each.get("value") == kept]
+    for command in ("operator", "explain"):
+        options = {parameter.name: parameter for parameter in get_command(build([command])).commands[command].params}
+        assert [options["data_dir"].envvar] == told
+
+
 def test_classes_of_the_catalogue_are_made_once_and_dated(render):
     classes = of(render(), "AcceleratorClass")
     assert len(classes) >= 5

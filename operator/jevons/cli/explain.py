@@ -29,7 +29,7 @@ def command(
     if deployment.count("/") != 1:
         raise typer.BadParameter(f"{deployment!r} is not namespace/name")
     if (data_dir is None and recording is None) or (at is not None and recording is None):
-        raise typer.BadParameter("give --data-dir DIR, or --recording PATH with or without --at TIME")
+        raise typer.BadParameter("give --data-dir DIR, or --recording PATH with or without --at TIME; in the operator's pod neither is needed")
     try:
         found = recorded_decision(recording, deployment, at) if recording is not None else last_decision(data_dir or Path(), deployment)
     except (ValueError, OSError) as error:
