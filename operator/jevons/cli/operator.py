@@ -80,6 +80,7 @@ def command(  # noqa: PLR0917  typer makes options of them
     )
     logging.basicConfig(level=max(level, logging.WARNING), format='{"level": "%(levelname)s", "logger": "%(name)s", "event": "%(message)s"}')
 
+    from jevons.cluster.connect import NoClusterError
     from jevons.cluster.lister import DEFAULT_TARGET_KINDS
     from jevons.controller.wiring import Options, run
 
@@ -105,4 +106,7 @@ def command(  # noqa: PLR0917  typer makes options of them
         prometheus_token_file=prometheus_token_file,
         prometheus_ca_file=prometheus_ca_file,
     )
-    asyncio.run(run(options))
+    try:
+        asyncio.run(run(options))
+    except NoClusterError as error:
+        raise SystemExit(f"operator: {error}") from None

@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kubernetes.aio.config import ConfigException
-
-from jevons.cluster.connect import MERGE_PATCH, Api, ApiError, connect
+from jevons.cluster.connect import MERGE_PATCH, Api, ApiError, NoClusterError, connect
 from jevons.cluster.world import INFERENCE_DEPLOYMENTS
 from jevons.core.spec import Key
 
@@ -32,7 +30,7 @@ async def publish(kubeconfig: str | None, key: Key, uid: str, advice: Mapping[st
     try:
         async with connect(kubeconfig or _own(), user_agent=MANAGER) as api:
             await _write(api, key, uid, advice)
-    except (ConfigException, OSError) as error:
+    except NoClusterError as error:
         raise NotPublishedError(f"no cluster to write to: {error}") from error
 
 

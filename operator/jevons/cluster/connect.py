@@ -5,6 +5,8 @@ keeps extracted fields of thousands of objects and the models cost more memory t
 one exception:
 
     ApiError                 status >= 400: the server's word; status 0: no answer at all (refused, reset, timed out)
+
+beside `NoClusterError`, before the first request: nothing says where the cluster is.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import aiohttp
 import orjson
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config import load_incluster_config, load_kube_config
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
@@ -29,6 +31,10 @@ WRITE_TIMEOUT_S = 4.0
 """A write's deadline: added to the lease's renew deadline (10 s) it still ends before anybody else may lead (15 s)."""
 WATCH_LINE_LIMIT = 16 * 1024 * 1024
 """A watch event longer than this [bytes] ends the watch (etcd objects end at 1.5 MiB)."""
+
+
+class NoClusterError(Exception):
+    """Where the cluster is, and who we are there, cannot be read; the message says from what."""
 
 
 class ApiError(Exception):
@@ -250,12 +256,20 @@ def _refusal(response: aiohttp.ClientResponse, payload: bytes) -> ApiError:
 
 @asynccontextmanager
 async def connect(kubeconfig: str | None = None, *, user_agent: str = "jevons", timeout_s: float = 10.0) -> AsyncIterator[Api]:
-    """Open a client by kubeconfig file, or with the pod's ServiceAccount when `kubeconfig` is None; closed at the end of the block."""
+    """Open a client by kubeconfig file, or with the pod's ServiceAccount when `kubeconfig` is None; closed at the end of the block.
+
+    Raises NoClusterError.
+    """
     configuration = type.__call__(Configuration)  # not the process-wide default, which its metaclass would hand out
-    if kubeconfig is None:
-        load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    else:
-        await load_kube_config(config_file=kubeconfig, client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]
+    try:
+        if kubeconfig is None:
+            load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await load_kube_config(config_file=kubeconfig, client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]
+    except Exception as error:  # the library says in exceptions of any kind what is wrong with a file
+        where = "no pod's ServiceAccount here, and no kubeconfig given" if kubeconfig is None else kubeconfig
+        kind = "" if isinstance(error, ConfigException) else f"{type(error).__name__}: "
+        raise NoClusterError(f"{where}: {kind}{' '.join(str(error).split())}") from error
     configuration.client_session_kwargs = {"trust_env": False}
     client = ApiClient(configuration=configuration)
     client.user_agent = user_agent

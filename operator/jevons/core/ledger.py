@@ -94,10 +94,6 @@ class Account:
         """USD from `start_s` (aligned to 15 minutes) until `as_of_s`."""
         return self.usd - self.before(start_s).usd
 
-    def useful_since(self, start_s: float) -> float:
-        """Useful answers since `start_s`."""
-        return self.useful - self.before(start_s).useful
-
     @property
     def unpriced(self) -> bool:
         """Some accelerator time could not be priced."""

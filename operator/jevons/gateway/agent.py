@@ -22,7 +22,7 @@ import uvloop
 from jevons.api.errors import InvalidSpec
 from jevons.api.resolve import resolve_deployment
 from jevons.cluster import sleep_mark
-from jevons.cluster.connect import connect
+from jevons.cluster.connect import NoClusterError, connect
 from jevons.cluster.reflector import Reflector
 from jevons.gateway import logs
 from jevons.gateway.books import Books
@@ -174,4 +174,7 @@ async def serve(options: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     logs.configure("agent")
-    uvloop.run(serve(arguments()))
+    try:
+        uvloop.run(serve(arguments()))
+    except NoClusterError as failure:
+        raise SystemExit(f"agent: {failure}") from None

@@ -37,9 +37,6 @@ FITTING: Mapping[str, str] = {
 }
 """Every tool, with the beginning of the versions that fit (compared number by number)."""
 
-CLUSTER_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok", "kwokctl")
-"""What a control plane needs; `up` and the tests use the rest as well."""
-
 _ASKED = {"kubectl": ("version", "--client"), "helm": ("version", "--short")}
 _VERSION = re.compile(r"(?:^|[\s/v:])(\d+\.\d+(?:\.\d+)?)")
 
