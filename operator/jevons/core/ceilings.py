@@ -17,7 +17,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jevons.core.facts import ABSENT
+from jevons.core.facts import ABSENT, Facts
 from jevons.core.funding import Funded
 from jevons.core.observed import Known
 from jevons.core.plan import VariantPlan
@@ -103,6 +103,34 @@ def ceilings(snapshot: Snapshot) -> list[Ceiling]:
             why = f"no more than {most} by its power of {accelerator.limit_watts:.0f} W"
             found.append(Ceiling(name, most, accelerator.peak_watts is not None, why))
     return sorted(found, key=lambda ceiling: not ceiling.firm)
+
+
+def room(snapshot: Snapshot) -> dict[str, int]:
+    """Accelerators by class that may still be started under the ceilings, beside what is there or ordered; a class without a ceiling is left out."""
+    found: dict[str, int] = {}
+    for ceiling in ceilings(snapshot):
+        found[ceiling.accelerator] = min(ceiling.most, found.get(ceiling.accelerator, ceiling.most))
+    for state in snapshot.deployments.values() if found else ():
+        for variant in state.spec.variants:
+            seen = state.variants.get(variant.name)
+            if seen is not None and variant.accelerator_class in found and not seen.target.paid_elsewhere:
+                found[variant.accelerator_class] -= variant.accelerator_count * max(seen.target.replicas or 0, len(seen.pods))
+    return found
+
+
+def narrow(facts: Facts, left: Mapping[str, int]) -> None:
+    """Let requests wait for no variant that has no room for a first replica, where another one can serve them. left: `room`."""
+    full = [
+        variant
+        for variant in facts.variants
+        if variant.usable
+        and not variant.seen.ready
+        and not variant.current
+        and left.get(variant.spec.accelerator_class, variant.spec.accelerator_count) < variant.spec.accelerator_count
+    ]
+    if len(full) < sum([variant.usable for variant in facts.variants]):
+        for variant in full:
+            variant.usable = False
 
 
 def held(snapshot: Snapshot) -> dict[Key, dict[str, int]]:

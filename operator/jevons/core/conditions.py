@@ -138,6 +138,11 @@ def _unready(facts: Facts, plan: Plan) -> Condition:
         return said("Ready", "False", "BudgetCap", "the budget allows no replica")
     if any(item.reason == "AcceleratorLimit" and item.need for item in plan.variants):
         return said("Ready", "False", "AcceleratorLimit", f"its AcceleratorClass has no room for a replica; {facts.held} requests wait")
+    if not any(variant.startable for variant in facts.variants):
+        if not any(variant.spec.max_replicas for variant in facts.variants):
+            return said("Ready", "False", "Maximum", "replicas.max is 0: no request is answered until it is raised")
+        classes = ", ".join(sorted({variant.spec.accelerator_class for variant in facts.variants if variant.spec.max_replicas}))
+        return said("Ready", "False", "AcceleratorLimit", f"the limit of AcceleratorClass {classes} has no room for a replica at all")
     resting = next((item for item in plan.variants if item.rests), None)
     where = f"asleep in host memory; a request wakes {resting.facts.spec.name} in about {resting.facts.wake_s or 0.0:.0f} s" if resting else ""
     return said("Ready", "True", "Asleep", where or f"asleep; a request wakes {plan.wake}")

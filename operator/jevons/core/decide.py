@@ -56,8 +56,9 @@ def decide(snapshot: Snapshot, now: float, solver: Solver | None = None) -> Deci
     shared = memberships(snapshot.shared_budgets)
     tariff = Tariff(snapshot.accelerators, now)
     accounts = {key: billed(before.get(key), state, tariff, shared.get(key, ()) if shared else ()) for key, state in states.items()}
+    room = ceilings.room(snapshot)
     grounds = [
-        _ground(snapshot, state, memory, tariff, heard.get(key.namespace, NOBODY) if heard else NOBODY)
+        _ground(snapshot, state, memory, tariff, heard.get(key.namespace, NOBODY) if heard else NOBODY, room)
         for (key, state), memory in zip(states.items(), memories, strict=True)
     ]
     if solver is not None:
@@ -92,12 +93,17 @@ def _heard(states: Mapping[Key, DeploymentState], memories: list[DeploymentMemor
     return found
 
 
-def _ground(snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, tariff: Tariff, heard: Heard) -> Ground | str:
+def _ground(  # noqa: PLR0917  asked for every deployment, and keywords cost
+    snapshot: Snapshot, state: DeploymentState, memory: DeploymentMemory, tariff: Tariff, heard: Heard, room: Mapping[str, int]
+) -> Ground | str:
     """What the plans of one deployment stand on, or why it cannot be decided."""
     if not state.spec.variants:
         return state.invalid or "spec.variants: there is none; at least 1 is needed"
     try:
-        return ground_of(gather(snapshot, state, memory, tariff, heard), snapshot.router)
+        facts = gather(snapshot, state, memory, tariff, heard)
+        if room:
+            ceilings.narrow(facts, room)
+        return ground_of(facts, snapshot.router)
     except Exception as error:  # noqa: BLE001  the loop's top: one broken object never stops the others
         return _described(error)
 

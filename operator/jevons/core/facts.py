@@ -62,8 +62,10 @@ class VariantFacts:
     """The first of its stuck pods may be replaced now."""
     profile: Profile | None = None
     """The spec's, as slow as it has shown itself to be."""
+    startable: bool = True
+    """Its `replicas.max` and its class's limit allow one."""
     usable: bool = False
-    """May serve requests of its own: promoted, not parked, and either ready or startable."""
+    """May serve requests of its own: promoted, not parked, and either ready or startable (and with room for one, `ceilings.narrow`)."""
     rate: float = 0.0
     """`usd_per_h`, or its accelerators where there is no price: variants are compared by it."""
     plain: bool = False
@@ -216,6 +218,8 @@ def _variant(  # noqa: PLR0917  asked for every variant, and keywords cost
     usd_per_h = tariff.usd_per_h.get(accelerator)
     if usd_per_h is not None:
         usd_per_h *= variant.accelerator_count
+    limit = tariff.classes[accelerator].limit if known else None
+    startable = variant.max_replicas > 0 and (limit is None or limit >= variant.accelerator_count)
     if learned.health is not old.health:
         startup_s = startup.expected_s(learned.health, variant.startup_s)
     return VariantFacts(
@@ -234,7 +238,8 @@ def _variant(  # noqa: PLR0917  asked for every variant, and keywords cost
         startup.wake_s(learned.health, variant.sleep.wake_s) if variant.sleep is not None else None,
         bool(seen.stuck) and sure and not fixed and stuck.due(learned.health, now, starting=seen.expected > 0.0),
         profile,
-        not parked and variant.promotion is PROMOTED and (seen.ready > 0 or (variant.max_replicas > 0 and (not fixed or fixed in NOT_NOW))),
+        startable,
+        not parked and variant.promotion is PROMOTED and (seen.ready > 0 or (startable and (not fixed or fixed in NOT_NOW))),
         usd_per_h if usd_per_h is not None else float(variant.accelerator_count),
         free and seen.busy and target.foreign_changes <= 1,
     )

@@ -169,7 +169,7 @@ def state(item: VariantPlan, funded: Funded) -> str:
         return "Failed"
     if item.replicas or variant.current:
         return "Asleep" if item.rests else "Waking"
-    return "Unavailable" if variant.fixed and variant.fixed not in NOT_NOW else "Asleep"
+    return "Unavailable" if not variant.startable or (variant.fixed and variant.fixed not in NOT_NOW) else "Asleep"
 
 
 def routing_plan(funded: Funded) -> RoutingPlan:

@@ -77,7 +77,9 @@ def test_all_together_never_ask_for_more_and_start_nothing_that_does_not_fit(*, 
     solver = highs.solve if programme else None
     free, decision = decide(limited(items, None), NOW, solver), decide(limited(items, limit), NOW, solver)
     assert asked(decision) <= limit
-    assert programme or asked(decide(limited(items, max(0, limit - less)), NOW)) <= asked(decision)
+    # with several variants requests may go to another one instead
+    chosen = programme or any(len(item.spec.variants) > 1 for item in items)
+    assert chosen or asked(decide(limited(items, max(0, limit - less)), NOW)) <= asked(decision)
     held_then, starts = 0, False
     for item in items:
         for target in decision.deployments[item.spec.key].replicas:
@@ -86,7 +88,7 @@ def test_all_together_never_ask_for_more_and_start_nothing_that_does_not_fit(*, 
             starts = starts or target.desired > len(pods) - leaving
             held_then += UNITS[target.variant] * (max(target.desired, len(pods) - leaving) + leaving)
             wished = next(each.desired for each in free.deployments[item.spec.key].replicas if each.variant == target.variant)
-            assert programme or target.desired <= wished
+            assert chosen or target.desired <= wished
     assert not starts or held_then <= limit
 
 

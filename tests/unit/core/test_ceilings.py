@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
+import pytest
 from core_worlds import A100, KEY, LARGE, NOW, SMALL, demand, deployment, held, pod, state, variant_state, world
 
 from jevons.core import attainment
@@ -11,7 +13,7 @@ from jevons.core.decide import decide
 from jevons.core.memory import DeploymentMemory, Memory, VariantMemory
 from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import Inventory, Outcomes, PodSignals
-from jevons.core.spec import Key, Priority, RequestClass, ScalingMode, ScalingSpec
+from jevons.core.spec import AcceleratorClass, Key, Price, Priority, RequestClass, ScalingMode, ScalingSpec
 
 OTHER = Key("team-b", "helper")
 
@@ -61,9 +63,45 @@ def test_a_limit_of_nothing_lets_nothing_run_and_says_so():
     decision = made(one(0, waiting=3), accelerator=replace(A100, limit=0))
     assert desired(decision) == 0
     assert condition(decision, "Ready").reason == "AcceleratorLimit"
+    assert decision.deployments[KEY].routing.variants[0].state == "Unavailable"
+    # also while nobody asks: a request would wake nothing
+    told = condition(made(one(0, per_s=0.0), accelerator=replace(A100, limit=0)), "Ready")
+    assert (told.status, told.reason) == ("False", "AcceleratorLimit")
+    assert "a100 has no room for a replica at all" in told.message
+
+
+def test_while_others_hold_all_there_is_requests_wait_and_the_condition_says_so():
+    decision = made(one(1, key=OTHER), one(0, waiting=3), accelerator=replace(A100, limit=1))
+    assert (desired(decision), desired(decision, OTHER)) == (0, 1)
+    assert condition(decision, "Ready").reason == "AcceleratorLimit"
     assert "3 requests wait" in condition(decision, "Ready").message
     # pickers go on holding what waits: there may be room before its time is over
     assert decision.deployments[KEY].routing.variants[0].state == "Asleep"
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_a_request_wakes_the_variant_that_has_room(limit):
+    """The cheaper one's class is closed, or full."""
+    spare = AcceleratorClass("spare", prices=(Price(0.0, Decimal(1)),), limit=limit)
+    cheap = replace(SMALL, name="cheap", accelerator_class="spare")
+    item = state(
+        deployment(cheap, SMALL),
+        {"cheap": variant_state(), "small": variant_state()},
+        demand=(demand(0.0),),
+        held=(held("cheap", 2),),
+        last_arrival_at_s=NOW - 1.0,
+    )
+    full = one(1, key=OTHER, variant=cheap)
+    decision = decide(world(item, full, accelerators={"a100": A100, "spare": spare}, inventory={}), NOW)
+    assert [(target.variant, target.desired) for target in decision.deployments[KEY].replicas] == [("cheap", 0), ("small", 1)]
+    assert decision.deployments[KEY].routing.wake == "small"
+
+
+def test_replicas_max_of_nothing_is_no_sleep():
+    decision = made(one(0, per_s=0.0, variant=replace(SMALL, max_replicas=0)), accelerator=A100)
+    told = condition(decision, "Ready")
+    assert (told.status, told.reason) == ("False", "Maximum")
+    assert decision.deployments[KEY].routing.variants[0].state == "Unavailable"
 
 
 def test_a_lowered_limit_takes_what_runs_beyond_it():
