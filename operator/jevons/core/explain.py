@@ -131,7 +131,7 @@ def _shape(plan: Plan) -> str:
 
 
 def _cost(plan: Plan) -> float:
-    return sum([item.replicas * (item.facts.usd_per_h or 0.0) for item in plan.variants])
+    return sum([item.paid * (item.facts.usd_per_h or 0.0) for item in plan.variants])
 
 
 def _health(metrics: Observed[None], now: float) -> tuple[str, float | None]:

@@ -134,7 +134,7 @@ class Holder:
             state.offer, state.offered = woken[0].name, 0
         other = next((one for one in ready if one.name == state.offer), None)
         if other is not None:
-            state.offered = max(2 * state.offered, FIRST * len(other.usable_pods))
+            state.offered = min(self.queue.max_count, max(2 * state.offered, FIRST * len(other.usable_pods)))
             self._offer(line, other.name, state.offered)
 
     def _broken(self, state: _LineState, variant: Variant | None) -> str:
@@ -170,7 +170,8 @@ class Holder:
                 variant = self.seen(line)[1]
                 if variant is None or not variant.ready:
                     return
-                most = max(2 * most, FIRST * len(variant.usable_pods))
+                # those who can wait keep a line for hours: twice as many each step has no end
+                most = min(self.queue.max_count, max(2 * most, FIRST * len(variant.usable_pods)))
                 self._release(line, variant, most)
                 await asyncio.sleep(STEP_S)
         finally:

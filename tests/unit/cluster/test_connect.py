@@ -34,7 +34,7 @@ async def test_outside_of_a_pod_a_kubeconfig_is_asked_for():
 
 def test_the_operator_ends_with_that_sentence(tmp_path):
     command = [sys.executable, "-m", "jevons", "operator", "--prometheus-url", "http://127.0.0.1:9", "--kubeconfig", str(tmp_path / "none")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert ended.returncode == 1
     assert f"\noperator: {tmp_path / 'none'}: " in f"\n{ended.stderr}"
     assert "Traceback" not in ended.stderr

@@ -72,6 +72,11 @@ def test_a_sleeping_replica_costs_its_share_until_that_is_dearer_than_a_start():
     assert (gone.desired, gone.asleep, gone.reason) == (0, (), "Idle")
 
 
+def test_explain_tells_what_a_plan_with_a_sleeper_costs():
+    (chosen, *_) = asked(sleeping("a"), quiet_s=6000.0).deployments[KEY].explanation.alternatives
+    assert chosen == ("1 small", "0.367 USD/h", "chosen")
+
+
 @pytest.mark.parametrize("asleep", [True, False])
 def test_who_waits_wakes_it_and_is_told_how_long_that_takes(asleep):
     decision = asked(sleeping("a", asleep=asleep), held=(held("small", 3),))

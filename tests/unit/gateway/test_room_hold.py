@@ -189,6 +189,25 @@ async def test_who_has_waited_long_enough_goes_however_busy_they_are(busy, clock
     await asyncio.wait_for(later, 1.0)
 
 
+async def test_however_long_a_line_waits_a_step_releases_no_more_than_the_room_holds(busy, monkeypatch):
+    holder, _ = busy
+    asked, often = [], asyncio.Event()
+
+    def release(_holder, _line, _variant, most):
+        asked.append(most)
+        if len(asked) == 40:
+            often.set()
+
+    monkeypatch.setattr(Holder, "_release", release)
+    monkeypatch.setattr(room_hold, "STEP_S", 0.0)
+    one = patient("Batch")
+    holder.join(one, again=False)
+    await asyncio.wait_for(often.wait(), 10.0)
+    holder.leave(one)
+    assert asked[:2] == [2 * FIRST, 4 * FIRST]
+    assert max(asked) == holder.queue.max_count
+
+
 async def test_who_cannot_wait_goes_first_and_nobody_patient_with_them(busy):
     holder, tokens = busy
     flex, urgent = holder.join(patient(), again=False), holder.join(waiter(), again=False)
