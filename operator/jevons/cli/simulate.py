@@ -86,7 +86,7 @@ def read_manifests(files: list[Path], name: str = "") -> tuple[Deployment, dict[
     accelerators: dict[str, AcceleratorClass] = {}
     now = time.time()
     for path in files:
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        for document in _documents(path):
             kind = document.get("kind") if isinstance(document, dict) else None
             if kind == "InferenceDeployment":
                 deployment = resolve_deployment(document)
@@ -101,6 +101,12 @@ def read_manifests(files: list[Path], name: str = "") -> tuple[Deployment, dict[
         raise ValueError(f"{_listed(files)}: one InferenceDeployment is needed, found {len(found)}; name one with --deployment")
     chosen = name or next(iter(found))
     return _occupying(found[chosen], documents[chosen], accelerators), accelerators
+
+
+def _documents(path: Path) -> list[Any]:
+    """The file's documents. Raises YAMLError, which names the file."""
+    with path.open(encoding="utf-8") as stream:
+        return list(yaml.safe_load_all(stream))
 
 
 def _occupying(written: Deployment, document: dict[str, Any], accelerators: dict[str, AcceleratorClass]) -> Deployment:
@@ -204,6 +210,10 @@ def _show(answers: list[Answer]) -> None:
             str(one.scale_events),
         )
     Console(width=170).print(table, highlight=False)
+    if not any(one.name.startswith("always-large") for one in answers):
+        from jevons.simulator.whatif import MOST_STATIC
+
+        print(f"No static fleet of up to {MOST_STATIC} replicas of the best variant keeps the promise on this traffic: there is no line for it.")
     print("Modelled: engine model from the variants' profiles; $ per month is this traffic all month long. `kept` counts every request offered.")
 
 

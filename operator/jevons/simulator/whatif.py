@@ -25,6 +25,9 @@ from jevons.simulator.scenario import Controller, HostMemory, Outcome, Physics, 
 from jevons.simulator.static import smallest
 from jevons.simulator.world import simulate
 
+MOST_STATIC = 64
+"""Static fleets are tried up to this size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -164,13 +167,13 @@ def _fixed(name: str, scenario: Scenario, fleet: Mapping[str, int]) -> Answer:
     return _answer(name, replace(scenario, variants=variants), static(fleet))
 
 
-def _smallest(scenario: Scenario, name: str, most: int = 64) -> int | None:
-    """The fewest replicas of the variant alone that keep the promise; None when `most` do not."""
+def _smallest(scenario: Scenario, name: str) -> int | None:
+    """The fewest replicas of the variant alone that keep the promise; None when MOST_STATIC do not."""
 
     def keeps(replicas: int) -> bool:
         return _fixed("", scenario, {name: replicas}).useful >= scenario.objectives.percentile / 100.0 * len(scenario.requests)
 
-    return smallest(keeps, guess=1, most=most)
+    return smallest(keeps, guess=1, most=MOST_STATIC)
 
 
 def _answer(name: str, scenario: Scenario, controller: Controller) -> Answer:

@@ -1,6 +1,7 @@
 """`jevons simulate`: the manifest as written, on a trace, through the same code as in the cluster."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import yaml
 from typer.testing import CliRunner
 
 from jevons.cli.main import build
-from jevons.cli.simulate import read_manifests, read_trace
+from jevons.cli.simulate import _show, read_manifests, read_trace
 from jevons.simulator.traces import columns
-from jevons.simulator.whatif import compare, copies, multiplied, scored
+from jevons.simulator.whatif import Answer, compare, copies, multiplied, scored
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 CONV = EXAMPLES / "data" / "azure_conv_sample.csv"
@@ -59,6 +60,21 @@ def test_the_manifest_as_written_beats_the_fleet_that_stands_at_its_peak():
     assert answers["no-routing"].small == 0 < ours.small
     assert large.useful >= 0.95 * large.offered
     assert ours.refused == 0
+
+
+def test_where_no_static_fleet_keeps_the_promise_that_is_said(capsys):
+    one = Answer("as written", 10, 0, 0, 0, 1.0, 1.0, 1.0, 0.0, 9.0, 9.0, 0, 1, [])
+    _show([one, replace(one, name="always-large (3 x best)")])
+    assert "No static fleet" not in capsys.readouterr().out
+    _show([one])
+    assert "No static fleet of up to 64 replicas of the best variant keeps the promise" in capsys.readouterr().out
+
+
+def test_a_manifest_that_is_no_yaml_is_named(tmp_path):
+    file = tmp_path / "assistant.yaml"
+    file.write_text("a: [1")
+    with pytest.raises(yaml.YAMLError, match=str(file)):
+        read_manifests([file])
 
 
 def test_what_a_replica_occupies_is_read_from_its_template_as_the_operator_reads_it(tmp_path):
