@@ -35,6 +35,7 @@ LOST_SLEEPER = (6.0, 60.0)
 """A pod that is not awake after so many wake times and seconds will not wake."""
 ABSURD = 1e12
 """Nothing that is read here per second, per request or per pod is that much: whoever says so counts as not read, for its square may be no number."""
+ONLY_DEFAULT = (DEFAULT_CLASS,)
 OVERDUE = (1.5, 4.0)
 """A pod that is not ready counts whole until 1.5 times the startup time and no longer at all from 4 times on."""
 
@@ -367,4 +368,4 @@ def promise(spec: Deployment, name: str) -> tuple[Objectives, float]:
 
 def class_names(spec: Deployment) -> tuple[str, ...]:
     """The spec's classes in order, then the default class."""
-    return (*(request_class.name for request_class in spec.classes), DEFAULT_CLASS)
+    return (*(request_class.name for request_class in spec.classes), DEFAULT_CLASS) if spec.classes else ONLY_DEFAULT

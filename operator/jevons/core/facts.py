@@ -45,6 +45,9 @@ class VariantFacts:
     selector: str
     seen: Seen
     memory: VariantMemory
+    """After this pass, but for what its plan adds (`publish.remembered`)."""
+    work_at_s: float | None
+    """When it last had work, this pass included."""
     current: int
     held: int
     usd_per_h: float | None
@@ -70,8 +73,8 @@ class VariantFacts:
     """`usd_per_h`, or its accelerators where there is no price: variants are compared by it."""
     plain: bool = False
     """Every pod is at work and whole, it is ours to move, and nobody else moves it: there is nothing to say of it but its size."""
-    gaps: dict[int, Gaps] = field(default_factory=dict)
-    """`levels.with_gaps` after a need, by that need: plans at several pressures ask the same."""
+    gaps: dict[int, Gaps] | None = None
+    """`levels.with_gaps` after a need, by that need, once asked for: plans at several pressures ask the same."""
     capacities: dict[str, capacity.Capacity] = field(default_factory=dict)
     """Of one replica, by request class."""
 
@@ -208,7 +211,8 @@ def _variant(  # noqa: PLR0917  asked for every variant, and keywords cost
     else:
         hourly = _hourly(variant, seen_state, tariff)
     held = sum([item.count for item in state.held if item.variant == variant.name and item.count > 0]) if state.held else 0
-    learned = _learned(old, variant, seen, startup_s, current, held, now)
+    learned = _learned(old, variant, seen, startup_s, current, now)
+    work_at_s = now if seen.busy else _worked_at_s(old.work_at_s, seen, now, wanted=held > 0 or (old.work_at_s is None and current > 0))
     known = accelerator in tariff.classes
     free = ours and known and target.problem is None and target.foreign_change_at_s is None
     fixed = "" if free else _fixed(state, target, now, known=known)
@@ -228,6 +232,7 @@ def _variant(  # noqa: PLR0917  asked for every variant, and keywords cost
         seen_state.selector,
         seen,
         learned,
+        work_at_s,
         current,
         held,
         usd_per_h,
@@ -261,18 +266,22 @@ def _of_pods(pods: list[Pod], variant: Variant, tariff: Tariff) -> Decimal | Non
     return tariff.hourly(variant.accelerator_class, variant.accelerator_count, len(pods) - spot, spot)
 
 
-def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float, current: int, held: int, now: float) -> VariantMemory:  # noqa: PLR0917  as above
-    """Memory of one variant after this pass's readings: work, concurrency, how its starts go and what its pods show."""
+def _worked_at_s(known_s: float | None, seen: Seen, now: float, *, wanted: bool) -> float | None:
+    """When the variant last had work; one that is wanted and was never seen at work counts from now."""
+    if seen.working or wanted:
+        return now
+    return min(now, seen.worked_at_s) if seen.worked_at_s > (known_s or 0.0) else known_s
+
+
+def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float, current: int, now: float) -> VariantMemory:  # noqa: PLR0917  as above
+    """Memory of one variant after this pass's readings: concurrency, how its starts go and what its pods show. Work is `_worked_at_s`."""
+    if seen.busy and old.start_at_s is None and not old.failed_starts and old.parked_until_s is None and not seen.spot and old.health.spot is None:
+        return old
     batch = old.batch
     if variant.profile is None and seen.best_pod is not None:
         batch = capacity.learned_batch(batch, *seen.best_pod)
-    work_at_s = old.work_at_s
-    if seen.working or held or (work_at_s is None and current > 0):
-        work_at_s = now
-    elif seen.worked_at_s > (work_at_s or 0.0):
-        work_at_s = min(now, seen.worked_at_s)
     start_at_s, failed, parked_until_s = old.start_at_s, old.failed_starts, old.parked_until_s
-    if seen.busy or seen.ready > 0 or seen.stuck or seen.resting:
+    if seen.ready > 0 or seen.stuck or seen.resting:
         start_at_s, failed, parked_until_s = None, 0, None
     elif current <= 0:
         start_at_s = None
@@ -283,16 +292,16 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float,
         if failed >= FAILED_STARTS:
             parked_until_s = now + min(PARK_MAX_S, PARK_S * math.ldexp(1.0, min(10, failed - FAILED_STARTS)))
     health = old.health
-    if not seen.busy and (seen.starting or seen.stalled or health.starting or health.stalled or seen.homes or seen.woken_s):
+    if seen.starting or seen.stalled or health.starting or health.stalled or seen.homes or seen.woken_s:
         health = _shown(health, seen)
     if seen.spot or health.spot is not None:
         evicted = health.replaced_at_s is not None and health.spot is not None and health.replaced_at_s >= health.spot.at_s
         spot = reclaim.observed(health.spot, seen.spot, seen.pods, current, now, ours=int(evicted))
         health = replace(health, spot=spot)
-    same = work_at_s == old.work_at_s and start_at_s == old.start_at_s and batch == old.batch
-    if same and (health is old.health or health == old.health) and failed == old.failed_starts and parked_until_s == old.parked_until_s:
+    same = start_at_s == old.start_at_s and batch == old.batch and failed == old.failed_starts and parked_until_s == old.parked_until_s
+    if same and (health is old.health or health == old.health):
         return old
-    return VariantMemory(old.needs, batch, work_at_s, start_at_s, failed, parked_until_s, old.slowness, old.slow_at_s, old.gaps, health)
+    return VariantMemory(old.needs, batch, old.work_at_s, start_at_s, failed, parked_until_s, old.slowness, old.slow_at_s, old.gaps, health)
 
 
 def _shown(old: Health, seen: Seen) -> Health:

@@ -74,14 +74,17 @@ def relieve(plan: Plan) -> None:
 
 def _relieved(plan: Plan, item: VariantPlan) -> bool:
     serving = [other.facts for other in plan.variants if other.share > 0.0 and other.need > 0]
-    return bool(serving) and all(
-        other.startup_s <= item.facts.startup_s and not other.fixed and not (other.seen.unprovisioned or other.seen.failed or other.seen.overdue)
-        for other in serving
-    )
+    for other in serving:
+        seen = other.seen
+        if other.startup_s > item.facts.startup_s or other.fixed or seen.unprovisioned or seen.failed or seen.overdue:
+            return False
+    return bool(serving)
 
 
 def _with_gaps(item: VariantPlan, now: float) -> levels.Gaps:
     """The histories of its levels after this need; plans at several pressures often need the same."""
+    if item.facts.gaps is None:
+        item.facts.gaps = {}
     known, need = item.facts.gaps, item.need
     found = known.get(need)
     if found is None:
@@ -140,7 +143,7 @@ def _asleep(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[bool, str]:
         return not _prewarms(facts, plan, item), "Prewarm"
     if seen.unseen or not seen.quiet:
         return False, "PodsUnseen" if seen.unseen else seen.gpu
-    last = [variant.memory.work_at_s or 0.0, seen.newest_ready_s]
+    last = [variant.work_at_s or 0.0, seen.newest_ready_s]
     if _alone(plan) and facts.last_arrival_at_s is not None:
         last.append(facts.last_arrival_at_s)
     keep_s = facts.spec.scaling.idle_after_s
@@ -193,7 +196,7 @@ def _alone(plan: Plan) -> bool:
 
 def _warmth(facts: Facts, plan: Plan, item: VariantPlan) -> Warmth:
     """Whether the variant is worth being loaded, by ages since its last call; since its last work where that is another's or much later."""
-    called_s, worked_s = facts.last_arrival_at_s, item.facts.memory.work_at_s
+    called_s, worked_s = facts.last_arrival_at_s, item.facts.work_at_s
     if not _alone(plan) or called_s is None or (worked_s is not None and worked_s > called_s + LONG_WORK_S):
         called_s = worked_s if worked_s is not None else called_s
     return _loaded(facts, item, called_s)

@@ -24,9 +24,9 @@ class VariantPlan:
     """Need in replicas, without headroom."""
     variance: float = 0.0
     """Of that work, by the randomness of arrivals [replicas^2] (`usable.noise`)."""
-    parts: list[tuple[float, Capacity, float]] = field(default_factory=list)
+    parts: tuple[tuple[float, Capacity, float], ...] = ()
     """By class: work, one replica, and the promised percentile."""
-    patient: list[tuple[float, Capacity]] = field(default_factory=list)
+    patient: tuple[tuple[float, Capacity], ...] = ()
     """By class whose requests can wait: work in the mean, and one replica (`waiting.py`)."""
     dispersion: float = 1.0
     """Of the burstiest class that it serves."""

@@ -135,10 +135,10 @@ def _add(item: VariantPlan, load: ClassLoad, share: float, weight: float) -> Non
         per_s = one.requests_per_s
         work = share * load.ahead_per_s / per_s
         if load.patience_s:
-            item.patient.append((work, one))
+            item.patient += ((work, one),)
         else:
             item.work += work
-            item.parts.append((work, one, load.objectives.percentile))
+            item.parts += ((work, one, load.objectives.percentile),)
             if load.dispersion > item.dispersion:
                 item.dispersion = load.dispersion
             inside = one.inside
@@ -185,7 +185,9 @@ def _size(facts: Facts, item: VariantPlan, held: int, promises: Promises, growth
         item.work = observed
     if seen.utils:
         need = max(need, sizing.replicas_for_utilisation(seen.utils, len(seen.utils)) if max(seen.utils) > idle.QUIET_UTIL else min(need, 1))
-    item.need = _with_spares(variant, need, promises.pressure, objectives.percentile) if need else 0
+    if need and not (seen.busy and variant.memory.health.spot is None):
+        need = _with_spares(variant, need, promises.pressure, objectives.percentile)
+    item.need = need
 
 
 def _with_spares(variant: VariantFacts, need: int, pressure: float, percentile: float) -> int:

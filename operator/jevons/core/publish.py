@@ -259,6 +259,8 @@ def events(funded: Funded, targets: tuple[ReplicaTarget, ...]) -> tuple[EventNot
     """One event per move, one when a start has just failed for good, and one per stuck pod that is replaced."""
     notes = []
     for item, done in zip(funded.plan.variants, targets, strict=False):
+        if item.facts.plain and done.desired == done.current:
+            continue
         if done.desired is not None and done.desired != (done.current or 0):
             kind = "Warning" if done.reason in {"BudgetCap", "AcceleratorLimit", "StartFailed"} else "Normal"
             notes.append(EventNote(kind, done.reason, f"{done.variant}: {done.current or 0} -> {done.desired}; {done.message}"))
@@ -289,9 +291,10 @@ def remembered(funded: Funded) -> DeploymentMemory:
             health = stuck.replaced(health, facts.now)
         if waking != health.waking:
             health = replace(health, waking=waking)
-        if slowness is not None or health is not known or needs != old.needs or gaps != old.gaps:
+        if slowness is not None or health is not known or needs != old.needs or gaps != old.gaps or variant.work_at_s != old.work_at_s:
             slow, slow_at_s = (old.slowness, old.slow_at_s) if slowness is None else (slowness, facts.now)
-            old = VariantMemory(needs, old.batch, old.work_at_s, old.start_at_s, old.failed_starts, old.parked_until_s, slow, slow_at_s, gaps, health)
+            work_at_s, start_at_s = variant.work_at_s, old.start_at_s
+            old = VariantMemory(needs, old.batch, work_at_s, start_at_s, old.failed_starts, old.parked_until_s, slow, slow_at_s, gaps, health)
         variants[variant.spec.name] = old
     old_memory = facts.memory
     attained, course = _attained(funded), _course(funded)
