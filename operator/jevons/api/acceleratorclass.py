@@ -58,7 +58,7 @@ class Power(Model):
     peak_watts: Watts | None = None
     """W of one accelerator under full load."""
     limit_watts: Annotated[int, Integer(1, 1_000_000_000)] | None = None
-    """W that all accelerators of the class may draw together."""
+    """W that all accelerators of the class may draw together: as many work as fit at peakWatts each, the others on its nodes at idleWatts."""
 
 
 class AcceleratorClassSpec(Model):
@@ -85,7 +85,7 @@ class AcceleratorClassSpec(Model):
     power: Power | None = None
     """Watts."""
     limit: Annotated[int, Integer(0, 100_000)] | None = None
-    """Most accelerators of the class that Jevons may use; left out, all there are."""
+    """Most accelerators of the class that all deployments may hold together; left out, all there are. 0 starts nothing on it."""
 
 
 class AcceleratorClass(Model):

@@ -95,7 +95,7 @@ class RequestClass(Model):
     objectives: ClassObjectives | None = None
     """What this class promises differently."""
     priority: Literal["High", "Normal", "Low"] = "Normal"
-    """Who goes first when not all can be served."""
+    """Who goes first when not all can be served: of those who wait, under a budget, and at an AcceleratorClass' limit."""
     tier: Literal["Interactive", "Flex", "Batch"] = "Interactive"
     """How long a request may wait for spare capacity."""
 
@@ -132,7 +132,7 @@ class Routing(Model):
     stickiness: Stickiness = Stickiness()
     """Keep a conversation on its variant."""
     shadow: Shadow | None = None
-    """Measure agreement on live requests; left out, off."""
+    """Measure agreement on live requests; left out, off. Not built yet: has no effect."""
     cascade: Literal["Off"] = "Off"
     """Ask the cheap variant first and the best one when unsure: not offered yet."""
 
@@ -270,7 +270,7 @@ class InferenceDeploymentSpec(Model):
     sessions: Sessions | None = None
     """Limits of one agent session; left out, none."""
     cache: Cache | None = None
-    """Answer repeated questions from memory; left out, off."""
+    """Answer repeated questions from memory; left out, off. Not built yet: has no effect."""
     team_from: TeamFrom | None = None
     """Where a request's team is read while authentication is off."""
 

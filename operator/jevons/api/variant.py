@@ -178,7 +178,7 @@ class Variant(Model):
     replicas: ReplicaBounds = ReplicaBounds()
     """How many replicas."""
     promotion: Literal["Auto", "Shadow"] = "Auto"
-    """Auto: takes traffic by its quality. Shadow: none of its own until measured agreement reaches minQuality."""
+    """Auto: takes traffic by its quality. Shadow: none of its own; agreement is not measured yet, so that it stays so until this is Auto."""
     target_ref: TargetRef | None = None
     """An existing workload to scale."""
     template: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] | None = None
