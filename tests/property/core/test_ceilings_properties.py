@@ -60,8 +60,9 @@ def test_a_ceiling_that_does_not_bind_changes_no_decision(items, power, programm
     free = decide(limited(items, None), NOW, solver)
     most = {"limit": None, "limit_watts": 4e6, "peak_watts": 400.0} if power else {"limit": 10_000}
     assert decide(limited(items, **most), NOW, solver) == free
-    # nor does one that what is asked for just fits, nothing being on its way out
-    if not power and not programme and all(not each.terminating for item in items for seen in item.variants.values() for each in seen.pods):
+    # nor does one that what is asked for just fits, every variant being awake and nothing on its way out
+    awake = all(seen.pods and not any(each.terminating for each in seen.pods) for item in items for seen in item.variants.values())
+    if not power and not programme and awake:
         going = {(item.spec.key, name): len(seen.pods) for item in items for name, seen in item.variants.items()}
         between = sum(
             UNITS[target.variant] * max(target.desired, going[key, target.variant])
