@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from jevons.sandbox import Sandbox
+from jevons.sandbox import KubectlError, Sandbox
 
 CHART = Path(__file__).parents[3] / "helm" / "jevons"
 CRD_CHART = CHART.parent / "jevons-crds"
@@ -60,9 +60,26 @@ async def release(sandbox: Sandbox, namespace: str, tmp_path: Path) -> AsyncIter
     yield one
     if "jevons" in await one.helm("list", "-n", namespace, "-q", "--no-headers"):
         await one.helm("uninstall", "jevons", "-n", namespace)
+    await _no_policy_in_force(sandbox, namespace)
     made = {each["metadata"]["name"] for each in await sandbox.items("acceleratorclasses")} - before
     if made:
         await sandbox.kubectl("delete", "acceleratorclasses", *made)
+
+
+async def _no_policy_in_force(box: Sandbox, namespace: str) -> None:
+    """The API server goes on for a while with a policy that was deleted: until it takes again what only the chart's policy refuses."""
+    variant = {"name": "only", "targetRef": {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "any"}}
+    probe = {"apiVersion": "jevons.dev/v1alpha1", "kind": "InferenceDeployment", "metadata": {"name": "probe"}, "spec": {"variants": [variant]}}
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await box.kubectl("create", "-n", namespace, "--dry-run=server", "-f", "-", input=yaml.safe_dump(probe))
+            except KubectlError as error:
+                if "denied" not in str(error):
+                    raise
+                await asyncio.sleep(0.2)
+            else:
+                return
 
 
 @pytest.fixture

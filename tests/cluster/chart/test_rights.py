@@ -16,7 +16,7 @@ REFUSED = re.compile(r"\b403\b|forbidden", re.IGNORECASE)
 POD = {"metadata": {"labels": {"app": "llama"}}, "spec": {"containers": [{"name": "engine", "image": "engine"}]}}
 
 
-async def until(holds, *, seconds: float = 40.0) -> None:
+async def until(holds, *, seconds: float = 90.0) -> None:
     for _ in range(int(seconds * 10)):
         if await holds():
             return
