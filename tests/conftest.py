@@ -9,6 +9,16 @@ from typing import Any
 
 import pytest
 
+SLOW_S = 1800.0
+"""Limit of a slow test that names none of its own: the ordinary one of 300 s is too near to what some take on a laden machine."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests are given time."""
+    for item in items:
+        if item.get_closest_marker("slow") is not None and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SLOW_S))
+
 
 @pytest.fixture
 def eventually() -> Callable[..., Any]:
