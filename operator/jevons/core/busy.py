@@ -4,7 +4,7 @@
 run a GPU that is not quiet and were read whole; the sums are the same ones, in the same order. A fleet with any other pod in it is not summed here.
 """
 
-# ruff: noqa: PLR1730  max and min cost three times what a comparison does
+# ruff: noqa: PLR1730  max and min cost eight times what a comparison does
 from __future__ import annotations
 
 import math

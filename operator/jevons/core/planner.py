@@ -4,7 +4,7 @@ Routing decides first how much of each class goes to which variant; capacity tur
 come the rules about moving (`moving.py`). Replicas are computed anew each pass from what is seen; nothing integrates.
 """
 
-# ruff: noqa: FURB136, PLR1730  max and min cost three times what a comparison does
+# ruff: noqa: FURB136, PLR1730  max and min cost eight times what a comparison does
 from __future__ import annotations
 
 import math
