@@ -17,7 +17,7 @@ import pytest_asyncio
 from jevons.sandbox import KubectlError, Sandbox
 from jevons.sandbox.processes import Program
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 OUTAGE_S = 30.0
 

@@ -111,7 +111,6 @@ async def test_an_idle_model_sleeps_and_is_woken_by_a_waiting_request_in_wake_ti
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 async def test_an_engine_without_sleep_mode_is_let_go_and_says_why(sandbox, namespace, running, eventually):
     _, gateway = running
     await sandbox.apply(sleeper(wakes=False), namespace=namespace)
@@ -130,7 +129,6 @@ async def test_an_engine_without_sleep_mode_is_let_go_and_says_why(sandbox, name
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 async def test_calls_at_whatever_moment_of_lying_down_and_waking_are_all_answered(sandbox, namespace, running, eventually):
     _, gateway = running
     await sandbox.apply(sleeper(), namespace=namespace)

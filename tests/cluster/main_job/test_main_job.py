@@ -27,7 +27,7 @@ from jevons.core.spec import Period
 from jevons.sandbox import Sandbox
 from jevons.sandbox.load import load_prompts
 
-pytestmark = [pytest.mark.cluster, pytest.mark.envoy, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.cluster, pytest.mark.envoy, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[3]
 PROMPTS = ROOT / "examples" / "data" / "prompts_sample.csv.gz"

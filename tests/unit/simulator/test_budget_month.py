@@ -111,7 +111,6 @@ def test_a_job_compares_everybody_and_the_summary_names_the_worst_seed() -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_jevons_never_overspends_a_month_in_which_demand_doubles_and_prices_rise() -> None:
     rows = [row for seed in range(2) for row in budget_study.work(BudgetJob(None, ROUTER, seed, (0.6, 0.9)))]
     ours = [row for row in rows if row.policy == "jevons"]
