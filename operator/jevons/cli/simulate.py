@@ -1,6 +1,7 @@
 """`jevons simulate`: what would this manifest cost and do on this traffic, before it is applied?
 
     jevons simulate -f examples/assistant.yaml -f examples/accelerators.yaml --trace examples/data/azure_conv_sample.csv
+    jevons simulate -f ... --trace ... --share documents=0.3          three of ten requests are of the class `documents`
     jevons simulate --scenario inference-paradox
 
 The operator's own decision code runs on the manifest; the engine model plays the replicas. Nothing is applied and no cluster is asked.
@@ -43,6 +44,9 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
     prompts: Annotated[Path | None, typer.Option(help="CSV with a column `prompt`: router scores are drawn from them")] = None,
     scenario: Annotated[str, typer.Option(help=f"a worked example instead of a manifest: {', '.join(SCENARIOS)}")] = "",
     hit_rate: Annotated[float, typer.Option(help="of the response cache in the worked example", min=0.0, max=0.99)] = 0.4,
+    share: Annotated[
+        list[str] | None, typer.Option(help="NAME=0.3: that part of the requests, at random, is of the request class (may be repeated)")
+    ] = None,
     seed: Seed = 0,
     json_file: JsonFile = None,
     plot: Annotated[Path | None, typer.Option(help="draw replicas over time into this .png or .svg")] = None,
@@ -58,7 +62,7 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
         raise typer.BadParameter("give -f MANIFEST and --trace FILE, or --scenario NAME")
     try:
         written, accelerators = read_manifests(files, deployment)
-        requests = read_trace(trace, written, multiplier=multiplier, load=load, prompts=prompts, seed=seed)
+        requests = read_trace(trace, written, multiplier=multiplier, load=load, prompts=prompts, seed=seed, shares=shares_of(share or []))
         answers = _compared(written, accelerators, requests, seed)
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise SystemExit(f"simulate: {error}") from None
@@ -69,6 +73,7 @@ def command(  # noqa: PLR0917 - typer: one parameter per option
         f" and {promise.itl_s * 1000:g} ms per token"
     )
     _show(answers)
+    _show_classes(answers, requests, written)
     if json_file is not None:
         write_json(json_file, [_as_json(answer) for answer in answers])
     if plot is not None:
@@ -136,14 +141,34 @@ def _listed(files: list[Path]) -> str:
     return ", ".join(str(path) for path in files)
 
 
-def read_trace(trace: Path, written: Deployment, *, multiplier: float, load: int, prompts: Path | None, seed: int) -> Requests:
-    """The traffic as it shall be played."""
+def shares_of(given: list[str]) -> dict[str, float]:
+    """NAME=0.3 as a name and a part of all. Raises BadParameter for anything else."""
+    found: dict[str, float] = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            part = float(number)
+        except ValueError:
+            part = -1.0
+        if not name or not 0.0 <= part <= 1.0 or name in found:
+            raise typer.BadParameter(f"--share: {text!r} is not NAME=PART with a part from 0 to 1, each name once")
+        found[name] = part
+    return found
+
+
+def read_trace(
+    trace: Path, written: Deployment, *, multiplier: float, load: int, prompts: Path | None, seed: int, shares: dict[str, float] | None = None
+) -> Requests:
+    """The traffic as it shall be played. shares: part of the requests by name of class; None = all are of the default class, whoever they are."""
+    from jevons.simulator.classes import classed, names
     from jevons.simulator.traces import read_log
     from jevons.simulator.whatif import copies, multiplied, scored
 
-    requests = copies(read_log(trace), load, seed=seed)
+    requests = copies(read_log(trace, None if shares is None else names(written)), load, seed=seed)
     if multiplier > 1.0:
         requests = multiplied(requests, multiplier, pace_s=written.objectives.itl_s, ttft_s=written.objectives.ttft_s)
+    if shares is not None:
+        requests = classed(requests, written, shares, seed=seed)
     return scored(requests, _scores(prompts), seed=seed) if len(written.variants) > 1 else requests
 
 
@@ -215,6 +240,28 @@ def _show(answers: list[Answer]) -> None:
 
         print(f"No static fleet of up to {MOST_STATIC} replicas of the best variant keeps the promise on this traffic: there is no line for it.")
     print("Modelled: engine model from the variants' profiles; $ per month is this traffic all month long. `kept` counts every request offered.")
+
+
+def _show_classes(answers: list[Answer], requests: Requests, written: Deployment) -> None:
+    """Figures of each request class, where the traffic is of several."""
+    from jevons.simulator.classes import unmatched
+
+    if missing := unmatched(requests, written):
+        print(
+            f"Matched by a header, which a trace does not hold: nobody here is taken for {', '.join(missing)}."
+            f" A column Class in the trace or --share {missing[0]}=PART says who is."
+        )
+    if len(answers[0].classes) < 2:
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "class", "offered", "kept", "wait p95", "first token p95"):
+        table.add_column(title, justify="left" if title in {"", "class"} else "right")
+    for answer in answers:
+        for name, one in zip((answer.name, *[""] * len(answer.classes)), answer.classes, strict=False):
+            waits = (f"{seconds:.2f} s" for seconds in (one.wait_p95_s, one.ttft_p95_s))
+            table.add_row(name, one.name, f"{one.offered:,}", f"{one.useful / one.offered:.1%}", *waits)
+    Console(width=170).print(table, highlight=False)
+    print("`wait`: in front of the replicas; who can wait is kept when the first token comes inside the objective after the end of its patience.")
 
 
 def _as_json(answer: Answer) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def _run(job: _Job) -> tuple[float, float]:
         return 0.0, 0.0
     scenario = scenario_of(written, asked.accelerators, requests, seed=asked.seed)
     outcome = simulate(scenario, jevons(scenario, written=written, accelerators=asked.accelerators, curve=asked.curve))
-    return float(met(requests, outcome, scenario.objectives).sum()) / len(asked.requests), outcome.usd
+    return float(met(requests, outcome, scenario.objectives, scenario.classes).sum()) / len(asked.requests), outcome.usd
 
 
 def _fleets(job: _Static) -> tuple[int | None, ...] | None:

@@ -98,8 +98,7 @@ def fits(requests: Requests, written: Deployment) -> Requests:
     kept = requests.input_tokens + requests.output_tokens <= most
     if kept.all():
         return requests
-    columns = (requests.at_s, requests.input_tokens, requests.output_tokens, requests.cached_tokens, requests.score)
-    return Requests(*(column[kept] for column in columns))  # type: ignore[arg-type]
+    return requests.some(kept)
 
 
 def machines(written: Deployment, accelerators: Mapping[str, AcceleratorClass], table: Mapping[str, Profile]) -> tuple[list[Way], list[str]]:

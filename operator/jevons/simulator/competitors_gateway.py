@@ -1,8 +1,9 @@
 """Our gateway as the simulator plays it: what it counts, and to which variant it sends what arrives.
 
 The same rules as `jevons.gateway` (arrivals.py, tokens.py, steps/choose.py), over columns instead of request by request; tests hold the two to each
-other. It knows a request from the instant it has arrived, and of its answer only what the engine's usage said when it was done. Left out, because no
-scenario has them: sessions, request classes, tools and contexts, and the way around a variant whose every pod is full.
+other. It knows a request from the instant it has arrived, and of its answer only what the engine's usage said when it was done. How requests wait for
+idle capacity is `kernel_patient.py`. Left out, because no scenario has them: sessions, tools and contexts, and the way around a variant whose every
+pod is full.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from jevons.core.observed import Known
 from jevons.core.snapshot import SCORE_BINS, ClassDemand, RoutingPlan
-from jevons.core.spec import DEFAULT_CLASS, Deployment
+from jevons.core.spec import DEFAULT_CLASS, Deployment, RequestClass
 from jevons.simulator.policies.policy import Sample
 from jevons.simulator.scenario import Floats, Ints, Requests
 
@@ -34,15 +35,18 @@ UNWAKEABLE = frozenset({"Shadow", "Capped", "Unavailable"})
 class Counts:
     """What pickers report each second: arrivals with their sizes and scores, and how long answers have been.
 
-    scored: False leaves the scores out, which nobody reads where there is one variant.
+    scored: False leaves the scores out, which nobody reads where there is one variant. classes: those beside the default one, as requests name them.
     """
 
-    def __init__(self, *, scored: bool = True) -> None:
+    def __init__(self, *, scored: bool = True, classes: Sequence[RequestClass] = ()) -> None:
         self.output_tokens = FIRST_OUTPUT_TOKENS
+        self._names = (DEFAULT_CLASS, *(one.name for one in classes))
+        self._limits = (math.inf, *(math.inf if one.max_output_tokens is None else float(one.max_output_tokens) for one in classes))
         self._answers = self._answer_tokens = 0
         self._has_scores = scored
-        self._scores = np.zeros(SCORE_BINS)
-        self._scored, self._scored_at_s = 0, 0.0
+        self._scores = np.zeros((len(self._names), SCORE_BINS))
+        self._told, self._told_at_s = 0, 0.0
+        self._seen = np.zeros(len(self._names), np.bool_)
 
     def answered(self, samples: Sequence[Sample]) -> None:
         """Learn from the usage of what was completed since the last call (`samples` of all variants)."""
@@ -58,30 +62,41 @@ class Counts:
             self._answers, self._answer_tokens = answers, tokens
 
     def demand(self, arrived: Requests, now: float, epoch_s: float) -> tuple[ClassDemand, ...]:
-        """The demand message's classes at `now`; none before the first arrival. `epoch_s` is added to the time of the readings."""
+        """The demand message's classes at `now`: those of which somebody has arrived. `epoch_s` is added to the time of the readings."""
         if not len(arrived):
             return ()
+        self._count(arrived, now)
         at_s, at = arrived.at_s, epoch_s + now
-        first = int(np.searchsorted(at_s, math.floor(now) - WINDOW_S + 1))
-        count = len(at_s) - first
         recent_s = min(RECENT_S, max(SHORTEST_S, now))
-        recent = len(at_s) - int(np.searchsorted(at_s, math.floor(now - recent_s) + 1))
-        per_s = round(max(count / WINDOW_S, (recent - math.sqrt(recent)) / recent_s), 4)
-        inputs = round(float(arrived.input_tokens[first:].sum()) / max(1, count), 1)
-        outputs = round(self.output_tokens, 1) if count else 0.0
-        scores = self._histogram(arrived, now) if self._has_scores else ()
-        return (ClassDemand(DEFAULT_CLASS, Known(per_s, at), Known(inputs, at), Known(outputs, at), scores),)
+        first = int(np.searchsorted(at_s, math.floor(now) - WINDOW_S + 1))
+        lately = int(np.searchsorted(at_s, math.floor(now - recent_s) + 1))
+        told = []
+        for klass in np.flatnonzero(self._seen).tolist():
+            mine = arrived.klass[first:] == klass
+            count, recent = int(mine.sum()), int(mine[lately - first :].sum())
+            per_s = round(max(count / WINDOW_S, (recent - math.sqrt(recent)) / recent_s), 4)
+            inputs = round(float(arrived.input_tokens[first:][mine].sum()) / max(1, count), 1)
+            outputs = round(self.answer_tokens(klass), 1) if count else 0.0
+            scores = tuple([round(score, 3) for score in self._scores[klass].tolist()]) if self._has_scores else ()
+            told.append(ClassDemand(self._names[klass], Known(per_s, at), Known(inputs, at), Known(outputs, at), scores))
+        return tuple(told)
 
-    def _histogram(self, arrived: Requests, now: float) -> tuple[float, ...]:
-        """Scores by bin, faded by half every ten minutes."""
-        fresh = arrived.score[self._scored :]
-        self._scores *= 0.5 ** ((now - self._scored_at_s) / HALF_LIFE_S)
-        if len(fresh):
-            bins = np.minimum((fresh * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
-            weights = 0.5 ** ((now - arrived.at_s[self._scored :]) / HALF_LIFE_S)
-            self._scores += np.bincount(bins, weights=weights, minlength=SCORE_BINS)
-        self._scored, self._scored_at_s = len(arrived), now
-        return tuple([round(score, 3) for score in self._scores.tolist()])
+    def answer_tokens(self, klass: int) -> float:
+        """How long an answer to a request of the class is taken to be."""
+        return min(self._limits[klass], self.output_tokens)
+
+    def _count(self, arrived: Requests, now: float) -> None:
+        """Who has arrived since the last call: of which class, and scores by bin, faded by half every ten minutes."""
+        fresh = arrived.some(slice(self._told, None))
+        self._seen[np.unique(fresh.klass)] = True
+        if self._has_scores:
+            self._scores *= 0.5 ** ((now - self._told_at_s) / HALF_LIFE_S)
+        if self._has_scores and len(fresh):
+            bins = np.minimum((fresh.score * SCORE_BINS).astype(np.int64), SCORE_BINS - 1)
+            weights = 0.5 ** ((now - fresh.at_s) / HALF_LIFE_S)
+            added = np.bincount(fresh.klass * SCORE_BINS + bins, weights=weights, minlength=self._scores.size)
+            self._scores += added.reshape(self._scores.shape)
+        self._told, self._told_at_s = len(arrived), now
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +108,9 @@ class Choice:
 
 
 class Directions:
-    """The plan as the picker follows it, for the variants that have ready pods now."""
+    """The plan as the picker follows it for one request class, for the variants that have ready pods now."""
 
-    def __init__(self, spec: Deployment, plan: RoutingPlan, ready: Sequence[bool]) -> None:
+    def __init__(self, spec: Deployment, plan: RoutingPlan, ready: Sequence[bool], name: str = DEFAULT_CLASS) -> None:
         self._names = [variant.name for variant in spec.variants]
         self._quality = [variant.quality for variant in spec.variants]
         self._ready = ready
@@ -104,10 +119,13 @@ class Directions:
         self._able = sorted(range(len(self._names)), key=lambda index: -self._quality[index])
         self._best = self._index(plan.best, self._able[0])
         self._wake = self._index(plan.wake, self._best)
-        default = next((one for one in plan.classes if one.name == DEFAULT_CLASS), None)
-        scores = default.min_score if default is not None else ()
-        self._min_score = [(self._names.index(name), score) for name, score in scores if name in self._names]
-        self._degraded_share = default.degraded_share if default is not None else 0.0
+        mine = next((one for one in plan.classes if one.name == name), None)
+        self._min_quality = next((one.min_quality for one in spec.classes if one.name == name), None)
+        scores = mine.min_score if mine is not None else ()
+        self._min_score = [(self._names.index(variant), score) for variant, score in scores if variant in self._names]
+        self._degraded_share = mine.degraded_share if mine is not None else 0.0
+        self.patience_s = mine.patience_s if mine is not None else 0.0
+        """How long requests of the class may wait for idle capacity; those that may wake nobody whom they can do without."""
 
     def _index(self, name: str, otherwise: int) -> int:
         return self._names.index(name) if name in self._names else otherwise
@@ -123,7 +141,7 @@ class Directions:
         stretch = np.searchsorted(np.array(edges), score, "right")
         choices = [[self.choice(edge, index) for index in range(len(self._names))] for edge in (-math.inf, *edges)]
         variants = np.array([[choice.variant for choice in row] for row in choices], np.int32)
-        wishes = np.array([[choice.wish for choice in row] for row in choices], np.int32)
+        wishes = np.array([[-1 if self.patience_s else choice.wish for choice in row] for row in choices], np.int32)
         return variants[stretch, wanted], wishes[stretch, wanted]
 
     def choice(self, score: float, wanted: int) -> Choice:
@@ -160,6 +178,8 @@ class Directions:
         return wanted
 
     def _allowed(self, score: float, cheaper: int) -> bool:
+        if self._min_quality is not None and self._quality[cheaper] >= self._min_quality:
+            return True
         return any(index == cheaper and score >= planned - BORDERLINE for index, planned in self._min_score)
 
     def _to_wake(self, score: float, wanted: int) -> int:

@@ -32,7 +32,7 @@ from jevons.core.snapshot import (
     TargetState,
     VariantState,
 )
-from jevons.core.spec import AcceleratorClass
+from jevons.core.spec import DEFAULT_CLASS, AcceleratorClass
 from jevons.simulator.cluster import Pod as SimPod
 from jevons.simulator.competitors_gateway import Counts, Directions
 from jevons.simulator.competitors_spec import EPOCH_S, KEY, JevonsSettings, accelerators, deployment
@@ -60,10 +60,12 @@ class Jevons:
         """The last one."""
         self.spec = deployment(scenario, settings)
         self._variants = scenario.variants
+        self._classes = (DEFAULT_CLASS, *(one.written.name for one in scenario.classes))
         lots = np.random.default_rng((scenario.seed, len(scenario.requests)))
         self._lots, self._shares = lots.random(len(scenario.requests)), lots.random(len(scenario.requests))
         self._accelerators = accelerators(self.spec, scenario, settings)
-        self._memory, self._ledger, self._counts = Memory(), Ledger(), Counts(scored=len(scenario.variants) > 1)
+        self._memory, self._ledger = Memory(), Ledger()
+        self._counts = Counts(scored=len(scenario.variants) > 1, classes=[one.written for one in scenario.classes])
         self._signals: dict[str, PodSignals] = {}
         """Of the pods in the last scrape, by the name of their series."""
         self._busy_s: dict[str, float] = {}
@@ -220,13 +222,15 @@ class Jevons:
         """What waits at the gateway, and what it wishes to be awake although nobody waits."""
         held = {}
         for index, variant in enumerate(self._variants):
-            count = self._inside.counts(index, now).held
-            if count:
-                held[variant.name] = Held(variant.name, count, EPOCH_S + self._inside.held_since_s(index, now))
+            count, patient = self._inside.counts(index, now).held, self._inside.patient(index)
+            if count or patient:
+                held[variant.name] = Held(variant.name, count, EPOCH_S + self._inside.held_since_s(index, now), patient)
         for index, (first_s, last_s) in self._wishes.items():
             name = self._variants[index].name
-            if now - last_s <= WISH_S and name not in held:
-                held[name] = Held(name, 1, EPOCH_S + first_s)
+            known = held.get(name)
+            if now - last_s <= WISH_S and (known is None or not known.count):
+                oldest_s = EPOCH_S + first_s if known is None else min(known.oldest_at_s, EPOCH_S + first_s)
+                held[name] = Held(name, 1, oldest_s, 0 if known is None else known.patient)
         return tuple(held.values())
 
     def _victims(self, index: int, leaving: int) -> frozenset[str]:
@@ -242,15 +246,24 @@ class Jevons:
         return frozenset(pod.name for pod in sorted(staying, key=busyness)[:leaving])
 
     def _direct(self, now: float) -> None:
-        """Write where requests go that arrive from now on, until the plan or the pods can have changed."""
-        if len(self._variants) == 1 or self.decision is None:
+        """Write where requests go that arrive from now on, and how long they may wait, until the plan or the pods can have changed."""
+        if self.decision is None or (len(self._variants) == 1 and len(self._classes) == 1):
             return
         self._hear_wishes(now)
-        requests, route = self._inside.scenario.requests, self._inside.route
+        inside, requests, plan = self._inside, self._inside.scenario.requests, self.decision.routing
         first, last = np.searchsorted(requests.at_s, (now, now + self.period_s + NEWS_GAP_S), "right").tolist()
-        ready = [any(pod.ready for pod in self._inside.pods(index)) for index in range(len(self._variants))]
-        directions = Directions(self.spec, self.decision.routing, ready)
-        route[first:last], wishes = directions.of(requests.score[first:last].astype(np.float64), self._lots[first:last], self._shares[first:last])
+        ready = [any(pod.ready for pod in inside.pods(index)) for index in range(len(self._variants))]
+        wishes = np.full(last - first, -1, np.int32)
+        for klass, name in enumerate(self._classes):
+            directions = Directions(self.spec, plan, ready, name)
+            mine = first + np.flatnonzero(requests.klass[first:last] == klass)
+            if len(mine) and len(self._variants) > 1:
+                score, lot, share = requests.score[mine].astype(np.float64), self._lots[mine], self._shares[mine]
+                inside.route[mine], wishes[mine - first] = directions.of(score, lot, share)
+            inside.patience_s[mine] = directions.patience_s
+            inside.booked[mine] = requests.input_tokens[mine] + self._counts.answer_tokens(klass)
+        for index, route in enumerate(plan.variants):
+            inside.keep_idle(index, route.idle_tokens or 0.0)
         self._directed = requests.at_s[first:last], wishes
         for index in range(len(self._variants)):
             known = self._wishes.get(index)

@@ -61,6 +61,7 @@ def deployment(scenario: Scenario, settings: JevonsSettings) -> Deployment:
         model="model",
         variants=tuple(_variant(variant, settings) for variant in scenario.variants),
         objectives=replace(scenario.objectives, percentile=percentile),
+        classes=tuple(one.written for one in scenario.classes),
         routing=RoutingSpec(mode=settings.routing, min_quality=settings.min_quality),
         scaling=ScalingSpec(idle_after_s=settings.idle_after_s, wake_timeout_s=scenario.max_wait_s),
     )

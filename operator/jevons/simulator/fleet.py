@@ -1,6 +1,6 @@
 """Replicas of several variants over one table of requests: where the offline simulator's requests meet its replicas.
 
-Each replica is `engine.Engine`, compiled (`kernel.py`); the dispatcher in front of them is `kernel_fleet.py`. The caller owns the clock: it says
+Each replica is `engine.Engine`, compiled (`kernel.py`); the lines in front of them are `kernel_fleet.py`'s. The caller owns the clock: it says
 when replicas become ready, drain and die, in order of time, and advances. Whatever happens at an instant happens before the arrivals of that instant,
 unless the caller has already advanced to it. How the time is sliced changes nothing.
 """
@@ -23,8 +23,8 @@ from jevons.simulator.scenario import Dispatch, Floats, Ints, Physics, Requests
 class Counters:
     """Of one variant. The first six only grow; prompt and output tokens are those of completed requests.
 
-    held, held_tokens: requests waiting in front of the replicas now, and their prompt tokens.
-    arrivals = completed + refused + lost + held + what is inside replicas.
+    held, held_tokens: requests waiting in front of the replicas now, and their prompt tokens; patient: others that can still wait for idle capacity.
+    arrivals = completed + refused + lost + held + patient + what is inside replicas.
     """
 
     arrivals: int
@@ -35,6 +35,7 @@ class Counters:
     lost: int
     held: int
     held_tokens: int
+    patient: int
 
 
 class Fleet:
@@ -42,6 +43,8 @@ class Fleet:
 
     Columns parallel to the requests, filled as they happen: `first_token_s`, `end_s`, `largest_gap_s` (NaN: not yet, or never) and `variant` (the one
     that answered; -1 before that). A request that is too large for its variant's KV cache is refused.
+    ranks: of each request class, the default one first: who of those that wait goes first. max_waiting: so many may wait before somebody who can wait
+    is kept no more (`kernel_patient.py`).
     Raises ValueError when there is no variant, no room for a replica, or requests that are out of order or impossible.
     """
 
@@ -55,13 +58,15 @@ class Fleet:
         route: Ints | None = None,
         max_wait_s: float = math.inf,
         dispatch: Dispatch = Dispatch.LEAST_TOKENS,
+        ranks: Sequence[int] = (0,),
+        max_waiting: int = 1 << 30,
     ) -> None:
         if not variants or max_replicas < 1:
             raise ValueError(f"need at least one variant and room for one replica, not {len(variants)} and {max_replicas}")
-        _check(requests)
+        _check(requests, len(ranks))
         self.route: Ints = np.zeros(len(requests), np.int32)
         """May be changed for requests that have not arrived yet, here or by `set_route`."""
-        self._state = new_state(variants, requests, self.route, max_replicas, dispatch, seed & (1 << 63) - 1)
+        self._state = new_state(variants, requests, self.route, max_replicas, dispatch, seed & (1 << 63) - 1, ranks, max_waiting)
         self._seed, self._max_wait_s = seed, float(max_wait_s)
         self._serials = [0] * len(variants)
         self._kv_tokens = [physics.profile.kv_tokens for physics in variants]
@@ -89,6 +94,21 @@ class Fleet:
         return self._state.variant
 
     @property
+    def patience_s(self) -> Floats:
+        """How long each request may wait for idle capacity. May be changed for requests that have not arrived yet."""
+        return self._state.patience_s
+
+    @property
+    def booked(self) -> Ints:
+        """What the gateway takes each request to be in tokens, in and out. May be changed for requests that have not arrived yet."""
+        return self._state.booked
+
+    @property
+    def waited_s(self) -> Floats:
+        """How long each stood in front of the replicas before it went to one."""
+        return self._state.waited_s
+
+    @property
     def preemptions(self) -> Ints:
         """How often each request was preempted."""
         return np.asarray(self._state.work["preemptions"], np.int32)
@@ -114,6 +134,24 @@ class Fleet:
         if len(given) and not (given.min() >= NONE and given.max() < len(self._serials)):
             raise ValueError(f"route: variants are 0..{len(self._serials) - 1}, or -1 to refuse")
         self.route[from_index : from_index + len(given)] = given
+
+    def keep_idle(self, variant: int, tokens: float) -> None:
+        """From now on a replica of the variant has room for a request that can wait while no more than `tokens` of `booked` are inside."""
+        self._state.counts["idle_tokens"][variant] = tokens
+
+    def due_s(self, variant: int) -> float:
+        """When the patience of the first of those ends that wait for idle capacity of the variant; infinite while nobody does."""
+        return float(self._state.counts["due_s"][variant])
+
+    def oldest_s(self, variant: int) -> float:
+        """When the one arrived that has been waiting in front of the variant for longest; infinite when nobody is."""
+        found = math.inf
+        for first in ("first", "patient_first"):
+            place = int(self._state.counts[variant][first])
+            while place != NONE:
+                found = min(found, float(self._state.at_s[place]))
+                place = int(self._state.work[place]["after"])
+        return found
 
     def ready(self, variant: int, at_s: float) -> int:
         """A new replica takes requests from `at_s` on, those that are held first. Returns its slot.
@@ -217,12 +255,14 @@ class Fleet:
             raise ValueError(f"slot {slot} has no replica that can do that")
 
 
-def _check(requests: Requests) -> None:
-    """Raises ValueError for columns of different length, arrivals out of order, and sizes that no engine can be asked for."""
+def _check(requests: Requests, classes: int) -> None:
+    """Raises ValueError for columns of different length, arrivals out of order, sizes that no engine can be asked for, and unknown classes."""
     n = len(requests)
-    if any(len(column) != n for column in (requests.input_tokens, requests.output_tokens, requests.cached_tokens)):
+    if any(len(column) != n for column in (requests.input_tokens, requests.output_tokens, requests.cached_tokens, requests.klass)):
         raise ValueError("requests: columns differ in length")
     if not np.isfinite(requests.at_s).all() or (np.diff(requests.at_s) < 0).any():
         raise ValueError("requests: at_s must be finite and in order")
     if (requests.input_tokens < 1).any() or (requests.output_tokens < 0).any() or (requests.cached_tokens < 0).any():
         raise ValueError("requests: need at least 1 input token, and no count below 0")
+    if n and not 0 <= int(requests.klass.min()) <= int(requests.klass.max()) < classes:
+        raise ValueError(f"requests: classes are 0..{classes - 1}")

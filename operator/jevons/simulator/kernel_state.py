@@ -33,6 +33,7 @@ SLOT = np.dtype(
         *((name, np.float64) for name in ("started_s", "idle_since_s", "busy_s", "spare")),
         ("stream", np.uint64),
         ("has_spare", np.int64),
+        ("booked", np.int64),  # tokens of the requests inside, as the gateway counts them
     ]
 )
 WORK = np.dtype(
@@ -57,6 +58,9 @@ COUNTS = np.dtype(
         *((name, np.int64) for name in ("arrivals", "completed", "prompt_tokens", "output_tokens", "refused", "lost")),
         *((name, np.int64) for name in ("held", "held_tokens", "first", "last")),  # the queue in front of the replicas
         ("ready", np.int64),  # entries of `ready`
+        *((name, np.int64) for name in ("patient", "patient_first", "patient_last")),  # the line behind it: those who wait for idle capacity
+        *((name, np.float64) for name in ("look_s", "due_s")),  # when that line is looked at next, and when the first patience in it ends
+        ("idle_tokens", np.float64),  # a replica with no more booked has room for one of them
     ]
 )
 
@@ -103,19 +107,40 @@ class State(NamedTuple):
     """(1,): everything before this instant has happened."""
     dispatch: NDArray[np.int64]
     """(1 + v,): a `Dispatch`, and per variant how many requests it has sent (by turns)."""
+    rank: NDArray[np.int8]
+    """(n,): who goes first of those that are held: the smaller, of equals the earlier."""
+    patience_s: NDArray[np.float64]
+    """(n,): how long each may wait for idle capacity; 0 = not at all."""
+    booked: NDArray[np.int32]
+    """(n,): what the gateway takes each to be in tokens, in and out; it counts until the last one is there."""
+    waited_s: NDArray[np.float64]
+    """(n,): from arrival to replica, of those that were held."""
+    held: NDArray[np.int64]
+    """(3,): who stands in the second lines of all variants, how many may stand in front of all, and whether ranks differ."""
     lots: NDArray[np.float64]
     """(n, 2): what decides by chance, per request; no rows where nothing does."""
 
 
-def new_state(variants: Sequence[Physics], requests: Requests, route: NDArray[np.int32], slots: int, dispatch: Dispatch, seed: int) -> State:
-    """Nothing has arrived and no replica is there."""
+def new_state(
+    variants: Sequence[Physics],
+    requests: Requests,
+    route: NDArray[np.int32],
+    slots: int,
+    dispatch: Dispatch,
+    seed: int,
+    ranks: Sequence[int],
+    max_waiting: int,
+) -> State:
+    """Nothing has arrived and no replica is there. ranks: of each request class, the default one first."""
     n, most = len(requests), max(physics.profile.max_num_seqs for physics in variants)
     physics = np.zeros(len(variants), PHYSICS)
     for row, given in zip(physics, variants, strict=True):
         for name in PHYSICS.names or ():
             row[name] = getattr(given if hasattr(given, name) else given.profile, name)
     counts = np.zeros(len(variants), COUNTS)
-    counts["first"] = counts["last"] = NONE
+    counts["first"] = counts["last"] = counts["patient_first"] = counts["patient_last"] = NONE
+    counts["look_s"] = counts["due_s"] = math.inf
+    rank = np.array(ranks, np.int8)[requests.klass]
     return State(
         at_s=np.array(requests.at_s, np.float64),
         input_tokens=np.array(requests.input_tokens, np.int32),
@@ -141,5 +166,10 @@ def new_state(variants: Sequence[Physics], requests: Requests, route: NDArray[np
         next=np.zeros(1, np.int64),
         now=np.full(1, -math.inf),
         dispatch=np.array([dispatch, *[0] * len(variants)], np.int64),
+        rank=rank,
+        patience_s=np.zeros(n),
+        booked=np.array(requests.input_tokens + requests.output_tokens, np.int32),
+        waited_s=np.zeros(n),
+        held=np.array([0, max_waiting, n > 0 and rank.min() != rank.max()], np.int64),
         lots=np.random.default_rng((seed, 9)).random((n if dispatch in {Dispatch.RANDOM, Dispatch.TWO_CHOICES} else 0, 2)),
     )

@@ -189,7 +189,7 @@ def _run(job: _Job) -> Point:
 
 def _played(scenario: Scenario, controller: Controller, *, routes: bool = False) -> Point:
     outcome = simulate(scenario, controller)
-    good = met(scenario.requests, outcome, scenario.objectives)
+    good = met(scenario.requests, outcome, scenario.objectives, scenario.classes)
     return Point(outcome.usd, float(good.mean()), tuple(outcome.variant.tolist()) if routes else ())
 
 
@@ -222,7 +222,7 @@ def _cheapest(asked: Asked, world: Scenario, jobs: Sequence[_Foresight], found: 
 def _schedules(job: _Foresight) -> list[Point]:
     world = scenario_of(job.asked.written, job.asked.accelerators, job.asked.requests, seed=job.asked.seed)
     at, variant, all_of = job.chosen, world.variants[job.index], world.requests
-    requests = Requests(all_of.at_s[at], all_of.input_tokens[at], all_of.output_tokens[at], all_of.cached_tokens[at], all_of.score[at])
+    requests = all_of.some(at)
     alone = replace(world, requests=requests, variants=(variant,))
     return [_played(alone, _Bounded(each, alone)) for each in foresight.controllers(alone, job.plans)]
 

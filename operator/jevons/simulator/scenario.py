@@ -7,7 +7,7 @@ Times are seconds from the scenario's start, money is USD as float (a simulation
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from jevons.core.spec import Objectives, Profile
+from jevons.core.spec import PRIORITIES, Objectives, Profile, RequestClass, Tier
 from jevons.simulator.policies.policy import FleetPolicy
 from jevons.simulator.shocks import Shock
 
@@ -33,6 +33,13 @@ class Requests:
     cached_tokens: Ints
     score: NDArray[np.float32]
     """The router's score 0..1 (how likely the cheapest variant is right); 0 where there is no router."""
+    klass: NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
+    """Request class: k > 0 is `Scenario.classes[k - 1]`, 0 the default class, as everybody is when nothing is given."""
+
+    def __post_init__(self) -> None:
+        """Nobody is of a class unless somebody says so."""
+        if not len(self.klass) and len(self.at_s):
+            object.__setattr__(self, "klass", np.zeros(len(self.at_s), np.int16))
 
     def __len__(self) -> int:
         """How many."""
@@ -40,7 +47,12 @@ class Requests:
 
     def first(self, count: int) -> Requests:
         """The first `count` of them, as views of the same columns."""
-        return Requests(self.at_s[:count], self.input_tokens[:count], self.output_tokens[:count], self.cached_tokens[:count], self.score[:count])
+        return self.some(slice(count))
+
+    def some(self, which: slice | NDArray[np.bool_] | NDArray[np.intp]) -> Requests:
+        """Those of these places, in their order."""
+        columns = (self.at_s, self.input_tokens, self.output_tokens, self.cached_tokens, self.score, self.klass)
+        return Requests(*(column[which] for column in columns))  # type: ignore[arg-type]  # each is of its own kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,25 @@ class SimVariant:
     """None = its engine cannot."""
 
 
+TIERS = {Tier.INTERACTIVE: 0, Tier.FLEX: 1, Tier.BATCH: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class SimClass:
+    """A request class beside the default one. `patience_s`: how long its requests are said to wait for idle capacity while no budget presses."""
+
+    written: RequestClass
+    patience_s: float = 0.0
+
+    @property
+    def rank(self) -> int:
+        """Who goes first of those that wait: by tier, then by priority; the smaller."""
+        return TIERS[self.written.tier] * len(PRIORITIES) + max(PRIORITIES.values()) - PRIORITIES[self.written.priority]
+
+
+DEFAULT_RANK = SimClass(RequestClass("default")).rank
+
+
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """The same world for everybody. Nobody is shown `requests` ahead of time, except reference points that say so."""
@@ -142,6 +173,9 @@ class Scenario:
     seed: int = 0
     dispatch: Dispatch = Dispatch.LEAST_TOKENS
     shocks: tuple[Shock, ...] = ()
+    classes: tuple[SimClass, ...] = ()
+    max_waiting: int = 500
+    """So many may wait in front of all variants together before somebody who can wait is not kept; those who cannot are always kept."""
 
 
 Controller: TypeAlias = FleetPolicy
@@ -170,19 +204,43 @@ class Outcome:
     timeline: Floats
     ended_s: float
     """When the last request was done, or the trace ended."""
+    waited_s: Floats = field(default_factory=lambda: np.zeros(0))
+    """How long each stood in front of the replicas before it went to one; 0 for who never stood there, or never went."""
+    patience_s: Floats = field(default_factory=lambda: np.zeros(0))
+    """How long each was to wait for idle capacity, as its gateway had it."""
 
 
-def met(requests: Requests, outcome: Outcome, objectives: Objectives) -> NDArray[np.bool_]:
-    """Per request, whether it was answered `inside` the objectives."""
-    return inside(requests, outcome.first_token_s, outcome.end_s, objectives)
+def met(
+    requests: Requests, outcome: Outcome, objectives: Objectives, classes: Sequence[SimClass] = (), patience_s: Floats | None = None
+) -> NDArray[np.bool_]:
+    """Per request, whether it was answered `inside` the objectives; `patience_s` None = the outcome's."""
+    given = outcome.patience_s if patience_s is None else patience_s
+    return inside(requests, outcome.first_token_s, outcome.end_s, objectives, classes, given)
 
 
-def inside(requests: Requests, first_token_s: Floats, end_s: Floats, objectives: Objectives) -> NDArray[np.bool_]:
+def inside(  # noqa: PLR0917 - columns, and what they are held against
+    requests: Requests,
+    first_token_s: Floats,
+    end_s: Floats,
+    objectives: Objectives,
+    classes: Sequence[SimClass] = (),
+    patience_s: Floats | None = None,
+) -> NDArray[np.bool_]:
     """Per request: first token within `ttft_s`, and (end - first) / max(output - 1, 16) within `itl_s` (benchmarks B1).
 
-    Whatever never came (NaN) is missed.
+    Of a class its own objectives; time to first token counts from the end of its patience (what its gateway gave it, or what is said of the class,
+    whichever is longer). Whatever never came (NaN) is missed.
     """
+    ttft_s, itl_s = _bounds(requests, objectives, classes, patience_s) if classes else (objectives.ttft_s, objectives.itl_s)
     with np.errstate(invalid="ignore"):
         pace = (end_s - first_token_s) / np.maximum(requests.output_tokens - 1, 16)
-        good = (first_token_s - requests.at_s <= objectives.ttft_s) & (pace <= objectives.itl_s)
+        good = (first_token_s - requests.at_s <= ttft_s) & (pace <= itl_s)
     return np.asarray(good & np.isfinite(end_s), dtype=np.bool_)
+
+
+def _bounds(requests: Requests, objectives: Objectives, classes: Sequence[SimClass], patience_s: Floats | None) -> tuple[Floats, Floats]:
+    """Time to first token from arrival, and pace, that each request must keep [s]."""
+    said = np.array([0.0, *(one.patience_s for one in classes)])[requests.klass]
+    promised = [objectives, *(one.written.objectives for one in classes)]
+    ttft_s, itl_s = (np.array(column)[requests.klass] for column in zip(*((one.ttft_s, one.itl_s) for one in promised), strict=True))
+    return ttft_s + (said if patience_s is None or not len(patience_s) else np.maximum(said, patience_s)), itl_s

@@ -6,7 +6,7 @@
 
 | columns | what it is | becomes |
 |---|---|---|
-| `TIMESTAMP,ContextTokens,GeneratedTokens` | a log of requests (Azure LLM 2023 and 2024) | `Log` |
+| `TIMESTAMP,ContextTokens,GeneratedTokens` | a log of requests (Azure LLM 2023 and 2024), maybe with `Class` | `Log` |
 | `client,window,rate_rps,...` with `client,t_start_s,in_p50,...` | arrivals and sizes per client, as distributions (ServeGen) | `ClientModel` |
 | `model_id,minute,count` | calls of many models (Azure Functions) | `Zoo` |
 
@@ -20,7 +20,7 @@ import csv
 import itertools
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,15 @@ from jevons.simulator.traces_clients import ClientModel, read_client_model
 from jevons.simulator.workload import Arrival, opened
 
 LOG = frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"})
+CLASS = "Class"
 RATES = frozenset({"client", "window", "rate_rps", "cv"})
 LENGTHS = frozenset({"client", "t_start_s", "in_p50", "out_p50"})
 ZOO = frozenset({"model_id", "minute", "count"})
 UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError)
 """What a file raises that is cut short, packed otherwise than its name says, or no text."""
 MOST_TOKENS = 1 << 30
+UNTOLD = -1
+"""No class is named for a request."""
 CHUNK = 200_000
 """Rows of a log that are turned into numbers at a time: a week of a large service has tens of millions."""
 
@@ -138,18 +141,20 @@ def _read(folder: Path) -> tuple[dict[str, Trace], list[str], list[str]]:
     return found, broken, passed_over
 
 
-def read_log(path: Path) -> Requests:
+def read_log(path: Path, classes: Sequence[str] | None = None) -> Requests:
     """A log of requests, in order of time from its first arrival. Rows without input or output tokens are left out.
 
-    Raises ValueError naming file and line for a row that is none.
+    classes: names for a column `Class`, the default class' first; a request's class is then the place of its name, UNTOLD where none is given.
+    None = such a column is not looked at. Raises ValueError naming file and line for a row that is none, or a name that is not among them.
     """
-    at, given, wanted = (np.concatenate(parts) for parts in zip(*_chunks(path), strict=True))
+    at, given, wanted, klass = (np.concatenate(parts) for parts in zip(*_chunks(path, classes), strict=True))
     good = (given > 0) & (wanted > 0)
     if not good.any():
         raise ValueError(f"{path}: no row with input and output tokens; take it out of the folder, or give it some")
     order = np.argsort(at[good], kind="stable")
     at_s = (at[good][order] - at[good].min()) / 1e9
-    return columns(at_s, given[good][order], wanted[good][order])
+    found = columns(at_s, given[good][order], wanted[good][order])
+    return found if classes is None else replace(found, klass=klass[good][order].astype(np.int16))
 
 
 def read_arrivals(path: Path) -> list[Arrival]:
@@ -158,13 +163,15 @@ def read_arrivals(path: Path) -> list[Arrival]:
     return [Arrival(*row) for row in zip(log.at_s.tolist(), log.input_tokens.tolist(), log.output_tokens.tolist(), strict=True)]
 
 
-def _chunks(path: Path) -> Sequence[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Nanoseconds, input and output tokens, some rows at a time."""
+def _chunks(path: Path, classes: Sequence[str] | None) -> Sequence[tuple[NDArray[np.int64], ...]]:
+    """Nanoseconds, input and output tokens, and class (see `read_log`), some rows at a time."""
     made = []
     try:
         with opened(path) as file:
             rows = csv.reader(file, skipinitialspace=True)
-            stamp, given, wanted = _places(path, [name.strip() for name in next(rows, [])])
+            names = [name.strip() for name in next(rows, [])]
+            stamp, given, wanted = _places(path, names)
+            kind = names.index(CLASS) if classes is not None and CLASS in names else None
             while some := list(itertools.islice(rows, CHUNK)):
                 filled = [row for row in some if row]
                 try:
@@ -174,12 +181,28 @@ def _chunks(path: Path) -> Sequence[tuple[NDArray[np.int64], NDArray[np.int64], 
                         raise ValueError  # noqa: TRY301  # said below
                 except (IndexError, ValueError, OverflowError):
                     raise ValueError(_bad_row(path, some, (stamp, given, wanted), first=rows.line_num - len(some) + 1)) from None
-                made.append((stamps.astype(np.int64), tokens[:, 0], tokens[:, 1]))
+                kinds = np.full(len(filled), UNTOLD)
+                if kind is not None and classes is not None:
+                    kinds = _kinds(path, some, kind, classes, first=rows.line_num - len(some) + 1)
+                made.append((stamps.astype(np.int64), tokens[:, 0], tokens[:, 1], kinds))
     except UNREADABLE as error:
         raise ValueError(f"{path}: cannot be read to its end ({error}); fetch or pack it again") from error
     if not any(len(part[0]) for part in made):
         raise ValueError(f"{path}: no rows below its header; take it out of the folder, or fill it")
     return made
+
+
+def _kinds(path: Path, rows: Sequence[Sequence[str]], place: int, classes: Sequence[str], *, first: int) -> NDArray[np.int64]:
+    """The classes of rows that are not empty. Raises ValueError for a name that is none."""
+    known = {"": UNTOLD, **{name: index for index, name in enumerate(classes)}}
+    found = []
+    for number, row in enumerate(rows, start=first):
+        name = row[place].strip() if place < len(row) else ""
+        if name not in known:
+            raise ValueError(f"{path}:{number}: no request class is called {name!r}; there are {', '.join(classes)}")
+        if row:
+            found.append(known[name])
+    return np.array(found, np.int64)
 
 
 def _places(path: Path, names: list[str]) -> tuple[int, int, int]:

@@ -15,10 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jevons.core.money import accelerator_usd_per_h
 from jevons.core.snapshot import RouterCurve
-from jevons.core.spec import AcceleratorClass, Deployment, RoutingMode, Variant
+from jevons.core.spec import DEFAULT_CLASS, AcceleratorClass, Deployment, RoutingMode, Variant
+from jevons.simulator.classes import served
 from jevons.simulator.competitors import jevons, static
 from jevons.simulator.competitors_spec import EPOCH_S
 from jevons.simulator.scenario import Controller, HostMemory, Outcome, Physics, Requests, Scenario, SimVariant, Startup, met
@@ -27,6 +29,17 @@ from jevons.simulator.world import simulate
 
 MOST_STATIC = 64
 """Static fleets are tried up to this size."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAnswer:
+    """One request class in one way to run it. Times of those that were answered: in front of the replicas, and from arrival to first token."""
+
+    name: str
+    offered: int
+    useful: int
+    wait_p95_s: float
+    ttft_p95_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,8 @@ class Answer:
     scale_events: int
     peak_replicas: int
     replicas: Sequence[tuple[float, float, float]]
+    classes: tuple[ClassAnswer, ...] = ()
+    """Those of which there were requests, the default one first."""
 
     @property
     def usd_per_1k_useful(self) -> float | None:
@@ -77,8 +92,8 @@ def multiplied(requests: Requests, factor: float, *, pace_s: float, ttft_s: floa
     wanted = np.concatenate([np.maximum(1, np.rint(requests.output_tokens * part)).astype(np.int32) for part in parts])
     order = np.argsort(at_s, kind="stable")
     cached = np.tile(requests.cached_tokens, len(parts))
-    score = np.tile(requests.score, len(parts))
-    return Requests(at_s[order], given[order], wanted[order], np.minimum(cached, given - 1)[order].astype(np.int32), score[order])
+    score, klass = np.tile(requests.score, len(parts)), np.tile(requests.klass, len(parts))
+    return Requests(at_s[order], given[order], wanted[order], np.minimum(cached, given - 1)[order].astype(np.int32), score[order], klass[order])
 
 
 def copies(requests: Requests, count: int, *, seed: int = 0) -> Requests:
@@ -90,7 +105,7 @@ def copies(requests: Requests, count: int, *, seed: int = 0) -> Requests:
     at_s = np.concatenate([requests.at_s, *((requests.at_s + shift) % length_s for shift in shifts)])
     order = np.argsort(at_s, kind="stable")
     given, wanted, cached = (np.tile(column, count)[order] for column in (requests.input_tokens, requests.output_tokens, requests.cached_tokens))
-    return Requests(at_s[order], given, wanted, cached, np.tile(requests.score, count)[order])
+    return Requests(at_s[order], given, wanted, cached, np.tile(requests.score, count)[order], np.tile(requests.klass, count)[order])
 
 
 def scored(requests: Requests, scores: Sequence[float], *, seed: int = 0) -> Requests:
@@ -111,7 +126,16 @@ def scenario_of(written: Deployment, accelerators: Mapping[str, AcceleratorClass
             f"trace: a request of {longest} tokens exceeds what variant {best.name!r} can hold "
             f"(contextLength {best.context_length}, KV cache {best.profile.kv_tokens} tokens)"
         )
-    return Scenario(str(written.key), requests, variants, written.objectives, max_wait_s=written.scaling.wake_timeout_s, seed=seed)
+    return Scenario(
+        str(written.key),
+        requests,
+        variants,
+        written.objectives,
+        max_wait_s=written.scaling.wake_timeout_s,
+        seed=seed,
+        classes=served(written),
+        max_waiting=written.scaling.max_waiting,
+    )
 
 
 def _variant(variant: Variant, accelerators: Mapping[str, AcceleratorClass]) -> SimVariant:
@@ -168,10 +192,12 @@ def _fixed(name: str, scenario: Scenario, fleet: Mapping[str, int]) -> Answer:
 
 
 def _smallest(scenario: Scenario, name: str) -> int | None:
-    """The fewest replicas of the variant alone that keep the promise; None when MOST_STATIC do not."""
+    """The fewest replicas of the variant alone that keep every class' promise; None when MOST_STATIC do not."""
+    promised = {DEFAULT_CLASS: scenario.objectives, **{one.written.name: one.written.objectives for one in scenario.classes}}
 
     def keeps(replicas: int) -> bool:
-        return _fixed("", scenario, {name: replicas}).useful >= scenario.objectives.percentile / 100.0 * len(scenario.requests)
+        found = _fixed("", scenario, {name: replicas}).classes
+        return all(one.useful >= promised[one.name].percentile / 100.0 * one.offered for one in found)
 
     return smallest(keeps, guess=1, most=MOST_STATIC)
 
@@ -179,7 +205,7 @@ def _smallest(scenario: Scenario, name: str) -> int | None:
 def _answer(name: str, scenario: Scenario, controller: Controller) -> Answer:
     outcome = simulate(scenario, controller)
     requests = scenario.requests
-    good = met(requests, outcome, scenario.objectives)
+    good = met(requests, outcome, scenario.objectives, scenario.classes)
     best = max(range(len(scenario.variants)), key=lambda index: scenario.variants[index].quality)
     ttft_s = (outcome.first_token_s - requests.at_s)[np.isfinite(outcome.first_token_s)]
     p50, p95 = np.percentile(ttft_s, (50, 95)) if len(ttft_s) else (float("nan"), float("nan"))
@@ -199,7 +225,20 @@ def _answer(name: str, scenario: Scenario, controller: Controller) -> Answer:
         scale_events=outcome.scale_events,
         peak_replicas=int(max((ready for _, ready, _ in replicas), default=0)),
         replicas=replicas,
+        classes=_by_class(scenario, outcome, good),
     )
+
+
+def _by_class(scenario: Scenario, outcome: Outcome, good: NDArray[np.bool_]) -> tuple[ClassAnswer, ...]:
+    requests, told = scenario.requests, []
+    for number, name in enumerate((DEFAULT_CLASS, *(one.written.name for one in scenario.classes))):
+        mine = requests.klass == number
+        answered = mine & np.isfinite(outcome.first_token_s)
+        if mine.any():
+            waits, firsts = outcome.waited_s[answered], (outcome.first_token_s - requests.at_s)[answered]
+            p95s = [float(np.percentile(times, 95)) if len(times) else float("nan") for times in (waits, firsts)]
+            told.append(ClassAnswer(name, int(mine.sum()), int(good[mine].sum()), *p95s))
+    return tuple(told)
 
 
 def _refused(outcome: Outcome) -> int:

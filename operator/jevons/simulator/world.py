@@ -22,7 +22,7 @@ from jevons.simulator import shocks
 from jevons.simulator.cluster import DRAINED, STARTING, Cluster, Pod
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.policies.policy import Reading, Sample, View
-from jevons.simulator.scenario import Controller, Ints, Outcome, Requests, Scenario, inside
+from jevons.simulator.scenario import DEFAULT_RANK, Controller, Floats, Ints, Outcome, Requests, Scenario, inside
 
 PATIENCE_S = 1.0
 """A wake that changed nothing is tried again at the first arrival this much later."""
@@ -33,10 +33,15 @@ HOPELESS_S = 7200.0
 
 
 class Inside(Protocol):
-    """What an `Insider` may look at and do. `route[i]` is the variant (by index) that request i goes to: its gateway's to write, until i arrives."""
+    """What an `Insider` may look at and do. `route[i]` is the variant (by index) that request i goes to: its gateway's to write, until i arrives.
+
+    Likewise `patience_s[i]`: how long i may wait for idle capacity, 0 = not at all; `booked[i]`: what it is taken to be in tokens, in and out.
+    """
 
     scenario: Scenario
     route: Ints
+    patience_s: Floats
+    booked: Ints
 
     def arrived(self, now: float) -> Requests:
         """The requests that have arrived by `now`: a gateway has seen them."""
@@ -58,6 +63,12 @@ class Inside(Protocol):
 
     def held_since_s(self, index: int, now: float) -> float:
         """When the one arrived that has been held longest for a variant; `now` when nobody is held."""
+
+    def patient(self, index: int) -> int:
+        """How many others can still wait for idle capacity of the variant."""
+
+    def keep_idle(self, index: int, tokens: float) -> None:
+        """From now on a pod of the variant has room for them while no more than `tokens` of `booked` are inside."""
 
     def views(self) -> Mapping[str, View]:
         """What the API server says of every variant."""
@@ -103,6 +114,8 @@ class Run:
         self._names = [variant.name for variant in scenario.variants]
         self._fleet = fleet
         self.route: Ints = fleet.route
+        self.patience_s: Floats = fleet.patience_s
+        self.booked: Ints = fleet.booked
         self._cluster = Cluster(scenario, fleet)
         self._seen_turns = self._seen_readied = 0
         self._scraped_s, self._scraped = -math.inf, dict[str, Sample]()
@@ -126,7 +139,7 @@ class Run:
         with np.errstate(invalid="ignore"):
             done = end_s <= now
             refused = ~np.isfinite(first_s) & (requests.at_s + self.scenario.max_wait_s <= now)
-        good = done & inside(requests, first_s, end_s, self.scenario.objectives)
+        good = done & inside(requests, first_s, end_s, self.scenario.objectives, self.scenario.classes, fleet.patience_s[:count])
         return int(done.sum() + refused.sum()), int(good.sum())
 
     def busy_s(self, pod: Pod) -> float:
@@ -157,10 +170,20 @@ class Run:
         return self._sample(index, now, ())
 
     def held_since_s(self, index: int, now: float) -> float:
-        """See `Inside`. Who is held is served in order, so they are the last to have arrived."""
+        """See `Inside`. Who is held is served in order, so they are the last to have arrived; with classes they are looked at."""
+        if self.scenario.classes:
+            return min(now, self._fleet.oldest_s(index))
         held = self._fleet.counters(index).held
         mine = np.flatnonzero(self.route[: self._arrived(now)] == index)
         return float(self.scenario.requests.at_s[mine[-min(held, len(mine))]]) if held and len(mine) else now
+
+    def patient(self, index: int) -> int:
+        """See `Inside`."""
+        return self._fleet.counters(index).patient
+
+    def keep_idle(self, index: int, tokens: float) -> None:
+        """See `Inside`."""
+        self._fleet.keep_idle(index, tokens)
 
     def _sample(self, index: int, now: float, pods: tuple[Reading, ...]) -> Sample:
         counted = self._fleet.counters(index)
@@ -202,6 +225,8 @@ class _World(Run):
             route=np.full(len(scenario.requests), best, np.int32) if route is None else route,
             max_wait_s=scenario.max_wait_s,
             dispatch=scenario.dispatch,
+            ranks=(DEFAULT_RANK, *(one.rank for one in scenario.classes)),
+            max_waiting=scenario.max_waiting,
         )
         super().__init__(scenario, controller, fleet)
         self._at_s = scenario.requests.at_s
@@ -237,11 +262,14 @@ class _World(Run):
         return self._outcome()
 
     def _next_wake(self, now: float) -> tuple[float, int]:
-        """When the next request arrives for a variant of which nothing is wanted, or all sleeps, and which; infinite when there is none."""
-        best = (math.inf, -1)
+        """When the next request arrives, or its patience ends, for a variant of which nothing is wanted, or all sleeps, and which.
+
+        Infinite when there is none.
+        """
+        best, after_s = (math.inf, -1), max(now, self._wake_after_s)
         for index, wanted in enumerate(self._cluster.wanted):
             if wanted == 0 or self._cluster.rests(index):
-                best = min(best, (self._next_arrival(index, max(now, self._wake_after_s)), index))
+                best = min(best, (min(self._next_arrival(index, after_s), max(after_s, self._fleet.due_s(index))), index))
         return best
 
     def _next_arrival(self, index: int, after_s: float) -> float:
@@ -265,7 +293,7 @@ class _World(Run):
         views, samples = self.views().values(), self.scrape(now).values()
         running = sum([reading.running for sample in samples for reading in sample.pods])
         waiting = sum([reading.waiting for sample in samples for reading in sample.pods])
-        held = sum(sample.held for sample in samples)
+        held = sum(sample.held for sample in samples) + sum(self._fleet.counters(index).patient for index in range(len(self._names)))
         ready, starting, pending = (sum(getattr(view, state) for view in views) for state in ("ready", "starting", "pending"))
         self._timeline.append((now, ready, starting, pending, running, waiting, held))
         return running + waiting + held == 0
@@ -290,6 +318,8 @@ class _World(Run):
             failed_starts=self._cluster.failed_starts,
             timeline=np.array(self._timeline, np.float64),
             ended_s=ended_s,
+            waited_s=np.array(fleet.waited_s),
+            patience_s=np.array(fleet.patience_s),
         )
 
 

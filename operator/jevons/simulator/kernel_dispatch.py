@@ -1,0 +1,114 @@
+"""The compiled dispatcher: which replica a request goes to, and who stands in the line of those that cannot wait.
+
+Arrivals go to the ready replica of their variant that the `Dispatch` says; usually the one with the fewest outstanding tokens, of equals the lowest
+slot. With none ready they are held: by rank of their class, then in order of arrival. Replicas do not know of each other, so one is brought up to an
+instant only when somebody looks at it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from jevons.simulator.kernel import run, submit
+from jevons.simulator.kernel_cache import inner
+from jevons.simulator.kernel_state import HELD, NONE, REFUSED, State
+from jevons.simulator.scenario import Dispatch
+
+LEAST_TOKENS, RANDOM, ROUND_ROBIN, TWO_CHOICES = (
+    int(one) for one in (Dispatch.LEAST_TOKENS, Dispatch.RANDOM, Dispatch.ROUND_ROBIN, Dispatch.TWO_CHOICES)
+)
+
+
+@inner
+def _fewer(state: State, best: Any, s: Any) -> Any:
+    """Of two replicas the one with fewer requests in it; the first when equal."""
+    one, other = state.slots[best], state.slots[s]
+    return s if other.running + other.waiting < one.running + one.waiting else best
+
+
+@inner
+def _chosen(state: State, v: Any, r: Any, count: Any) -> Any:
+    """The replica of `count` ready ones that request `r` goes to, by anything but tokens. What is looked at has been brought up to date."""
+    mode = state.dispatch[0]
+    if mode == ROUND_ROBIN:
+        turn = state.dispatch[1 + v]
+        state.dispatch[1 + v] = turn + 1
+        return state.ready[v, turn % count]
+    if mode == RANDOM:
+        return state.ready[v, min(count - 1, np.int64(state.lots[r, 0] * count))]
+    if mode == TWO_CHOICES:
+        first, second = min(count - 1, np.int64(state.lots[r, 0] * count)), min(count - 1, np.int64(state.lots[r, 1] * count))
+        return _fewer(state, state.ready[v, first], state.ready[v, second])
+    best = state.ready[v, 0]
+    for i in range(1, count):
+        best = _fewer(state, best, state.ready[v, i])
+    return best
+
+
+@inner
+def dispatch(state: State, v: Any, r: Any, now_s: float) -> None:
+    """Hand request `r` to a ready replica of variant `v`; there must be one."""
+    count, ends, outstanding = state.counts[v].ready, state.ends, state.outstanding
+    best, least = np.int64(NONE), np.int64(0)  # as wide as what they become: one compilation of everything below
+    for i in range(count):
+        s: Any = state.ready[v, i]
+        if ends[s] <= now_s:
+            run(state, s, now_s)
+        if best == NONE or outstanding[s] < least:
+            best, least = s, outstanding[s]
+    if state.dispatch[0] != LEAST_TOKENS:
+        best = _chosen(state, v, r, count)
+    submit(state, best, r, now_s)
+
+
+@inner
+def refuse(state: State, r: int) -> None:
+    """Nobody answers `r`."""
+    state.work[r].state = REFUSED
+
+
+@inner
+def goes_before(state: State, r: Any, other: Any) -> Any:
+    """Whether of two that wait `r` goes first."""
+    return state.rank[r] < state.rank[other] or (state.rank[r] == state.rank[other] and r < other)
+
+
+@inner
+def hold(state: State, v: Any, r: Any) -> None:
+    """Request `r` waits in front of variant `v`, behind everybody of its rank who arrived before it."""
+    counts, work = state.counts[v], state.work[r]
+    work.state = HELD
+    before, after = counts.last, np.int64(NONE)
+    if before != NONE and goes_before(state, r, before):
+        before, after = np.int64(NONE), counts.first
+        while goes_before(state, after, r):
+            before, after = after, np.int64(state.work[after].after)
+    work.before, work.after = before, after
+    if before == NONE:
+        counts.first = r
+    else:
+        state.work[before].after = r
+    if after == NONE:
+        counts.last = r
+    else:
+        state.work[after].before = r
+    counts.held += 1
+    counts.held_tokens += state.input_tokens[r]
+
+
+@inner
+def unhold(state: State, v: Any, r: Any) -> None:
+    """Take `r` out of the queue in front of variant `v`."""
+    counts, work = state.counts[v], state.work[r]
+    if work.before == NONE:
+        counts.first = work.after
+    else:
+        state.work[work.before].after = work.after
+    if work.after == NONE:
+        counts.last = work.before
+    else:
+        state.work[work.after].before = work.before
+    counts.held -= 1
+    counts.held_tokens -= state.input_tokens[r]
