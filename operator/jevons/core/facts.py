@@ -301,7 +301,9 @@ def _learned(old: VariantMemory, variant: Variant, seen: Seen, startup_s: float,
     same = start_at_s == old.start_at_s and batch == old.batch and failed == old.failed_starts and parked_until_s == old.parked_until_s
     if same and (health is old.health or health == old.health):
         return old
-    return VariantMemory(old.needs, batch, old.work_at_s, start_at_s, failed, parked_until_s, old.slowness, old.slow_at_s, old.gaps, health)
+    return VariantMemory(
+        old.needs, batch, old.work_at_s, start_at_s, failed, parked_until_s, old.slowness, old.slow_at_s, old.gaps, health, old.slow_known
+    )
 
 
 def _shown(old: Health, seen: Seen) -> Health:

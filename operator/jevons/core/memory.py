@@ -20,6 +20,7 @@ from jevons.core.health import WELL, Health
 from jevons.core.season import KEEP_HOURS, UNSEEN, Season
 from jevons.core.spec import Key
 from jevons.core.value import value
+from jevons.core.within import within
 
 LARGEST = 1e15
 """No time, rate or count of a checkpoint is larger."""
@@ -105,6 +106,8 @@ class VariantMemory:
     """By level from 2 on: decayed counts of gaps between its times of need, in the bins of idle.py (`levels.py`)."""
     health: Health = WELL
     """What its pods have shown: starts, stalls (`health.py`)."""
+    slow_known: float = 0.0
+    """How much `slowness` rests on: minutes of a full replica (`speed.py`)."""
 
 
 @value
@@ -164,6 +167,7 @@ class Memory:
                     "parkedUntil": variant.parked_until_s,
                     "slowness": variant.slowness,
                     "slowAt": variant.slow_at_s,
+                    "slowKnown": variant.slow_known,
                     "gaps": variant.gaps,
                     "health": health.listed(variant.health),
                 }
@@ -325,6 +329,7 @@ def _variant(raw: dict[str, Any]) -> VariantMemory:
         slow_at_s=_maybe(raw.get("slowAt")),
         gaps=tuple(tuple(float(count) for count in row) for row in raw.get("gaps", ())),
         health=health.restored(raw.get("health", ())),
+        slow_known=within(0.0, float(raw.get("slowKnown", speed.FIRM if raw.get("slowAt") is not None else 0.0)), speed.FIRM),
     )
 
 

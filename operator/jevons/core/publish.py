@@ -292,9 +292,9 @@ def remembered(funded: Funded) -> DeploymentMemory:
         if waking != health.waking:
             health = replace(health, waking=waking)
         if slowness is not None or health is not known or needs != old.needs or gaps != old.gaps or variant.work_at_s != old.work_at_s:
-            slow, slow_at_s = (old.slowness, old.slow_at_s) if slowness is None else (slowness, facts.now)
-            work_at_s, start_at_s = variant.work_at_s, old.start_at_s
-            old = VariantMemory(needs, old.batch, work_at_s, start_at_s, old.failed_starts, old.parked_until_s, slow, slow_at_s, gaps, health)
+            slow, slow_known, slow_at_s = (old.slowness, old.slow_known, old.slow_at_s) if slowness is None else (*slowness, facts.now)
+            starts = old.start_at_s, old.failed_starts, old.parked_until_s
+            old = VariantMemory(needs, old.batch, variant.work_at_s, *starts, slow, slow_at_s, gaps, health, slow_known)
         variants[variant.spec.name] = old
     old_memory = facts.memory
     attained, course = _attained(funded), _course(funded)
@@ -347,8 +347,8 @@ def _attained(funded: Funded) -> Attained | None:
     return attainment.updated(facts.memory.attained, facts.state.outcomes, facts.spec.objectives.percentile / 100.0, settled=settled)
 
 
-def _slowness(funded: Funded, item: VariantPlan) -> float | None:
-    """What the variant's engines show of their speed in this pass; None = nothing."""
+def _slowness(funded: Funded, item: VariantPlan) -> tuple[float, float] | None:
+    """What the variant's engines show of their speed in this pass, and what is known of it then; None = nothing."""
     variant, seen, now = item.facts, item.facts.seen, funded.facts.now
     since_s = now - variant.memory.slow_at_s if variant.memory.slow_at_s is not None else speed.EVERY_S
     if since_s < speed.EVERY_S or item.per_s <= 0.0 or seen.running <= 0.0:
@@ -368,6 +368,11 @@ def _slowness(funded: Funded, item: VariantPlan) -> float | None:
     running = seen.running / seen.ready
     factor = speed.estimate(running, item.per_s / seen.ready, alone_s=alone_s / total, engine_s=engine_s / total, prefill_s=prefill_s / total)
     overloaded = running > item.concurrency or seen.queueing > 0
-    slowness = speed.learned(variant.memory.slowness, factor, running=seen.running, overloaded=overloaded, dispersion=item.dispersion, dt_s=since_s)
+    old = variant.memory
+    if old.slow_at_s is None:
+        return old.slowness, old.slow_known  # from now on: an estimate is of a whole minute
+    slowness, known = speed.learned(
+        old.slowness, old.slow_known, factor, running=seen.running, overloaded=overloaded, dispersion=item.dispersion, dt_s=since_s
+    )
     # a fleet that is kept short refuses part of what arrives: that it runs little for so much makes it no faster
-    return max(slowness, variant.memory.slowness) if funded.plan.step or funded.shed or funded.limited else slowness
+    return (max(slowness, old.slowness) if funded.plan.step or funded.shed or funded.limited else slowness), known

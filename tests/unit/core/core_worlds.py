@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+from jevons.core import capacity
 from jevons.core.ledger import Account, Ledger, Mark
 from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import (
@@ -39,6 +40,15 @@ def pod(
     signals = PodSignals(running=Known(running, now), waiting=Known(waiting, now), kv_used=Known(0.1, now), gpu_util=Known(util, now))
     ready = Pod(uid, uid, now - age_s, now - age_s, now - age_s / 2, "node", signals=signals)
     return replace(ready, **changes)  # type: ignore[arg-type]
+
+
+def busy(variant: Variant, per_s: float) -> float:
+    """Requests that one replica of the variant runs at once at `per_s` [1/s], by its profile (Little's law); at most what its promise allows."""
+    assert variant.profile is not None
+    one = capacity.of_replica(variant.profile, 1155, 211, 0.060, 2.0)
+    alone_s, engine_s, prefill_s = one.seconds
+    free = 1.0 - per_s * engine_s
+    return min(one.concurrency, per_s * (alone_s / free + prefill_s)) if free > 0.0 else one.concurrency
 
 
 def blind(uid: str, now: float = NOW, reason: str = "NoData", **changes: object) -> Pod:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import cache
 
 import pytest
-from core_worlds import KEY, NOW, SMALL, SMALL_PROFILE, blind, demand, deployment, held, pod, state, variant_state, world
+from core_worlds import KEY, NOW, SMALL, SMALL_PROFILE, blind, busy, demand, deployment, held, pod, state, variant_state, world
 
 from jevons.core import capacity, coordination
 from jevons.core.decide import decide
@@ -172,7 +172,7 @@ class Mix:
                 del self.started[name]
         pods = {}
         for name, count in self.ready.items():
-            running = 2.0 if self.share(name) > 0.0 else 0.0
+            running = busy(BIG if name == "big" else LITTLE, self.share(name) * per_s / max(1, count))
             new, at_s = self.started.get(name, (0, 0.0))
             pods[name] = [pod(f"{name}{index}", self.now, running=running) for index in range(count)]
             pods[name] += [pod(f"{name}-new{index}", self.now, created_at_s=at_s, ready_at_s=None) for index in range(new)]

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from core_worlds import KEY, NOW, SMALL, demand, deployment, pod, state, variant_state, world
+from core_worlds import KEY, NOW, SMALL, busy, demand, deployment, pod, state, variant_state, world
 
 from jevons.core.decide import decide
 from jevons.core.memory import Memory
@@ -30,7 +30,7 @@ def test_ten_times_the_demand_is_answered_within_two_periods(before: list[float]
     steep = 10.0 * max(most, 0.9)
     for rate in [*before, steep / 2.0, steep]:  # the first pass falls into the spike's first period, and has seen half of it
         now += PERIOD_S
-        pods = [pod(f"r{index}", now, running=1.0) for index in range(ready)]
+        pods = [pod(f"r{index}", now, running=busy(SMALL, rate / ready)) for index in range(ready)]
         seen = state(spec, {"small": variant_state(*pods)}, demand=(demand(rate, now),), last_arrival_at_s=now)
         decision = decide(world(seen, now=now, memory=memory), now)
         memory, wanted = decision.memory, decision.deployments[KEY].replicas[0].desired

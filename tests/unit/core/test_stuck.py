@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from core_worlds import KEY, NOW, SMALL, demand, deployment, pod, state, variant_state, world
+from core_worlds import KEY, NOW, SMALL, busy, demand, deployment, pod, state, variant_state, world
 
 from jevons.core import stuck
 from jevons.core.decide import decide
@@ -25,8 +25,8 @@ def frozen(uid, now, **changes):
     return pod(uid, now, signals=replace(signals, **changes))
 
 
-def working(uid, now):
-    return pod(uid, now, running=10.0, util=0.9)
+def working(uid, now, running=10.0):
+    return pod(uid, now, running=running, util=0.9)
 
 
 class Fleet:
@@ -133,11 +133,17 @@ def test_a_broken_image_makes_no_storm():
 
 
 def test_one_at_a_time_the_longest_first_and_not_before_the_successor_is_ready():
+    full = busy(SMALL, 16.0)
+
     def pods(now):
         if now <= NOW + 240.0:
-            return [working("a", now), frozen("b", now), *([frozen("c", now)] if now > NOW + 30.0 else [working("c", now)])]
+            return [working("a", now, full), frozen("b", now), *([frozen("c", now)] if now > NOW + 30.0 else [working("c", now, full)])]
         ready_s = None if now < NOW + 900.0 else NOW + 900.0
-        return [working("a", now), replace(pod("d", now), created_at_s=NOW + 885.0 if ready_s is None else NOW, ready_at_s=ready_s), frozen("c", now)]
+        return [
+            working("a", now, full),
+            replace(pod("d", now), created_at_s=NOW + 885.0 if ready_s is None else NOW, ready_at_s=ready_s),
+            frozen("c", now),
+        ]
 
     fleet = Fleet(pods, rate=16.0).passes(885.0)
     assert fleet.replaced == [(180.0, "b")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from decimal import Decimal
@@ -59,6 +60,14 @@ def test_a_calm_half_hour_does_not_make_the_next_one_sure():
     calm = Trend(3.0, 3600.0, base=3.0, since_s=0.0, learned=Learned(bets=100.0), horizon_s=120.0)
     assert forecast.doubt(calm, 3.0) == pytest.approx(0.15**2)
     assert forecast.doubt(replace(calm, horizon_s=900.0), 3.0) == pytest.approx(0.15**2 * 2.5)
+
+
+def test_a_wrong_profile_is_found_out_soon():
+    slowness, known = speed.learned(0.0, 0.0, 1.0 / 3.0, running=20.0, overloaded=False, dispersion=1.0, dt_s=60.0)
+    assert slowness == pytest.approx(1.0 / 3.0 * (math.log(1.0 / 3.0) - speed.BIAS))
+    assert known == 1.0
+    later, _ = speed.learned(slowness, 15.0, 1.5, running=20.0, overloaded=False, dispersion=1.0, dt_s=60.0)
+    assert later - slowness == pytest.approx(0.065 * (math.log(1.5) - speed.BIAS), rel=0.02)
 
 
 def test_capacity_reproduces_the_table():
