@@ -96,17 +96,17 @@ class Fleet:
     @property
     def patience_s(self) -> Floats:
         """How long each request may wait for idle capacity. May be changed for requests that have not arrived yet."""
-        return self._state.patience_s
+        return np.asarray(self._state.work["patience_s"])
 
     @property
     def booked(self) -> Ints:
         """What the gateway takes each request to be in tokens, in and out. May be changed for requests that have not arrived yet."""
-        return self._state.booked
+        return np.asarray(self._state.work["booked"])
 
     @property
     def waited_s(self) -> Floats:
         """How long each stood in front of the replicas before it went to one."""
-        return self._state.waited_s
+        return np.asarray(self._state.work["waited_s"])
 
     @property
     def preemptions(self) -> Ints:

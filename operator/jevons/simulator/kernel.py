@@ -151,7 +151,7 @@ def _finish(state: State, s: int, r: int, at_s: float) -> None:
     state.variant[r] = state.slots[s].variant
     _leave(state, s, r)
     work.state = DONE
-    state.slots[s].booked -= state.booked[r]
+    state.slots[s].booked -= state.work[r].booked
     counts.completed += 1
     counts.prompt_tokens += state.input_tokens[r]
     counts.output_tokens += state.output_tokens[r]
@@ -373,7 +373,7 @@ def submit(state: State, s: Any, r: Any, now_s: float) -> None:
     slot.last = r
     slot.waiting += 1
     slot.queued_tokens += work.target
-    slot.booked += state.booked[r]
+    slot.booked += state.work[r].booked
     state.outstanding[s] += work.target - cached + state.output_tokens[r]
     if state.ends[s] == math.inf:
         _begin(state, s, now_s)

@@ -72,7 +72,7 @@ def refuse(state: State, r: int) -> None:
 @inner
 def goes_before(state: State, r: Any, other: Any) -> Any:
     """Whether of two that wait `r` goes first."""
-    return state.rank[r] < state.rank[other] or (state.rank[r] == state.rank[other] and r < other)
+    return state.work[r].rank < state.work[other].rank or (state.work[r].rank == state.work[other].rank and r < other)
 
 
 @inner

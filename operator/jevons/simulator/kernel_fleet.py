@@ -23,7 +23,7 @@ LAST_S = np.finfo(np.float64).max
 def _give_up(state: State, v: int, now_s: float, max_wait_s: float) -> None:
     """Those who have waited too long are refused. The first in the line is the oldest, unless ranks differ."""
     r = state.counts[v].first
-    while r != NONE and (state.held[2] > 0 or now_s - state.at_s[r] > max_wait_s):
+    while r != NONE and (state.next[3] > 0 or now_s - state.at_s[r] > max_wait_s):
         after = np.int64(state.work[r].after)
         if now_s - state.at_s[r] > max_wait_s:
             unhold(state, v, r)
@@ -41,7 +41,7 @@ def _settle(state: State, now_s: float, max_wait_s: float) -> None:
         while counts.held > 0 and counts.ready > 0:
             r = counts.first
             unhold(state, v, r)
-            state.waited_s[r] = now_s - state.at_s[r]
+            state.work[r].waited_s = now_s - state.at_s[r]
             dispatch(state, v, r, now_s)
 
 
@@ -56,7 +56,7 @@ def _arrive(state: State, r: int, max_wait_s: float) -> None:
     if state.input_tokens[r] + state.output_tokens[r] > state.physics[v].kv_tokens:
         refuse(state, r)
         counts.refused += 1
-    elif state.patience_s[r] > 0.0:
+    elif state.work[r].patience_s > 0.0:
         arrive_patient(state, v, r, max_wait_s)
     elif counts.ready > 0:
         dispatch(state, v, r, at_s)
@@ -70,12 +70,12 @@ def advance(state: State, to_s: float, inclusive: bool, max_wait_s: float) -> No
     _settle(state, state.now[0], max_wait_s)
     n, r = len(state.at_s), state.next[0]
     while r < n and (state.at_s[r] < to_s or (inclusive and state.at_s[r] == to_s)):
-        if state.held[0] > 0:
+        if state.next[1] > 0:
             let_go(state, state.at_s[r], True, max_wait_s)
         _arrive(state, r, max_wait_s)
         r += 1
     state.next[0] = r
-    if state.held[0] > 0:
+    if state.next[1] > 0:
         let_go(state, to_s, inclusive, max_wait_s)
     until_s = min(to_s, LAST_S)
     for s in range(len(state.slots)):

@@ -32,7 +32,7 @@ OF_THE_WAIT = 0.5
 @inner
 def _until_s(state: State, r: Any, max_wait_s: float) -> Any:
     """When the patience of `r` ends."""
-    return state.at_s[r] + min(state.patience_s[r], OF_THE_WAIT * max_wait_s)
+    return state.at_s[r] + min(state.work[r].patience_s, OF_THE_WAIT * max_wait_s)
 
 
 @inner
@@ -68,7 +68,7 @@ def _join(state: State, v: Any, r: Any, max_wait_s: float) -> None:
         counts.look_s = at_s + SETTLE_S
     counts.due_s = min(counts.due_s, _until_s(state, r, max_wait_s))
     counts.patient += 1
-    state.held[0] += 1
+    state.next[1] += 1
 
 
 @inner
@@ -84,7 +84,7 @@ def _leave(state: State, v: Any, r: Any) -> None:
     else:
         state.work[work.after].before = work.before
     counts.patient -= 1
-    state.held[0] -= 1
+    state.next[1] -= 1
 
 
 @inner
@@ -101,10 +101,10 @@ def _find_due(state: State, v: Any, max_wait_s: float) -> None:
 @inner
 def _full(state: State) -> Any:
     """Whether so many wait in front of all variants that none is kept who can do without."""
-    standing = state.held[0]
+    standing = state.next[1]
     for v in range(len(state.counts)):
         standing += state.counts[v].held
-    return standing >= state.held[1]
+    return standing >= state.next[2]
 
 
 @inner
@@ -130,7 +130,7 @@ def _end(state: State, v: Any, now_s: float, max_wait_s: float) -> None:
         if _until_s(state, r, max_wait_s) <= now_s:
             _leave(state, v, r)
             if counts.ready > 0:
-                state.waited_s[r] = now_s - state.at_s[r]
+                state.work[r].waited_s = now_s - state.at_s[r]
                 dispatch(state, v, r, now_s)
             else:
                 hold(state, v, r)
@@ -149,7 +149,7 @@ def _look(state: State, v: Any, now_s: float, max_wait_s: float) -> None:
     for _ in range(room):
         r: Any = counts.patient_first
         _leave(state, v, r)
-        state.waited_s[r] = now_s - state.at_s[r]
+        state.work[r].waited_s = now_s - state.at_s[r]
         dispatch(state, v, r, now_s)
     if room > 0:
         _find_due(state, v, max_wait_s)
@@ -158,7 +158,7 @@ def _look(state: State, v: Any, now_s: float, max_wait_s: float) -> None:
 @inner
 def let_go(state: State, until_s: float, inclusive: bool, max_wait_s: float) -> None:
     """Everything that happens in the second lines before `until_s`, or at that instant when `inclusive`, in order of time."""
-    while state.held[0] > 0:
+    while state.next[1] > 0:
         first, at_s = np.int64(NONE), math.inf
         for v in range(len(state.counts)):
             counts = state.counts[v]

@@ -40,8 +40,10 @@ WORK = np.dtype(
     [
         *((name, np.int32) for name in ("state", "slot", "before", "after")),
         *((name, np.int32) for name in ("target", "prefilled", "generated", "joined", "preemptions")),  # as in engine._Sequence
+        *((name, np.int32) for name in ("rank", "booked")),
         ("last_token_s", np.float64),
         ("largest_gap_s", np.float64),
+        *((name, np.float64) for name in ("patience_s", "waited_s")),
     ],
     align=True,
 )
@@ -78,7 +80,9 @@ class State(NamedTuple):
     largest_gap_s: NDArray[np.float64]
     variant: NDArray[np.int32]
     work: Any
-    """(n,) of WORK."""
+    """(n,) of WORK. rank: who goes first of those that are held (the smaller, of equals the earlier). booked: what the gateway takes it to be in
+    tokens, in and out, until the last one is there. patience_s: how long it may wait for idle capacity. waited_s: from arrival to replica.
+    """
     physics: Any
     """(v,) of PHYSICS."""
     counts: Any
@@ -102,21 +106,11 @@ class State(NamedTuple):
     ready: NDArray[np.int64]
     """(v, m): the slots of each variant that take requests, ascending."""
     next: NDArray[np.int64]
-    """(1,): the next request to arrive."""
+    """(4,): the next request to arrive; who stands in the second lines of all variants, how many may stand in front of all, whether ranks differ."""
     now: NDArray[np.float64]
     """(1,): everything before this instant has happened."""
     dispatch: NDArray[np.int64]
     """(1 + v,): a `Dispatch`, and per variant how many requests it has sent (by turns)."""
-    rank: NDArray[np.int8]
-    """(n,): who goes first of those that are held: the smaller, of equals the earlier."""
-    patience_s: NDArray[np.float64]
-    """(n,): how long each may wait for idle capacity; 0 = not at all."""
-    booked: NDArray[np.int32]
-    """(n,): what the gateway takes each to be in tokens, in and out; it counts until the last one is there."""
-    waited_s: NDArray[np.float64]
-    """(n,): from arrival to replica, of those that were held."""
-    held: NDArray[np.int64]
-    """(3,): who stands in the second lines of all variants, how many may stand in front of all, and whether ranks differ."""
     lots: NDArray[np.float64]
     """(n, 2): what decides by chance, per request; no rows where nothing does."""
 
@@ -140,7 +134,9 @@ def new_state(
     counts = np.zeros(len(variants), COUNTS)
     counts["first"] = counts["last"] = counts["patient_first"] = counts["patient_last"] = NONE
     counts["look_s"] = counts["due_s"] = math.inf
-    rank = np.array(ranks, np.int8)[requests.klass]
+    work = np.zeros(n, WORK)
+    work["rank"], work["booked"] = np.array(ranks, np.int32)[requests.klass], requests.input_tokens + requests.output_tokens
+    ranked = n > 0 and work["rank"].min() != work["rank"].max()
     return State(
         at_s=np.array(requests.at_s, np.float64),
         input_tokens=np.array(requests.input_tokens, np.int32),
@@ -151,7 +147,7 @@ def new_state(
         end_s=np.full(n, math.nan),
         largest_gap_s=np.full(n, math.nan),
         variant=np.full(n, NONE, np.int32),
-        work=np.zeros(n, WORK),
+        work=work,
         physics=physics,
         counts=counts,
         slots=np.zeros(slots, SLOT),
@@ -163,13 +159,8 @@ def new_state(
         gap_iterations=np.zeros((slots, 2 * most + 8), np.int64),
         gaps=np.zeros((slots, 2 * most + 8)),
         ready=np.zeros((len(variants), slots), np.int64),
-        next=np.zeros(1, np.int64),
+        next=np.array([0, 0, max_waiting, ranked], np.int64),
         now=np.full(1, -math.inf),
         dispatch=np.array([dispatch, *[0] * len(variants)], np.int64),
-        rank=rank,
-        patience_s=np.zeros(n),
-        booked=np.array(requests.input_tokens + requests.output_tokens, np.int32),
-        waited_s=np.zeros(n),
-        held=np.array([0, max_waiting, n > 0 and rank.min() != rank.max()], np.int64),
         lots=np.random.default_rng((seed, 9)).random((n if dispatch in {Dispatch.RANDOM, Dispatch.TWO_CHOICES} else 0, 2)),
     )
