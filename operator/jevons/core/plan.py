@@ -26,8 +26,8 @@ class VariantPlan:
     """Of that work, by the randomness of arrivals [replicas^2] (`usable.noise`)."""
     parts: tuple[tuple[float, Capacity, float], ...] = ()
     """By class: work, one replica, and the promised percentile."""
-    patient: tuple[tuple[float, Capacity], ...] = ()
-    """By class whose requests can wait: work in the mean, and one replica (`waiting.py`)."""
+    patient: tuple[tuple[float, Capacity, float], ...] = ()
+    """By class whose requests can wait: work in the mean, one replica (`waiting.py`), and the promised percentile."""
     dispersion: float = 1.0
     """Of the burstiest class that it serves."""
     capacity_per_s: float | None = None

@@ -135,7 +135,7 @@ def _add(item: VariantPlan, load: ClassLoad, share: float, weight: float) -> Non
         per_s = one.requests_per_s
         work = share * load.ahead_per_s / per_s
         if load.patience_s:
-            item.patient += ((work, one),)
+            item.patient += ((work, one, load.objectives.percentile),)
         else:
             item.work += work
             item.parts += ((work, one, load.objectives.percentile),)
@@ -244,7 +244,7 @@ def _needed(item: VariantPlan, promises: Promises, late_cost_usd: Decimal | None
     """Replicas for the work by class: a class that may use less of a replica needs more of them. Settles what one replica serves and runs, too."""
     work, parts = item.work, item.parts
     if not parts:
-        return waiting.needed(item) if item.patient else 0.0
+        return waiting.needed(item, promises) if item.patient else 0.0
     deviation = usable.noise(item.variance, work) if work > 0.0 else 0.0
     needed = concurrency = served = fluid = 0.0
     for part, one, percentile in parts:
@@ -261,7 +261,7 @@ def _needed(item: VariantPlan, promises: Promises, late_cost_usd: Decimal | None
     if late_cost_usd is not None and late_cost_usd.is_finite() and needed > 0.0 and not promises.pressure:
         needed = _worthwhile(item, promises, needed, deviation, late_cost_usd)
     if item.patient:
-        needed = max(needed, waiting.filled(item))
+        needed = max(needed, waiting.filled(item, promises))
     item.capacity_per_s = item.per_s / needed if needed > 0.0 and item.per_s > 0.0 else served
     return needed
 

@@ -53,12 +53,20 @@ def test_patience_leaves_time_for_a_start(one, patience_s):
 
 
 def test_it_fills_the_headroom_and_asks_for_none_of_its_own():
-    alone = desired(facing(LARGE, classes=(CHAT,), rates=(3.0,), large=1))["large"]
-    waits = desired(facing(LARGE, rates=(3.0, 0.4), large=1))["large"]
-    hurries = desired(facing(LARGE, classes=(CHAT, INTERACTIVE), rates=(3.0, 3.0), large=1))["large"]
-    patient = desired(facing(LARGE, rates=(3.0, 3.0), large=1))["large"]
+    many = replace(LARGE, max_replicas=40)
+    alone = desired(facing(many, classes=(CHAT,), rates=(6.0,), large=1))["large"]
+    waits = desired(facing(many, rates=(6.0, 0.4), large=1))["large"]
+    hurries = desired(facing(many, classes=(CHAT, INTERACTIVE), rates=(6.0, 6.0), large=1))["large"]
+    patient = desired(facing(many, rates=(6.0, 6.0), large=1))["large"]
     assert waits == alone
     assert alone < patient < hurries
+
+
+def test_it_fills_a_fleet_no_further_than_the_promise_bears():
+    many = replace(LARGE, max_replicas=40)
+    loose, strict = (replace(NIGHTLY, objectives=Objectives(percentile, 10.0, 0.06)) for percentile in (60.0, 99.0))
+    few, more = (desired(facing(many, classes=(one,), rates=(9.0,), large=1))["large"] for one in (loose, strict))
+    assert few < more
 
 
 def test_nothing_starts_from_zero_before_its_patience_is_over():
