@@ -1,8 +1,9 @@
 """Who waits for which sleeping variant, who goes first, and when it is too much: the waiting room's order, without any IO.
 
 Interactive requests go before flex and batch ones; within that High before Normal before Low; within that teams take turns; within a team
-first come, first served. The queue is bounded per model in requests, and over all in requests and in bytes of body. Every operation costs
-O(1) in the number of waiters (there are at most 9 ranks per line).
+first come, first served. The queue is bounded per model in requests, and over all in requests and in bytes of body; for flex and batch requests
+the bounds are lower, so that they leave room for those that cannot wait. Every operation costs O(1) in the number of waiters (there are at most 9
+ranks per line).
 
 One gateway pod owns every model it sees here. With several gateway pods a model gets one owner by rendezvous hashing over them, so that one order
 holds; until then each pod has an order of its own, and the operator adds up what they hold.
@@ -19,6 +20,9 @@ _PRIORITIES = {"High": 0, "Normal": 1, "Low": 2}
 
 WAITER_BYTES = 16_384
 """What a held request costs besides its body: task, connection, headers (measured: 15 KB)."""
+
+FOR_OTHERS = 0.8
+"""Who can wait is refused where this part of a bound is taken: the rest is for those who cannot."""
 
 Line = tuple[str, str]
 """Who waits together: (`namespace/name`, variant)."""
@@ -95,12 +99,12 @@ class RoomQueue:
 
     def join(self, waiter: Waiter, *, model_max: int) -> bool:
         """Put `waiter` at the end of its team's queue. True when its line was empty. Raises QueueFull and holds nothing then."""
-        cost = WAITER_BYTES + waiter.size
-        if self._models.get(waiter.model, 0) >= model_max:
-            raise QueueFull(f"{model_max} requests already wait for {waiter.model}")
-        if self.count >= self.max_count:
-            raise QueueFull(f"{self.max_count} requests already wait at this gateway")
-        if self.bytes + cost > self.max_bytes:
+        cost, mine, part = WAITER_BYTES + waiter.size, self._models.get(waiter.model, 0), FOR_OTHERS if waiter.rank[0] else 1.0
+        if mine >= part * model_max:
+            raise QueueFull(f"{mine} requests already wait for {waiter.model}")
+        if self.count >= part * self.max_count:
+            raise QueueFull(f"{self.count} requests already wait at this gateway")
+        if self.bytes + cost > part * self.max_bytes:
             raise QueueFull(f"waiting requests already fill {self.max_bytes // (1024 * 1024)} MiB at this gateway")
         line = self._lines.setdefault(waiter.line, _Line())
         line.ranks.setdefault(waiter.rank, OrderedDict()).setdefault(waiter.team, OrderedDict())[id(waiter)] = waiter

@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jevons.gateway.room_queue import WAITER_BYTES, QueueFull, RoomQueue, Waiter
+from jevons.gateway.room_queue import FOR_OTHERS, WAITER_BYTES, QueueFull, RoomQueue, Waiter
 
 LINE = ("a/assistant", "large")
 people = st.builds(
@@ -58,7 +58,8 @@ def test_no_bound_is_ever_passed_and_nobody_is_refused_below_them(waiters, max_c
     queue = RoomQueue(max_count=max_count, max_bytes=max_bytes)
     held, kept = 0, 0
     for one in waiters:
-        fits = held < min(max_count, model_max) and kept + WAITER_BYTES + one.size <= max_bytes
+        part = FOR_OTHERS if one.tier in {"Flex", "Batch"} else 1.0
+        fits = held < part * min(max_count, model_max) and kept + WAITER_BYTES + one.size <= part * max_bytes
         try:
             queue.join(one, model_max=model_max)
         except QueueFull:

@@ -56,6 +56,20 @@ def test_the_bounds_in_requests_and_bytes_say_which_one_was_met():
     assert second.size == 200
 
 
+@pytest.mark.parametrize("tier", ["Flex", "Batch"])
+def test_who_can_wait_leaves_room_for_those_who_cannot(tier):
+    queue = RoomQueue()
+    for _ in range(8):
+        queue.join(waiter(tier=tier), model_max=10)
+    with pytest.raises(QueueFull, match="8 requests already wait for a/assistant"):
+        queue.join(waiter(tier=tier), model_max=10)
+    for _ in range(2):
+        queue.join(waiter(), model_max=10)
+    with pytest.raises(QueueFull, match="10 requests"):
+        queue.join(waiter(), model_max=10)
+    RoomQueue().join(waiter(tier=tier), model_max=1)
+
+
 def test_held_tells_count_and_oldest_of_each_line():
     queue = RoomQueue()
     joined(queue, waiter(arrived=7.0), waiter(arrived=5.0), Waiter("b/x", "small", arrived=9.0, deadline=1.0))
