@@ -13,6 +13,7 @@ import numpy as np
 
 from jevons.simulator.kernel import run, submit
 from jevons.simulator.kernel_cache import inner
+from jevons.simulator.kernel_links import link, unlink
 from jevons.simulator.kernel_state import HELD, NONE, REFUSED, State
 from jevons.simulator.scenario import Dispatch
 
@@ -78,22 +79,18 @@ def goes_before(state: State, r: Any, other: Any) -> Any:
 @inner
 def hold(state: State, v: Any, r: Any) -> None:
     """Request `r` waits in front of variant `v`, behind everybody of its rank who arrived before it."""
-    counts, work = state.counts[v], state.work[r]
-    work.state = HELD
+    counts = state.counts[v]
+    state.work[r].state = HELD
     before, after = counts.last, np.int64(NONE)
     if before != NONE and goes_before(state, r, before):
         before, after = np.int64(NONE), counts.first
         while goes_before(state, after, r):
             before, after = after, np.int64(state.work[after].after)
-    work.before, work.after = before, after
+    link(state, r, before, after)
     if before == NONE:
         counts.first = r
-    else:
-        state.work[before].after = r
     if after == NONE:
         counts.last = r
-    else:
-        state.work[after].before = r
     counts.held += 1
     counts.held_tokens += state.input_tokens[r]
 
@@ -101,14 +98,11 @@ def hold(state: State, v: Any, r: Any) -> None:
 @inner
 def unhold(state: State, v: Any, r: Any) -> None:
     """Take `r` out of the queue in front of variant `v`."""
-    counts, work = state.counts[v], state.work[r]
-    if work.before == NONE:
-        counts.first = work.after
-    else:
-        state.work[work.before].after = work.after
-    if work.after == NONE:
-        counts.last = work.before
-    else:
-        state.work[work.after].before = work.before
+    counts = state.counts[v]
+    before, after = unlink(state, r)
+    if before == NONE:
+        counts.first = after
+    if after == NONE:
+        counts.last = before
     counts.held -= 1
     counts.held_tokens -= state.input_tokens[r]

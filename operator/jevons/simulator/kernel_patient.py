@@ -20,6 +20,7 @@ import numpy as np
 from jevons.simulator.kernel import run
 from jevons.simulator.kernel_cache import inner
 from jevons.simulator.kernel_dispatch import dispatch, goes_before, hold, refuse
+from jevons.simulator.kernel_links import link, unlink
 from jevons.simulator.kernel_state import HELD, NONE, State
 
 SETTLE_S = 0.05
@@ -50,20 +51,16 @@ def _with_room(state: State, v: Any, now_s: float) -> Any:
 @inner
 def _join(state: State, v: Any, r: Any, max_wait_s: float) -> None:
     """`r` stands in the second line."""
-    counts, work, at_s = state.counts[v], state.work[r], state.at_s[r]
-    work.state = HELD
+    counts, at_s = state.counts[v], state.at_s[r]
+    state.work[r].state = HELD
     before, after = counts.patient_last, np.int64(NONE)
     while before != NONE and goes_before(state, r, before):
         before, after = np.int64(state.work[before].before), before
-    work.before, work.after = before, after
+    link(state, r, before, after)
     if before == NONE:
         counts.patient_first = r
-    else:
-        state.work[before].after = r
     if after == NONE:
         counts.patient_last = r
-    else:
-        state.work[after].before = r
     if counts.patient == 0:
         counts.look_s = at_s + SETTLE_S
     counts.due_s = min(counts.due_s, _until_s(state, r, max_wait_s))
@@ -74,15 +71,12 @@ def _join(state: State, v: Any, r: Any, max_wait_s: float) -> None:
 @inner
 def _leave(state: State, v: Any, r: Any) -> None:
     """`r` stands in the second line no more; `due_s` is to be found anew."""
-    counts, work = state.counts[v], state.work[r]
-    if work.before == NONE:
-        counts.patient_first = work.after
-    else:
-        state.work[work.before].after = work.after
-    if work.after == NONE:
-        counts.patient_last = work.before
-    else:
-        state.work[work.after].before = work.before
+    counts = state.counts[v]
+    before, after = unlink(state, r)
+    if before == NONE:
+        counts.patient_first = after
+    if after == NONE:
+        counts.patient_last = before
     counts.patient -= 1
     state.next[1] -= 1
 
