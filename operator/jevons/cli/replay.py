@@ -8,7 +8,6 @@ Ends with 1 when anything differs. Nothing is applied, and no cluster is asked.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import typer
 
 from jevons import __version__
 from jevons.cli.recordings import passes
+from jevons.cli.written import write_json
 from jevons.core.recording import Difference, Pass, replayed
 from jevons.solver.highs import NAME, solve
 
@@ -47,7 +47,7 @@ def command(
         raise SystemExit(f"replay: {error}") from None
     if json_file is not None:
         rows = [{"at": stamp(at_s), "differences": [asdict(each) for each in found]} for at_s, found in differing]
-        json_file.write_text(json.dumps({"passes": len(times), "differing": rows}, indent=2) + "\n")
+        write_json(json_file, {"passes": len(times), "differing": rows})
     if not times:
         raise SystemExit(f"replay: {recording}: not one whole pass is on record")
     span = f"{len(times)} passes, {stamp(times[0])} to {stamp(times[-1])}, decided again in {time.monotonic() - began:.1f} s"

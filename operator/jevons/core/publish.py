@@ -349,9 +349,8 @@ def _attained(funded: Funded) -> Attained | None:
 
 def _slowness(funded: Funded, item: VariantPlan) -> tuple[float, float] | None:
     """What the variant's engines show of their speed in this pass, and what is known of it then; None = nothing."""
-    variant, seen, now = item.facts, item.facts.seen, funded.facts.now
-    since_s = now - variant.memory.slow_at_s if variant.memory.slow_at_s is not None else speed.EVERY_S
-    if since_s < speed.EVERY_S or item.per_s <= 0.0 or seen.running <= 0.0:
+    old, seen, now = item.facts.memory, item.facts.seen, funded.facts.now
+    if (old.slow_at_s is not None and now - old.slow_at_s < speed.EVERY_S) or item.per_s <= 0.0 or seen.running <= 0.0:
         return None
     if seen.queued != seen.ready or now - seen.newest_ready_s < speed.SETTLED_S or funded.facts.unknown_demand:
         return None
@@ -365,14 +364,13 @@ def _slowness(funded: Funded, item: VariantPlan) -> tuple[float, float] | None:
         prefill_s += rate * seconds[2]
     if total <= 0.0:
         return None
+    if old.slow_at_s is None:
+        return old.slowness, old.slow_known  # from now on: an estimate is of a whole minute
     running = seen.running / seen.ready
     factor = speed.estimate(running, item.per_s / seen.ready, alone_s=alone_s / total, engine_s=engine_s / total, prefill_s=prefill_s / total)
     overloaded = running > item.concurrency or seen.queueing > 0
-    old = variant.memory
-    if old.slow_at_s is None:
-        return old.slowness, old.slow_known  # from now on: an estimate is of a whole minute
     slowness, known = speed.learned(
-        old.slowness, old.slow_known, factor, running=seen.running, overloaded=overloaded, dispersion=item.dispersion, dt_s=since_s
+        old.slowness, old.slow_known, factor, running=seen.running, overloaded=overloaded, dispersion=item.dispersion, dt_s=now - old.slow_at_s
     )
     # a fleet that is kept short refuses part of what arrives: that it runs little for so much makes it no faster
     return (max(slowness, old.slowness) if funded.plan.step or funded.shed or funded.limited else slowness), known
