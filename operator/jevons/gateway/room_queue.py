@@ -1,7 +1,7 @@
 """Who waits for which sleeping variant, who goes first, and when it is too much: the waiting room's order, without any IO.
 
 Interactive requests go before flex and batch ones; within that High before Normal before Low; within that teams take turns; within a team
-first come, first served. The queue is bounded per model in requests, and over all in requests and in bytes of body; for flex and batch requests
+first come, first served. The queue is bounded per model in requests, and over all in requests and in bytes of body; for requests with patience
 the bounds are lower, so that they leave room for those that cannot wait. Every operation costs O(1) in the number of waiters (there are at most 9
 ranks per line).
 
@@ -99,7 +99,7 @@ class RoomQueue:
 
     def join(self, waiter: Waiter, *, model_max: int) -> bool:
         """Put `waiter` at the end of its team's queue. True when its line was empty. Raises QueueFull and holds nothing then."""
-        cost, mine, part = WAITER_BYTES + waiter.size, self._models.get(waiter.model, 0), FOR_OTHERS if waiter.rank[0] else 1.0
+        cost, mine, part = WAITER_BYTES + waiter.size, self._models.get(waiter.model, 0), FOR_OTHERS if waiter.patient_until else 1.0
         if mine >= part * model_max:
             raise QueueFull(f"{mine} requests already wait for {waiter.model}")
         if self.count >= part * self.max_count:

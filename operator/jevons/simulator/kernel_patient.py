@@ -3,8 +3,8 @@
 As our gateway has it (`gateway/steps/decide.py`, `room_hold.py`): one goes at once when a ready replica has no more than `idle_tokens` of work that
 has not ended (whole requests, however much of them is done). Else it stands behind everybody who cannot wait, by rank and then in order of arrival.
 The line is looked at SETTLE_S after its first one came and every STEP_S from then on; each time one goes for every replica that has room. Whose
-patience ends goes at that instant whatever is busy, or joins those who are held where nothing is ready. Where the room in front of all variants is
-full nobody joins: it goes at once, or is refused where nothing is ready.
+patience ends goes at that instant whatever is busy, or joins those who are held where nothing is ready. Where four fifths of the room in front of
+all variants are taken nobody joins: it goes at once, or is refused where nothing is ready.
 
 Left out: turns of teams, and that a gateway lets those whose patience ended go at its next look (up to STEP_S later), at first a few and then twice
 as many each time.
@@ -26,6 +26,8 @@ from jevons.simulator.kernel_state import HELD, NONE, State
 SETTLE_S = 0.05
 STEP_S = 0.2
 """As the gateway's (`room_hold.py`; a test holds the two together)."""
+FOR_OTHERS = 0.8
+"""Nobody joins the line where this part of the room is taken (`room_queue.py`)."""
 OF_THE_WAIT = 0.5
 """Nobody waits for idle capacity longer than this part of how long it may wait at all."""
 

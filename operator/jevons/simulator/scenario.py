@@ -175,7 +175,7 @@ class Scenario:
     shocks: tuple[Shock, ...] = ()
     classes: tuple[SimClass, ...] = ()
     max_waiting: int = 500
-    """So many may wait in front of all variants together before somebody who can wait is not kept; those who cannot are always kept."""
+    """Places in front of all variants together: who can wait gets none where four fifths are taken (`kernel_patient.py`), others always get one."""
 
 
 Controller: TypeAlias = FleetPolicy

@@ -21,6 +21,7 @@ import numpy as np
 from jevons.simulator import shocks
 from jevons.simulator.cluster import DRAINED, STARTING, Cluster, Pod
 from jevons.simulator.fleet import Fleet
+from jevons.simulator.kernel_patient import FOR_OTHERS
 from jevons.simulator.policies.policy import Reading, Sample, View
 from jevons.simulator.scenario import DEFAULT_RANK, Controller, Floats, Ints, Outcome, Requests, Scenario, inside
 
@@ -226,7 +227,7 @@ class _World(Run):
             max_wait_s=scenario.max_wait_s,
             dispatch=scenario.dispatch,
             ranks=(DEFAULT_RANK, *(one.rank for one in scenario.classes)),
-            max_waiting=scenario.max_waiting,
+            max_waiting=math.ceil(FOR_OTHERS * scenario.max_waiting),
         )
         super().__init__(scenario, controller, fleet)
         self._at_s = scenario.requests.at_s

@@ -16,6 +16,7 @@ people = st.builds(
     tier=st.sampled_from(["Interactive", "Flex", "Batch", "else"]),
     priority=st.sampled_from(["High", "Normal", "Low"]),
     size=st.integers(0, 5_000),
+    patient_until=st.sampled_from([0.0, 60.0]),
 )
 
 
@@ -58,7 +59,7 @@ def test_no_bound_is_ever_passed_and_nobody_is_refused_below_them(waiters, max_c
     queue = RoomQueue(max_count=max_count, max_bytes=max_bytes)
     held, kept = 0, 0
     for one in waiters:
-        part = FOR_OTHERS if one.tier in {"Flex", "Batch"} else 1.0
+        part = FOR_OTHERS if one.patient_until else 1.0
         fits = held < part * min(max_count, model_max) and kept + WAITER_BYTES + one.size <= part * max_bytes
         try:
             queue.join(one, model_max=model_max)

@@ -60,14 +60,21 @@ def test_the_bounds_in_requests_and_bytes_say_which_one_was_met():
 def test_who_can_wait_leaves_room_for_those_who_cannot(tier):
     queue = RoomQueue()
     for _ in range(8):
-        queue.join(waiter(tier=tier), model_max=10)
+        queue.join(waiter(tier=tier, patient_until=60.0), model_max=10)
     with pytest.raises(QueueFull, match="8 requests already wait for a/assistant"):
-        queue.join(waiter(tier=tier), model_max=10)
+        queue.join(waiter(tier=tier, patient_until=60.0), model_max=10)
     for _ in range(2):
         queue.join(waiter(), model_max=10)
     with pytest.raises(QueueFull, match="10 requests"):
         queue.join(waiter(), model_max=10)
-    RoomQueue().join(waiter(tier=tier), model_max=1)
+    RoomQueue().join(waiter(tier=tier, patient_until=60.0), model_max=1)
+
+
+def test_who_only_goes_behind_the_others_has_every_place():
+    queue = RoomQueue()
+    for _ in range(10):
+        queue.join(waiter(tier="Flex"), model_max=10)  # `service_tier: flex` in the body of an interactive request
+    assert queue.count == 10
 
 
 def test_held_tells_count_and_oldest_of_each_line():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jevons.core.spec import Objectives, Priority, Profile, RequestClass, Tier
-from jevons.gateway import room_hold
+from jevons.gateway import room_hold, room_queue
 from jevons.gateway.room_queue import Waiter
 from jevons.simulator import kernel_patient
 from jevons.simulator.competitors import jevons, static
@@ -49,6 +49,7 @@ def alone_s() -> tuple[float, float]:
 
 def test_times_and_order_are_the_gateways():
     assert (kernel_patient.SETTLE_S, kernel_patient.STEP_S) == (room_hold.SETTLE_S, room_hold.STEP_S)
+    assert kernel_patient.FOR_OTHERS == room_queue.FOR_OTHERS
     kinds = [(tier, priority) for tier in Tier for priority in Priority]
     ranks = [SimClass(RequestClass("any", tier=tier, priority=priority)).rank for tier, priority in kinds]
     theirs = [Waiter("m", "v", 0.0, 1.0, tier=str(tier), priority=str(priority)).rank for tier, priority in kinds]
