@@ -70,7 +70,7 @@ QUIET_PER_S = 1e-4
 
 
 def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float = 60.0, tokens: tuple[float, float] | None = None) -> Trend:
-    """The trend after a reading of `rate_per_s` at `now`; a reading of the same second or older changes nothing.
+    """The trend after a reading of `rate_per_s` at `now`; a reading of the same second changes nothing, and one that is older sets its clock back.
 
     horizon_s: how long a replica takes to start. tokens: mean input and output of the requests in the reading; None = not known.
     """
@@ -78,7 +78,7 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
         return Trend(rate_per_s, now, rate_per_s, base=rate_per_s, since_s=now, tokens=tokens)
     dt_s = now - trend.at_s
     if dt_s < 1.0:
-        return trend
+        return trend if dt_s > -1.0 else _set_back(trend, now)
     before = trend.level if trend.base is None else trend.base
     if rate_per_s < QUIET_PER_S and max(trend.level, before) < QUIET_PER_S:
         at_rest = trend.level == 0.0 and trend.base == 0.0
@@ -103,6 +103,15 @@ def updated(trend: Trend | None, rate_per_s: float, now: float, horizon_s: float
         bet = Bet(due_s, level - base, base, expected, BAND * _error(new))
         new = Trend(level, now, rate_per_s, dispersion, base, learned, (*pending, bet), since_s, sizes, horizon_s)
     return new
+
+
+def _set_back(trend: Trend, now: float) -> Trend:
+    """The trend by a clock that went back to `now`, or by that of the next leader's node: waiting until it catches up would be deciding on old rates.
+
+    Bets under way are forgotten: what they were on is at no known time.
+    """
+    since_s = None if trend.since_s is None else trend.since_s - (trend.at_s - now)
+    return Trend(trend.level, now, trend.rate, trend.dispersion, trend.base, trend.learned, (), since_s, trend.tokens, trend.horizon_s)
 
 
 def _sizes(known: tuple[float, float] | None, seen: tuple[float, float] | None, requests: float, earlier: float) -> tuple[float, float] | None:

@@ -350,7 +350,7 @@ def _attained(funded: Funded) -> Attained | None:
 def _slowness(funded: Funded, item: VariantPlan) -> tuple[float, float] | None:
     """What the variant's engines show of their speed in this pass, and what is known of it then; None = nothing."""
     old, seen, now = item.facts.memory, item.facts.seen, funded.facts.now
-    if (old.slow_at_s is not None and now - old.slow_at_s < speed.EVERY_S) or item.per_s <= 0.0 or seen.running <= 0.0:
+    if (old.slow_at_s is not None and 0.0 <= now - old.slow_at_s < speed.EVERY_S) or item.per_s <= 0.0 or seen.running <= 0.0:
         return None
     if seen.queued != seen.ready or now - seen.newest_ready_s < speed.SETTLED_S or funded.facts.unknown_demand:
         return None
@@ -364,8 +364,8 @@ def _slowness(funded: Funded, item: VariantPlan) -> tuple[float, float] | None:
         prefill_s += rate * seconds[2]
     if total <= 0.0:
         return None
-    if old.slow_at_s is None:
-        return old.slowness, old.slow_known  # from now on: an estimate is of a whole minute
+    if old.slow_at_s is None or old.slow_at_s > now:
+        return old.slowness, old.slow_known  # from now on: an estimate is of a whole minute (and a clock may have gone back)
     running = seen.running / seen.ready
     factor = speed.estimate(running, item.per_s / seen.ready, alone_s=alone_s / total, engine_s=engine_s / total, prefill_s=prefill_s / total)
     overloaded = running > item.concurrency or seen.queueing > 0

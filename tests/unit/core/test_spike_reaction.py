@@ -37,3 +37,19 @@ def test_ten_times_the_demand_is_answered_within_two_periods(before: list[float]
         if rate <= most:
             ready = wanted
     assert wanted > ready
+
+
+@pytest.mark.parametrize("back_s", [10.0, 300.0, 3600.0, 86_400.0])
+def test_a_clock_that_goes_back_does_not_keep_it_from_answering(back_s: float) -> None:
+    spec = deployment(replace(SMALL, max_replicas=64, startup_s=120.0))
+    memory, now, ready = Memory(), NOW, 1
+    for turn, rate in enumerate([0.9] * 240 + [0.9, 15.0, 30.0]):
+        now += PERIOD_S if turn != 240 else PERIOD_S - back_s
+        pods = [pod(f"r{index}", now, running=busy(SMALL, rate / ready)) for index in range(ready)]
+        seen = state(spec, {"small": variant_state(*pods)}, demand=(demand(rate, now),), last_arrival_at_s=now)
+        decision = decide(world(seen, now=now, memory=memory), now)
+        memory, wanted = decision.memory, decision.deployments[KEY].replicas[0].desired
+    assert wanted > ready
+    slow_at_s = memory.deployments[KEY].variants["small"].slow_at_s
+    assert slow_at_s is not None
+    assert slow_at_s <= now
