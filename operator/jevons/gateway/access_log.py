@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from jevons.core.load import Work
 from jevons.gateway.errors import CODES, ERROR_HEADER
 
 ACCESS_LOG_FORMAT: Mapping[str, str] = {
@@ -45,7 +46,7 @@ GAP_KEYS = ("gap_25", "gap_50", "gap_100", "gap_250", "gap_more")
 class Record:
     """One finished request. Numbers that were not logged are None (not known), never 0.
 
-    picked, work, reserved_usd: the pod and the tokens of work that the picker counted on it, and the money it set aside for the session.
+    picked, work, reserved_usd: the pod and the work that the picker counted on it, and the money it set aside for the session.
     limit_by_client: the client itself bounded the answer's length. done: the stream said that it was complete. `id` is the picker's own
     identifier of the request, so nothing that a client sends can make two requests look like one. error: the code with which the gateway itself
     refused the request (the waiting room, or Envoy when no pod could be reached), empty when it did not.
@@ -72,7 +73,7 @@ class Record:
     wait_ms: float | None
     session: int | None
     picked: str
-    work: float
+    work: Work
     reserved_usd: float
     raw_tokens: float | None
     estimated_in: float | None
@@ -166,7 +167,7 @@ def _record(row: Mapping[str, Any], chosen: Mapping[str, Any], counted: Mapping[
         wait_ms=_first(counted.get("wait_ms"), chosen.get("wait_ms")),
         session=int(chosen["session"], 16) if chosen.get("session") else None,
         picked=str(chosen.get("picked") or ""),
-        work=_number(chosen.get("work")) or 0.0,
+        work=Work(_number(chosen.get("work")) or 0.0, _number(chosen.get("sequences")) or 0.0),
         reserved_usd=_number(chosen.get("reserved_usd")) or 0.0,
         raw_tokens=_number(chosen.get("est_raw")),
         estimated_in=_number(chosen.get("est_in")),

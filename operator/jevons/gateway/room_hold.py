@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from jevons.core.load import Work
 from jevons.gateway.room_queue import Line, RoomQueue, Waiter
 from jevons.gateway.table import Model, Table, Variant
 
@@ -65,8 +66,8 @@ class Holder:
     changed: Callable[[], None]
     table: Table = field(default_factory=Table)
     clock: Callable[[], float] = time.time
-    outstanding: Callable[[Sequence[str], float], list[float]] = lambda addresses, _now: [0.0] * len(addresses)
-    """Tokens of work on each pod."""
+    outstanding: Callable[[Sequence[str], float], list[Work]] = lambda addresses, _now: [Work()] * len(addresses)
+    """Work on each pod."""
     _verdicts: dict[int, asyncio.Future[Verdict]] = field(default_factory=dict)
     _lines: dict[Line, _LineState] = field(default_factory=dict)
 
@@ -185,8 +186,8 @@ class Holder:
             return
         going = [waiter for waiter in waiters if waiter.patient_until <= now][:most]
         if not going:
-            tokens = self.outstanding([pod.address for pod in variant.usable_pods], now)
-            going = waiters[: sum(one <= variant.idle_tokens for one in tokens)]
+            booked = self.outstanding([pod.address for pod in variant.usable_pods], now)
+            going = waiters[: sum(work.tokens <= variant.idle_tokens for work in booked)]
         for waiter in going:
             verdict = self._verdicts.get(id(waiter))
             if self.queue.leave(waiter) and verdict is not None and not verdict.done():

@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 from aiohttp import web
 
+from jevons.core.load import Work
 from jevons.gateway.errors import error_body
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.table import Variant
@@ -36,7 +37,7 @@ class NotReached(Exception):  # noqa: N818 - the caller waits and tries again
 
 @dataclass(slots=True)
 class Relay:
-    """Streams from pods. `inflight` is this process' row of outstanding work."""
+    """Streams from pods. `inflight` is this process' row of outstanding work; here a stream is one sequence of a rough length."""
 
     session: aiohttp.ClientSession
     inflight: Inflight | None
@@ -45,7 +46,7 @@ class Relay:
     async def run(self, response: web.StreamResponse, variant: Variant, *, path: str, headers: Mapping[str, str], body: bytes, now: float) -> None:
         """Send `body` to the pod with the fewest relays and pass its answer on. Raises NotReached while nothing has been passed on."""
         for pod in sorted(variant.usable_pods, key=lambda pod: self._relays.get(pod.address, 0)):
-            work = len(body) / BYTES_PER_TOKEN + ANSWER_TOKENS
+            work = Work(len(body) / BYTES_PER_TOKEN + ANSWER_TOKENS, 1)
             self._relays[pod.address] = self._relays.get(pod.address, 0) + 1
             if self.inflight is not None:
                 self.inflight.add(pod.address, work, now)

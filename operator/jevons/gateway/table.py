@@ -55,10 +55,10 @@ class Variant:
     usd_per_1k: float | None = None
     startup_s: float = 240.0
     kv_tokens: int | None = None
-    """Tokens one replica holds in its KV cache: more outstanding work than that queues. None = not known."""
+    """Tokens one replica holds in its KV cache: more outstanding than that queue. None = not known."""
     pods: tuple[Pod, ...] = ()
     idle_tokens: float = 0.0
-    """A pod with less outstanding work has room for requests that can wait."""
+    """A pod with fewer tokens outstanding has room for requests that can wait."""
     obstacle: str = ""
     """What keeps it from starting, as words for a client who waits (`no node has a free l40s`); empty = nothing that is known."""
 

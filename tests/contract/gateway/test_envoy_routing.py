@@ -199,7 +199,7 @@ async def test_a_stream_reports_usage_and_keeps_the_extra_chunk_to_itself(lab, p
 
 async def test_the_access_log_says_what_was_decided_and_counted(lab, ports, model, http):
     lab.publish(model(large=[ports["one"]]))
-    _, headers, _ = await post(http, lab, hello(stream=True, user="somebody"))
+    _, headers, _ = await post(http, lab, hello(stream=True, user="somebody", n=3))
     for _ in range(100):
         rows = [row for row in lab.log() if row["id"] == headers["x-request-id"]]
         if rows:
@@ -208,6 +208,7 @@ async def test_the_access_log_says_what_was_decided_and_counted(lab, ports, mode
     (row,) = rows
     assert row["served"] == f"127.0.0.1:{ports['one']}"
     assert row["jevons"]["picked"] == row["served"]
+    assert (row["jevons"]["sequences"], row["jevons"]["work"] > 0) == (3, True)
     assert (row["jevons"]["ns"], row["jevons"]["deployment"], row["jevons"]["variant"]) == ("team-a", "assistant", "large")
     assert (row["llm"]["prompt_tokens"], row["llm"]["completion_tokens"]) == (7, 5)
     assert "somebody" not in json.dumps(row)

@@ -15,6 +15,7 @@ import aiohttp
 import openai
 import pytest
 
+from jevons.core.load import Work
 from jevons.gateway.access_log import read
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.table import RequestClass
@@ -374,7 +375,7 @@ async def test_a_flex_request_waits_for_a_pod_with_little_to_do_while_others_are
     made = model(large=[], small=[pod])
     documents = RequestClass("documents", header=("x-jevons-class", "documents"), tier="Flex", wait_s=20.0)
     busy = Inflight(lab.dir / "inflight.bin", 9)
-    busy.add(f"127.0.0.1:{pod}", 50_000.0, time.time())
+    busy.add(f"127.0.0.1:{pod}", Work(50_000.0, 1), time.time())
     lab.publish(replace(made, variants=tuple(replace(one, idle_tokens=1_000.0) for one in made.variants), classes=(documents, *made.classes)))
     await waiting.nobody()
     flex = asyncio.create_task(post(http, lab, hello(), **{"x-jevons-class": "documents"}))
@@ -382,7 +383,7 @@ async def test_a_flex_request_waits_for_a_pod_with_little_to_do_while_others_are
     assert message["deployments"]["team-a/assistant"]["held"][0]["count"] == 0
     assert (await post(http, lab, hello()))[0] == 200
     assert not flex.done()
-    busy.add(f"127.0.0.1:{pod}", -50_000.0, time.time())
+    busy.add(f"127.0.0.1:{pod}", Work(-50_000.0, -1), time.time())
     status, headers, _ = await asyncio.wait_for(flex, 60.0)
     assert status == 200
     assert headers["x-jevons-variant"] == "small"

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from jevons.core.load import Work
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.table import Model, Pod, Table, TableFile, Variant
 
@@ -136,7 +137,7 @@ async def test_no_host_of_a_client_s_choosing_breaks_the_redirect(tmp_path, list
 async def test_a_flex_request_waits_while_pods_are_busy_and_goes_when_one_is_not_or_its_time_is_over(tmp_path, listener, http):
     pod, picker = "127.0.0.1:1", Inflight(tmp_path / "inflight.bin", 0)
     publish(tmp_path, Pod("small-1", pod))
-    picker.add(pod, 5_000.0, time.time())
+    picker.add(pod, Work(5_000.0, 1), time.time())
     flex = {"x-jevons-tier": "Flex", "x-jevons-patience-ms": f"{1000 * (time.time() + 600):.0f}"}
     short = {**flex, "x-request-id": "r2", "x-jevons-patience-ms": f"{1000 * (time.time() + 1):.0f}"}
     async with room(tmp_path, listener):
@@ -145,5 +146,5 @@ async def test_a_flex_request_waits_while_pods_are_busy_and_goes_when_one_is_not
         assert time.time() * 1000 >= float(short["x-jevons-patience-ms"])
         await held(tmp_path, 0)  # who can wait is no demand
         assert not waiting.done()
-        picker.add(pod, -5_000.0, time.time())
+        picker.add(pod, Work(-5_000.0, -1), time.time())
         assert (await waiting)[0] == 307

@@ -3,9 +3,10 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jevons.core.load import Work
 from jevons.gateway.errors import Refusal
 from jevons.gateway.steps.choose import Ask, choose
-from jevons.gateway.steps.endpoint import Load, order
+from jevons.gateway.steps.endpoint import loyal_limit, order
 from jevons.gateway.table import Model, Pod, RequestClass, Variant
 
 NAMES = ("a", "b", "c", "d")
@@ -69,16 +70,25 @@ def test_a_choice_keeps_the_rules(listed, ask, best, mode, busy):
     assert ask.explicit or not kept or chosen.quality >= ask.floor
 
 
+WORK = st.builds(Work, st.floats(0, 1e6), st.integers(0, 200))
+
+
 @QUICK
-@given(
-    st.lists(st.tuples(st.floats(0, 1e6), st.booleans()), min_size=1, max_size=8), st.floats(1, 1e5), st.sampled_from(("", "t\0v\0001")), st.randoms()
-)
-def test_the_order_is_at_most_two_real_pods_and_a_failing_one_is_not_first_while_another_is_well(readings, work, prefix, rng):
+@given(st.lists(st.tuples(WORK, st.booleans()), min_size=1, max_size=8), WORK, st.sampled_from(("", "t\0v\0001")), st.randoms())
+def test_the_order_is_at_most_two_real_pods_and_a_failing_one_is_not_first_while_another_is_well(readings, own, prefix, rng):
     pods = [Pod(f"p{i}", f"10.0.0.{i}:8000") for i in range(len(readings))]
-    loads = [Load(*one) for one in readings]
-    chosen = order(pods, loads, work=work, prefix=prefix, draw=rng.random)
+    booked, failing = zip(*readings, strict=True)
+    chosen = [pods.index(pod) for pod in order(pods, booked, failing, own=own, prefix=prefix, draw=rng.random)]
     assert len(chosen) == min(2, len(pods))
     assert len(set(chosen)) == len(chosen)
-    assert set(chosen) <= set(pods)
-    if not all(load.failing for load in loads):
-        assert not loads[pods.index(chosen[0])].failing
+    assert all(failing) or not failing[chosen[0]]
+
+
+@QUICK
+@given(st.lists(WORK, min_size=2, max_size=8), WORK, st.sampled_from(("", "t\0v\0001")), st.randoms())
+def test_no_pod_is_preferred_to_one_with_fewer_sequences_and_fewer_tokens_unless_it_knows_the_prompt_and_is_hardly_busier(booked, own, prefix, rng):
+    pods = [Pod(f"p{i}", f"10.0.0.{i}:8000") for i in range(len(booked))]
+    first = booked[pods.index(order(pods, booked, [False] * len(pods), own=own, prefix=prefix, draw=rng.random)[0])]
+    if any(one.sequences < first.sequences and one.tokens < first.tokens for one in booked):
+        assert prefix
+        assert first.load + own.load <= loyal_limit([one.load for one in booked], own.load)

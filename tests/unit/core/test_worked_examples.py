@@ -12,6 +12,7 @@ import pytest
 from core_worlds import A100, CURVE, LARGE_PROFILE
 
 from jevons.core import attainment, budget, capacity, conditions, forecast, hazard, idle, levels, money, periods, routing, sizing, speed, usable
+from jevons.core.load import Work
 from jevons.core.memory import Learned, Trend
 from jevons.core.observed import Known, Unknown
 from jevons.core.snapshot import Outcomes
@@ -233,3 +234,8 @@ def test_a_full_replica_tells_how_slow_it_is():
     assert speed.estimate(10.2, 1.0, **known) == pytest.approx(1.0)
     assert speed.estimate(1.4 * 5.0 / (1 - 0.7) + 1.4 * 0.2, 1.0, **known) == pytest.approx(1.4)
     assert 1.0 < speed.estimate(1e6, 1.0, **known) <= 2.0
+
+
+def test_load():
+    assert Work(tokens=1_500.0, sequences=2).load == 2.5
+    assert Work().load == 0.0

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 import jevons.gateway
+from jevons.core.load import Work
 from jevons.gateway.access_log import Record, Refused
 from jevons.gateway.accounting import Accounting
 from jevons.gateway.books import Books
@@ -36,6 +37,7 @@ JEVONS = {
     "wait_ms": 35_000.0,
     "picked": "10.0.0.1:8000",
     "work": 240.0,
+    "sequences": 2,
     "session": f"{77:016x}",
     "reserved_usd": 0.004,
     "est_raw": 50.0,
@@ -148,10 +150,10 @@ def settling(tmp_path):
 
 def test_a_finished_request_gives_back_its_work_and_pays_what_it_cost(settling, record, tmp_path):
     picker = Inflight(tmp_path / "inflight.bin", 0)
-    picker.add(record.picked, 240.0, 1_000.0)
+    picker.add(record.picked, Work(240.0, 2), 1_000.0)
     SessionTable(tmp_path / "sessions.bin", 0).note(77, 1_000.0, usd=0.004, calls=1)
     settling(record, True)
-    assert picker.outstanding([record.picked], 1_037.0) == [0.0]
+    assert picker.outstanding([record.picked], 1_037.0) == [Work()]
     assert settling.sessions.read(77, 1_037.0, 3600.0).usd == pytest.approx(0.05 * 60 / 1000)
     assert settling.tokens.learned["a/m@small"].count == 1
 
@@ -164,13 +166,13 @@ def test_a_request_that_left_through_the_room_gives_back_what_its_first_pick_had
 
 
 def test_a_stream_that_the_room_relayed_is_a_call_of_its_conversation(settling, record):
-    settling(replace(record, picked="", work=0.0, reserved_usd=0.0), True)
+    settling(replace(record, picked="", work=Work(), reserved_usd=0.0), True)
     had = settling.sessions.read(77, 1_037.0, 3600.0)
     assert (had.calls, had.quality, had.usd) == (1, 1.0, pytest.approx(0.05 * 60 / 1000))
 
 
 def test_a_start_that_failed_is_no_call(settling, record):
-    settling(replace(record, picked="", work=0.0, reserved_usd=0.0, events=0, prompt_tokens=None, completion_tokens=None, code=503), True)
+    settling(replace(record, picked="", work=Work(), reserved_usd=0.0, events=0, prompt_tokens=None, completion_tokens=None, code=503), True)
     assert settling.sessions.read(77, 1_037.0, 3600.0).calls == 0
 
 

@@ -1,7 +1,9 @@
 """Mapped files: outstanding work and sessions; and what the estimator learns."""
 
+import numpy as np
 import pytest
 
+from jevons.core.load import Work
 from jevons.gateway.inflight import EPOCH_S, EPOCHS, ROOM, TAILER, Inflight, reset
 from jevons.gateway.sessions import SessionTable, session_hash
 from jevons.gateway.tokens import SLACK, TokenEstimator, raw_tokens
@@ -12,38 +14,48 @@ POD = "10.0.0.1:8000"
 
 def test_work_of_all_writers_adds_up_and_the_tailer_takes_it_back(tmp_path):
     one, two, room, tailer = (Inflight(tmp_path / "f", row) for row in (0, 1, ROOM, TAILER))
-    one.add(POD, 100, NOW)
-    two.add(POD, 50, NOW)
-    room.add(POD, 25, NOW)
-    assert one.outstanding([POD, "other:1"], NOW) == [175.0, 0.0]
-    tailer.done(POD, 100, NOW)
-    assert two.outstanding([POD], NOW) == [75.0]
+    one.add(POD, Work(100, 1), NOW)
+    two.add(POD, Work(50, 4), NOW)
+    room.add(POD, Work(25, 1), NOW)
+    assert one.outstanding([POD, "other:1"], NOW) == [Work(175.0, 6.0), Work()]
+    tailer.done(POD, Work(50, 4), NOW)
+    assert two.outstanding([POD], NOW) == [Work(125.0, 2.0)]
+    assert two.outstanding([], NOW) == []
 
 
 def test_work_that_nobody_gives_back_is_forgotten(tmp_path):
     picker = Inflight(tmp_path / "f", 0)
-    picker.add(POD, 100, NOW)
-    assert picker.outstanding([POD], NOW + (EPOCHS - 1) * EPOCH_S) == [100.0]
-    assert picker.outstanding([POD], NOW + EPOCHS * EPOCH_S) == [0.0]
-    picker.add(POD, 7, NOW + EPOCHS * EPOCH_S)
-    assert picker.outstanding([POD], NOW + EPOCHS * EPOCH_S) == [7.0]
+    picker.add(POD, Work(100, 2), NOW)
+    assert picker.outstanding([POD], NOW + (EPOCHS - 1) * EPOCH_S) == [Work(100.0, 2.0)]
+    assert picker.outstanding([POD], NOW + EPOCHS * EPOCH_S) == [Work()]
+    picker.add(POD, Work(7, 1), NOW + EPOCHS * EPOCH_S)
+    assert picker.outstanding([POD], NOW + EPOCHS * EPOCH_S) == [Work(7.0, 1.0)]
 
 
 def test_giving_back_more_than_was_booked_is_not_negative_load(tmp_path):
     tailer = Inflight(tmp_path / "f", TAILER)
-    tailer.done(POD, 100, NOW)
-    assert tailer.outstanding([POD], NOW) == [0.0]
+    tailer.done(POD, Work(100, 1), NOW)
+    assert tailer.outstanding([POD], NOW) == [Work()]
+    tailer.add(POD, Work(150, 0), NOW)  # each number by itself
+    assert tailer.outstanding([POD], NOW) == [Work(50.0, 0.0)]
 
 
 def test_a_request_from_before_a_new_beginning_gives_nothing_back(tmp_path):
     reset(tmp_path / "f", NOW)
     picker, tailer = Inflight(tmp_path / "f", 0), Inflight(tmp_path / "f", TAILER)
-    picker.add(POD, 100, NOW + 1)
-    tailer.done(POD, 70, NOW - 1)
-    assert picker.outstanding([POD], NOW + 2) == [100.0]
-    tailer.done(POD, 100, NOW + 1)
-    assert picker.outstanding([POD], NOW + 2) == [0.0]
+    picker.add(POD, Work(100, 3), NOW + 1)
+    tailer.done(POD, Work(70, 1), NOW - 1)
+    assert picker.outstanding([POD], NOW + 2) == [Work(100.0, 3.0)]
+    tailer.done(POD, Work(100, 3), NOW + 1)
+    assert picker.outstanding([POD], NOW + 2) == [Work()]
     assert (tmp_path / "f").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_another_version_laid_out_is_forgotten_at_the_start(tmp_path):
+    (tmp_path / "f").write_bytes(np.full(4_500_000, NOW).tobytes())
+    reset(tmp_path / "f", NOW)
+    picker = Inflight(tmp_path / "f", 0)
+    assert picker.outstanding([f"10.0.0.{number}:8000" for number in range(50)], NOW) == [Work()] * 50
 
 
 def test_a_pod_that_failed_is_an_outlier_for_a_moment(tmp_path):

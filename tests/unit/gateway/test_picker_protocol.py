@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
+from jevons.core.load import Work
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.level import DemandLevel
 from jevons.gateway.picker import Picker, handed_over, header_map
@@ -211,7 +212,7 @@ async def test_a_document_that_could_not_be_sent_on_is_refused_and_leaves_no_wor
     stream = Stream(headers(), body(b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "metadata": ' + b"[" * 300 + b"]" * 300 + b"}"))
     await picker.process(None, stream)
     assert stream.written[-1].immediate_response.status.code == 400
-    assert picker.decider.inflight.outstanding(["10.0.0.1:8000"], NOW) == [0.0]
+    assert picker.decider.inflight.outstanding(["10.0.0.1:8000"], NOW) == [Work()]
 
 
 async def test_a_fault_behind_the_decision_is_500_too(picker, monkeypatch):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from jevons.core.load import Work
 from jevons.gateway import room, room_hold
 from jevons.gateway.room_hold import BROKEN_S, FIRST, Fail, Go, Holder
 from jevons.gateway.room_queue import RoomQueue, Waiter
@@ -155,7 +156,7 @@ def busy(clock, monkeypatch):
     made = table(small=2)
     idle = replace(made.models[KEY].variants[0], idle_tokens=1_000.0)
     made = Table({KEY: replace(made.models[KEY], variants=(idle,))})
-    return Holder(RoomQueue(), lambda: None, made, clock, outstanding=lambda _addresses, _now: list(tokens)), tokens
+    return Holder(RoomQueue(), lambda: None, made, clock, outstanding=lambda _addresses, _now: [Work(one, 1) for one in tokens]), tokens
 
 
 def patient(tier="Flex", seconds=60.0):

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from jevons.core.load import Work
 from jevons.gateway.inflight import ROOM, Inflight
 from jevons.gateway.room_relay import NotReached, Relay, closing_event, forwarded
 from jevons.gateway.table import Pod, Variant
@@ -116,7 +117,7 @@ async def test_a_pod_that_does_not_stream_is_one_event(http, pod):
 
 async def test_relayed_work_counts_on_its_pod_only_while_it_lasts(http, pod, tmp_path):
     inflight = Inflight(tmp_path / "inflight.bin", ROOM)
-    during: list[float] = []
+    during: list[Work] = []
 
     async def looks(request: web.Request) -> web.StreamResponse:
         during.extend(inflight.outstanding([pod["address"]], 1_000.0))
@@ -124,8 +125,9 @@ async def test_relayed_work_counts_on_its_pod_only_while_it_lasts(http, pod, tmp
 
     pod["behave"] = looks
     await run(Relay(http, inflight), pod["address"])
-    assert during[0] >= 200
-    assert inflight.outstanding([pod["address"]], 1_000.0) == [0.0]
+    assert during[0].tokens >= 200
+    assert during[0].sequences == 1
+    assert inflight.outstanding([pod["address"]], 1_000.0) == [Work()]
 
 
 @pytest.mark.parametrize("raw", [b"", b"<html>", b"[1]", b'{"error": "text"}'])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from jevons.core.load import Work
 from jevons.gateway.errors import Refusal
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.sessions import SessionTable
@@ -64,8 +65,23 @@ def test_the_list_is_two_pods_and_the_room_which_may_be_started_again_meanwhile(
 def test_work_goes_to_the_pod_with_least_outstanding(decider):
     first = [decide(decider, number=number).endpoints[0] for number in range(10)]
     assert first.count("10.0.0.1:8000") == 5
-    decider.inflight.add("10.0.0.1:8000", 100_000, NOW)
+    decider.inflight.add("10.0.0.1:8000", Work(100_000, 1), NOW)
     assert {decide(decider, number=number).endpoints[0] for number in range(10)} == {"10.0.0.2:8000"}
+
+
+def test_one_long_answer_makes_a_pod_no_busier_than_many_short_ones(decider):
+    decider.inflight.add("10.0.0.1:8000", Work(8_000, 1), NOW)
+    decider.inflight.add("10.0.0.2:8000", Work(800, 8), NOW)
+    assert decide(decider).endpoints[0] == "10.0.0.1:8000"
+
+
+@pytest.mark.parametrize(("kind", "sequences"), [("chat", 5), ("embeddings", 1)])
+def test_each_choice_that_is_generated_is_a_sequence(decider, kind, sequences):
+    made = decide(decider, request(choices=5) if kind == "chat" else Request(kind, {"model": "assistant"}, model="assistant", text="hi", choices=5))
+    told = respond.metadata_for(made, Arrival("x", NOW * 1000), request())["jevons"]
+    assert (made.work.sequences, told["sequences"], told["work"]) == (sequences, sequences, round(made.work.tokens, 1))
+    assert decider.inflight.outstanding([made.endpoints[0]], NOW) == [made.work]
+    assert made.work.tokens == made.input_tokens + made.output_tokens
 
 
 def test_a_class_ceiling_becomes_the_answers_limit(decider):
@@ -135,7 +151,12 @@ def test_a_cold_model_goes_to_the_room_alone_with_what_the_room_needs(decider):
     metadata = respond.metadata_for(decision, Arrival("id", NOW * 1000), request())
     assert metadata["envoy.lb"][respond.DESTINATION].split(",") == list(decision.endpoints)
     assert set(headers) == set(respond.ROUTER_HEADERS)
-    assert (metadata["jevons"]["cold"], metadata["jevons"]["picked"], metadata["jevons"]["work"]) == (True, "", 0.0)
+    assert (metadata["jevons"]["cold"], metadata["jevons"]["picked"], metadata["jevons"]["work"], metadata["jevons"]["sequences"]) == (
+        True,
+        "",
+        0.0,
+        0,
+    )
 
 
 def test_x_jevons_max_wait_shortens_the_deadline(decider):
@@ -227,7 +248,7 @@ def patient(decider):
 
 
 def test_what_can_wait_goes_to_a_pod_with_little_to_do(patient):
-    patient.inflight.add("10.0.0.1:8000", 50_000, NOW)
+    patient.inflight.add("10.0.0.1:8000", Work(50_000, 1), NOW)
     made = decide(patient)
     assert not made.held
     assert made.endpoints[0] == "10.0.0.2:8000"
@@ -235,11 +256,11 @@ def test_what_can_wait_goes_to_a_pod_with_little_to_do(patient):
 
 def test_what_can_wait_goes_to_the_room_while_all_pods_are_busy(patient):
     for address in ("10.0.0.1:8000", "10.0.0.2:8000"):
-        patient.inflight.add(address, 50_000, NOW)
+        patient.inflight.add(address, Work(50_000, 1), NOW)
     made = decide(patient)
     assert made.held
     assert made.endpoints == ("127.0.0.1:9814",) * ROOM_TRIES
-    assert patient.inflight.outstanding(["10.0.0.1:8000"], NOW) == [50_000]
+    assert patient.inflight.outstanding(["10.0.0.1:8000"], NOW) == [Work(50_000, 1)]
     headers = respond.headers_for(made, Arrival("x", NOW * 1000), request(), b"secret")
     assert float(headers["x-jevons-patience-ms"]) == (NOW + 72) * 1000
     assert headers["x-jevons-tier"] == "Flex"
@@ -252,7 +273,7 @@ def test_what_can_wait_goes_to_the_room_while_all_pods_are_busy(patient):
 
 def test_what_cannot_wait_is_sent_at_once_and_a_client_with_little_time_waits_half_of_it(patient):
     for address in ("10.0.0.1:8000", "10.0.0.2:8000"):
-        patient.inflight.add(address, 50_000, NOW)
+        patient.inflight.add(address, Work(50_000, 1), NOW)
     assert not decide(patient, **{"x-jevons-class": "summarise"}).held
     made = decide(patient, **{"x-jevons-max-wait": "20"})
     headers = respond.headers_for(made, Arrival("x", NOW * 1000), request(), b"secret")

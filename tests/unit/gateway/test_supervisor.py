@@ -6,7 +6,9 @@ import pytest
 import typer
 
 from jevons.cli import gateway as cli
+from jevons.core.load import Work
 from jevons.gateway import supervisor
+from jevons.gateway.inflight import Inflight
 from jevons.gateway.supervisor import GatewayOptions, Supervisor
 
 
@@ -39,6 +41,14 @@ def test_a_secret_that_could_not_be_written_is_made_at_the_next_start(prepare, t
         with pytest.raises(ZeroDivisionError):
             prepare()
     assert len(prepare()) == 32
+
+
+def test_nothing_is_in_flight_at_a_start_whatever_was_booked_or_laid_out_otherwise_before(prepare, tmp_path):
+    (tmp_path / "inflight.bin").write_bytes(b"\x40" * 1_000_000)
+    prepare()
+    Inflight(tmp_path / "inflight.bin", 0).add("10.0.0.1:8000", Work(100.0, 1), 1_800_000_000.0)
+    prepare()
+    assert Inflight(tmp_path / "inflight.bin", 0).outstanding(["10.0.0.1:8000"], 1_800_000_000.0) == [Work()]
 
 
 def test_an_envoy_that_is_not_there_is_said_at_once(tmp_path):

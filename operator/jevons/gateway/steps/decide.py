@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+from jevons.core.load import Work
 from jevons.gateway.errors import Refusal, invalid
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.sessions import Session, SessionTable
@@ -45,7 +46,10 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Where one request goes and why. `endpoints`: `ip:port` in the order to try, the room last, `ROOM_TRIES` times. `work`: tokens on the first."""
+    """Where one request goes and why.
+
+    `endpoints`: `ip:port` in the order to try, the room last, `ROOM_TRIES` times. `work`: what it puts on the first.
+    """
 
     model: Model
     klass: RequestClass
@@ -55,6 +59,7 @@ class Decision:
     raw_tokens: float
     input_tokens: float
     output_tokens: float
+    work: Work
     output_limit: int | None
     team: str
     session: int | None
@@ -62,11 +67,6 @@ class Decision:
     deadline_ms: float
     wake: Variant | None = None
     """A variant to start although nobody waits for it."""
-
-    @property
-    def work(self) -> float:
-        """Tokens of work on the chosen pod."""
-        return self.input_tokens + self.output_tokens
 
     @property
     def held(self) -> bool:
@@ -130,16 +130,16 @@ class Decider:
         return named, had
 
     def _saturated(self, variant: Variant, now_s: float) -> bool:
-        """Whether every pod has more work outstanding than its KV cache holds; False when the size is not known."""
+        """Whether every pod has more tokens outstanding than its KV cache holds; False when the size is not known."""
         pods = variant.usable_pods
         if variant.kv_tokens is None or not pods:
             return False
-        return min(self.inflight.outstanding([pod.address for pod in pods], now_s)) > variant.kv_tokens
+        return all(work.tokens > variant.kv_tokens for work in self.inflight.outstanding([pod.address for pod in pods], now_s))
 
     def _idle(self, variant: Variant, now_s: float) -> bool:
         """Whether a pod has room for work that can wait."""
-        tokens = self.inflight.outstanding([pod.address for pod in variant.usable_pods], now_s)
-        return bool(tokens) and min(tokens) <= variant.idle_tokens
+        booked = self.inflight.outstanding([pod.address for pod in variant.usable_pods], now_s)
+        return any(work.tokens <= variant.idle_tokens for work in booked)
 
     def _place(  # noqa: PLR0917 - the pieces of one Decision
         self,
@@ -157,13 +157,15 @@ class Decider:
     ) -> Decision:
         name = f"{model.key}@{choice.variant.name}"
         tokens_in = self.tokens.expected(name, raw)
-        tokens_out = self.tokens.output(name, limit) * request.choices if request.kind != "embeddings" else 0.0
+        sequences = request.choices if request.kind != "embeddings" else 1
+        tokens_out = self.tokens.output(name, limit) * sequences if request.kind != "embeddings" else 0.0
         usd = (choice.variant.usd_per_1k or 0.0) * (tokens_in + tokens_out) / 1000
         team = sessions.team_of(model, request)
+        work = Work(tokens_in + tokens_out, sequences)
         pods: list[str] = []
         if not choice.held:
-            pods = self._pods(choice.variant, request, team, tokens_in + tokens_out, now_s)
-            self.inflight.add(pods[0], tokens_in + tokens_out, arrival.at_ms / 1000)
+            pods = self._pods(choice.variant, request, team, work, now_s)
+            self.inflight.add(pods[0], work, arrival.at_ms / 1000)
             if session is not None:
                 self.sessions.note(session, now_s, quality=choice.variant.quality, usd=usd, calls=1)
         if not (pods or self.table.room):
@@ -177,6 +179,7 @@ class Decider:
             raw_tokens=raw,
             input_tokens=tokens_in,
             output_tokens=tokens_out,
+            work=work,
             output_limit=limit,
             team=team,
             session=session,
@@ -185,15 +188,14 @@ class Decider:
             wake=choice.wake,
         )
 
-    def _pods(self, variant: Variant, request: Request, team: str, work: float, now_s: float) -> list[str]:
+    def _pods(self, variant: Variant, request: Request, team: str, own: Work, now_s: float) -> list[str]:
         pods = variant.usable_pods
         if len(pods) > SAMPLED_PODS:
             pods = tuple(random.sample(pods, SAMPLED_PODS))
         addresses = [pod.address for pod in pods]
-        tokens, failing = self.inflight.outstanding(addresses, now_s), self.inflight.outliers(addresses, now_s)
-        loads = [endpoint.Load(*both) for both in zip(tokens, failing, strict=True)]
+        booked, failing = self.inflight.outstanding(addresses, now_s), self.inflight.outliers(addresses, now_s)
         prefix = endpoint.prefix_of(team, variant.name, request.text)
-        return [pod.address for pod in endpoint.order(pods, loads, work=work, prefix=prefix, draw=self.draw)]
+        return [pod.address for pod in endpoint.order(pods, booked, failing, own=own, prefix=prefix, draw=self.draw)]
 
 
 def find_model(table: Table, requested: str) -> tuple[Model, str | None]:

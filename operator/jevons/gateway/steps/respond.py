@@ -119,7 +119,8 @@ def metadata_for(decision: Decision, arrival: Arrival, request: Request, *, tabl
         "cold": choice.cold or (arrival.wait_ms >= COLD_MS and not klass.wait_s),
         "session": "" if decision.session is None else f"{decision.session:016x}",
         "picked": "" if choice.held else decision.endpoints[0],
-        "work": 0.0 if choice.held else round(decision.work, 1),
+        "work": 0.0 if choice.held else round(decision.work.tokens, 1),
+        "sequences": 0 if choice.held else decision.work.sequences,
         "reserved_usd": decision.reserved_usd,
     }
     if table_age_s > OLD_TABLE_S:
