@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from jevons.gateway.endpoints import EndpointsFile
+from jevons.gateway.inflight import TAILER, Inflight
 from jevons.gateway.table import Table, TableFile
 from jevons.sandbox.tools import Tools
 
@@ -119,6 +120,13 @@ def held(process):
     return sum(count for variants in json.loads(path.read_bytes())["held"].values() for count in variants.values()) if path.exists() else 0
 
 
+def booked(process):
+    """What is outstanding on the one pod, as every picker sees it."""
+    state = Path(process.args[process.args.index("--state-dir") + 1])
+    (pod,) = Table.load((state / "table.json").read_bytes()).models["team-a/assistant"].variant("large").pods
+    return Inflight(state / "inflight.bin", TAILER).outstanding([pod.address], time.time())[0]
+
+
 def test_it_serves_on_the_last_table_heals_its_children_and_drains(gateway):
     process, url, ports = gateway
     with ask(url) as answer:
@@ -130,6 +138,14 @@ def test_it_serves_on_the_last_table_heals_its_children_and_drains(gateway):
         assert b"jevons_gateway_table_age_seconds" in metrics.read()
     with urllib.request.urlopen(f"http://127.0.0.1:{ports['health']}/healthz", timeout=10) as health:
         assert health.status == 200
+
+    until(lambda: booked(process).sequences == 0, "the first request is off the books")
+    with ask(url, stream=True, n=3, n_tokens=20, slow=20) as stream:
+        stream.readline()
+        assert booked(process).sequences == 3
+        assert stream.read().endswith(b"data: [DONE]\n\n")
+    until(lambda: booked(process).sequences == 0, "its choices are off the books")
+    assert booked(process).tokens < 0.1
 
     before = children(process.pid)
     assert set(before) == {"agent", "serve_picker", "room", "envoy"}
@@ -159,4 +175,4 @@ def test_it_serves_on_the_last_table_heals_its_children_and_drains(gateway):
     assert rest.endswith(b"data: [DONE]\n\n")
     assert process.wait(30) == 0
     counted = json.loads((Path(process.args[process.args.index("--state-dir") + 1]) / "accounting.json").read_bytes())
-    assert sum(row[-1] for row in counted["accounting"]["totals"]["counters"]["requests"]) == 3 + len(answered)
+    assert sum(row[-1] for row in counted["accounting"]["totals"]["counters"]["requests"]) == 4 + len(answered)
