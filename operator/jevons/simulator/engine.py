@@ -166,12 +166,9 @@ class Engine:
         return self.kv_used / self.profile.kv_tokens
 
     @property
-    def outstanding_tokens(self) -> int:
-        """Token work not yet done: prompt still to prefill and output still to write, of all requests inside."""
-        return sum(
-            sequence.target - sequence.prefilled + sequence.request.output_tokens - sequence.tokens(self._iteration)
-            for sequence in self._known.values()
-        )
+    def booked_tokens(self) -> int:
+        """Tokens of all requests inside, in and out, however much of them is done."""
+        return sum(sequence.request.input_tokens + sequence.request.output_tokens for sequence in self._known.values())
 
     def busy_s(self, now_s: float) -> float:
         """Seconds spent in iterations until `now_s`, the unfinished one included."""

@@ -57,7 +57,7 @@ class Fleet:
         max_replicas: int = 64,
         route: Ints | None = None,
         max_wait_s: float = math.inf,
-        dispatch: Dispatch = Dispatch.LEAST_TOKENS,
+        dispatch: Dispatch = Dispatch.LEAST_LOAD,
         ranks: Sequence[int] = (0,),
         max_waiting: int = 1 << 30,
     ) -> None:
@@ -229,9 +229,9 @@ class Fleet:
         running = math.isfinite(self._state.ends[slot])
         return float(row["busy_s"] + (self.now_s - row["started_s"] if running else 0.0))
 
-    def outstanding_tokens(self, slot: int) -> int:
-        """Token work not yet done: prompt still to prefill and output still to write, of all requests inside the replica."""
-        return int(self._state.outstanding[slot])
+    def booked_tokens(self, slot: int) -> int:
+        """What the gateway takes the requests inside the replica to be in tokens, in and out, however much of them is done."""
+        return int(self._state.slots["booked"][slot])
 
     def pod(self, slot: int) -> str:
         """The name under which the replica appears in `readings`."""

@@ -163,7 +163,6 @@ def _preempt(state: State, s: int, now_s: float) -> None:
     slot = state.slots[s]
     r = slot.youngest
     work = state.work[r]
-    was_prefilled = np.int64(work.prefilled)
     if work.state == DECODING:
         work.largest_gap_s = _largest_gap(state, s, r)
         work.last_token_s = now_s
@@ -177,10 +176,8 @@ def _preempt(state: State, s: int, now_s: float) -> None:
     _leave(state, s, r)
     if work.state == DECODING:
         work.generated += slot.iteration - work.joined
-        was_prefilled = state.input_tokens[r] + np.int64(work.generated)
     work.target = state.input_tokens[r] + work.generated
     work.prefilled = min(state.cached_tokens[r], state.input_tokens[r] - 1)
-    state.outstanding[s] += was_prefilled - work.prefilled
     work.state = WAITING
     work.preemptions += 1
     slot.batch_left += 1
@@ -257,7 +254,6 @@ def _begin(state: State, s: int, now_s: float) -> None:
     slot.iteration += 1
     slot.context += decoding
     slot.kv_used += decoding
-    state.outstanding[s] -= decoding
     slot.started_s = now_s
     state.ends[s] = now_s + duration_s
 
@@ -284,7 +280,6 @@ def _complete(state: State, s: int, at_s: float) -> None:
         r = state.plan[s, i]
         work = state.work[r]
         work.prefilled += state.takes[s, i]
-        state.outstanding[s] -= state.takes[s, i]
         if work.prefilled < work.target:
             slot.carried = r
             continue
@@ -297,7 +292,6 @@ def _complete(state: State, s: int, at_s: float) -> None:
         slot.context += work.target
         if state.output_tokens[r] > 0:
             work.generated += 1
-            state.outstanding[s] -= 1
         left = np.int64(state.output_tokens[r] - work.generated)
         if left <= 0:
             _finish(state, s, r, at_s)
@@ -323,7 +317,6 @@ def _decode(state: State, s: int, until_s: float) -> None:
     a, c, slowdown, jitter = physics.itl_a_s + physics.itl_b_s * batch, physics.itl_c_s, physics.slowdown, physics.jitter
     started_s, ends_s, busy_s = slot.started_s, state.ends[s], slot.busy_s
     iterations, gaps, count = state.gap_iterations[s], state.gaps[s], slot.gaps
-    began = iteration
     while ends_s <= until_s and iteration < finish and kv + batch <= cap:
         duration_s = ends_s - started_s
         busy_s += duration_s
@@ -343,7 +336,6 @@ def _decode(state: State, s: int, until_s: float) -> None:
     slot.kv_used, slot.context, slot.iteration = kv, context, iteration
     slot.started_s, slot.busy_s, slot.gaps = started_s, busy_s, count
     state.ends[s] = ends_s
-    state.outstanding[s] -= (iteration - began) * batch
 
 
 @inner
@@ -374,6 +366,5 @@ def submit(state: State, s: Any, r: Any, now_s: float) -> None:
     slot.waiting += 1
     slot.queued_tokens += work.target
     slot.booked += state.work[r].booked
-    state.outstanding[s] += work.target - cached + state.output_tokens[r]
     if state.ends[s] == math.inf:
         _begin(state, s, now_s)

@@ -1,6 +1,6 @@
 """The compiled dispatcher: which replica a request goes to, and who stands in the line of those that cannot wait.
 
-Arrivals go to the ready replica of their variant that the `Dispatch` says; usually the one with the fewest outstanding tokens, of equals the lowest
+Arrivals go to the ready replica of their variant that the `Dispatch` says; usually the one with the least load, of equals the lowest
 slot. With none ready they are held: by rank of their class, then in order of arrival. Replicas do not know of each other, so one is brought up to an
 instant only when somebody looks at it.
 """
@@ -17,8 +17,8 @@ from jevons.simulator.kernel_links import link, unlink
 from jevons.simulator.kernel_state import HELD, NONE, REFUSED, State
 from jevons.simulator.scenario import Dispatch
 
-LEAST_TOKENS, RANDOM, ROUND_ROBIN, TWO_CHOICES = (
-    int(one) for one in (Dispatch.LEAST_TOKENS, Dispatch.RANDOM, Dispatch.ROUND_ROBIN, Dispatch.TWO_CHOICES)
+LEAST_LOAD, RANDOM, ROUND_ROBIN, TWO_CHOICES = (
+    int(one) for one in (Dispatch.LEAST_LOAD, Dispatch.RANDOM, Dispatch.ROUND_ROBIN, Dispatch.TWO_CHOICES)
 )
 
 
@@ -34,8 +34,8 @@ def _chosen(state: State, v: Any, r: Any, count: Any) -> Any:
     """The replica of `count` ready ones that request `r` goes to, by anything but tokens. What is looked at has been brought up to date."""
     mode = state.dispatch[0]
     if mode == ROUND_ROBIN:
-        turn = state.dispatch[1 + v]
-        state.dispatch[1 + v] = turn + 1
+        turn = state.dispatch[2 + v]
+        state.dispatch[2 + v] = turn + 1
         return state.ready[v, turn % count]
     if mode == RANDOM:
         return state.ready[v, min(count - 1, np.int64(state.lots[r, 0] * count))]
@@ -51,15 +51,17 @@ def _chosen(state: State, v: Any, r: Any, count: Any) -> Any:
 @inner
 def dispatch(state: State, v: Any, r: Any, now_s: float) -> None:
     """Hand request `r` to a ready replica of variant `v`; there must be one."""
-    count, ends, outstanding = state.counts[v].ready, state.ends, state.outstanding
+    count, ends = state.counts[v].ready, state.ends
     best, least = np.int64(NONE), np.int64(0)  # as wide as what they become: one compilation of everything below
     for i in range(count):
         s: Any = state.ready[v, i]
         if ends[s] <= now_s:
             run(state, s, now_s)
-        if best == NONE or outstanding[s] < least:
-            best, least = s, outstanding[s]
-    if state.dispatch[0] != LEAST_TOKENS:
+        slot = state.slots[s]
+        load = (slot.running + slot.waiting) * state.dispatch[1] + slot.booked
+        if best == NONE or load < least:
+            best, least = s, load
+    if state.dispatch[0] != LEAST_LOAD:
         best = _chosen(state, v, r, count)
     submit(state, best, r, now_s)
 

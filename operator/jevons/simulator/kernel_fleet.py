@@ -95,7 +95,7 @@ def ready(state: State, v: int, s: int, serial: int, stream: np.uint64) -> None:
     slot.busy_s = 0.0
     slot.idle_since_s = state.now[0]
     slot.stream = stream
-    state.ends[s], state.outstanding[s] = math.inf, 0
+    state.ends[s] = math.inf
     counts = state.counts[v]
     i = counts.ready
     while i > 0 and state.ready[v, i - 1] > s:

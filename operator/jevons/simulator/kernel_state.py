@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from jevons.core.load import TOKENS_PER_SEQUENCE
 from jevons.simulator.scenario import Dispatch, Physics, Requests
 
 NONE = -1
@@ -91,8 +92,6 @@ class State(NamedTuple):
     """(m,) of SLOT."""
     ends: NDArray[np.float64]
     """(m,): when the running iteration ends, inf while idle."""
-    outstanding: NDArray[np.int64]
-    """(m,): `Engine.outstanding_tokens`."""
     heap: NDArray[np.int64]
     """(m, k): decoding requests, by the iteration they finish in: iteration << 32 | request, a binary heap of `slots.ending` entries."""
     plan: NDArray[np.int64]
@@ -110,7 +109,7 @@ class State(NamedTuple):
     now: NDArray[np.float64]
     """(1,): everything before this instant has happened."""
     dispatch: NDArray[np.int64]
-    """(1 + v,): a `Dispatch`, and per variant how many requests it has sent (by turns)."""
+    """(2 + v,): a `Dispatch`, what a sequence weighs in tokens, and per variant how many requests it has sent (by turns)."""
     lots: NDArray[np.float64]
     """(n, 2): what decides by chance, per request; no rows where nothing does."""
 
@@ -152,7 +151,6 @@ def new_state(
         counts=counts,
         slots=np.zeros(slots, SLOT),
         ends=np.full(slots, math.inf),
-        outstanding=np.zeros(slots, np.int64),
         heap=np.zeros((slots, most), np.int64),
         plan=np.zeros((slots, most), np.int64),
         takes=np.zeros((slots, most), np.int64),
@@ -161,6 +159,6 @@ def new_state(
         ready=np.zeros((len(variants), slots), np.int64),
         next=np.array([0, 0, max_waiting, ranked], np.int64),
         now=np.full(1, -math.inf),
-        dispatch=np.array([dispatch, *[0] * len(variants)], np.int64),
+        dispatch=np.array([dispatch, TOKENS_PER_SEQUENCE, *[0] * len(variants)], np.int64),
         lots=np.random.default_rng((seed, 9)).random((n if dispatch in {Dispatch.RANDOM, Dispatch.TWO_CHOICES} else 0, 2)),
     )

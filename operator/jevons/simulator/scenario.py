@@ -71,8 +71,8 @@ class Physics:
 class Dispatch(IntEnum):
     """How a request finds its replica among the ready ones of its variant."""
 
-    LEAST_TOKENS = 0
-    """The one with the least token work outstanding, as our gateway does; of equals the oldest slot."""
+    LEAST_LOAD = 0
+    """The one with the least load (`core.load`), as our gateway does; of equals the lowest slot."""
     RANDOM = 1
     """Any: a Service through kube-proxy."""
     ROUND_ROBIN = 2
@@ -171,7 +171,7 @@ class Scenario:
     burn_in_s: float = 0.0
     """Arrivals before this instant count in no figure, and neither does what was paid before it."""
     seed: int = 0
-    dispatch: Dispatch = Dispatch.LEAST_TOKENS
+    dispatch: Dispatch = Dispatch.LEAST_LOAD
     shocks: tuple[Shock, ...] = ()
     classes: tuple[SimClass, ...] = ()
     max_waiting: int = 500

@@ -1,6 +1,6 @@
 """A fleet of a fixed size over a trace: the "always this many replicas" baselines, and the first answer to "how many would have been enough?".
 
-Requests go to the replica with the least token work outstanding, as the gateway's picker does; nothing starts, stops or fails.
+Requests go to the replica with the least load, as the gateway's picker does; nothing starts, stops or fails.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from jevons.core.load import TOKENS_PER_SEQUENCE
 from jevons.core.spec import Objectives, Profile
 from jevons.simulator.engine import Engine, Request, Result
 from jevons.simulator.workload import Arrival
@@ -17,10 +18,15 @@ Router = Callable[[Sequence[Engine], Request], int]
 """Chooses the index of the replica that gets the request."""
 
 
-def least_work(engines: Sequence[Engine], request: Request) -> int:
-    """The replica with the fewest outstanding tokens; of equals the first."""
+def least_load(engines: Sequence[Engine], request: Request) -> int:
+    """The replica with the least load; of equals the first."""
     del request
-    return min(range(len(engines)), key=lambda index: engines[index].outstanding_tokens)
+    return min(range(len(engines)), key=lambda index: load(engines[index]))
+
+
+def load(engine: Engine) -> float:
+    """How busy an engine is, as the gateway sees it (`core.load`), in tokens: whole numbers, so that equals are equal."""
+    return (engine.running + engine.waiting) * TOKENS_PER_SEQUENCE + engine.booked_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,7 @@ class Served:
 
 
 def run(
-    arrivals: Sequence[Arrival], *, replicas: int, profile: Profile, router: Router = least_work, jitter: float = 0.0, seed: int = 0
+    arrivals: Sequence[Arrival], *, replicas: int, profile: Profile, router: Router = least_load, jitter: float = 0.0, seed: int = 0
 ) -> list[Served]:
     """Serve `arrivals` (in order of time) with `replicas` >= 1 engines of `profile`; every one of them is in the answer, in order of arrival.
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jevons.simulator.engine import Engine, Request, Result
 from jevons.simulator.fleet import Fleet
 from jevons.simulator.scenario import Physics, Requests
-from jevons.simulator.static import run
+from jevons.simulator.static import load, run
 from jevons.simulator.workload import Arrival
 
 physics = st.builds(Physics, profile=profiles, slowdown=st.sampled_from([1.0, 1.0, 1.3]))
@@ -60,7 +60,7 @@ class Plain:
             return
         for slot in slots:
             self.engines[slot][1].advance(now_s)
-        engine = self.engines[min(slots, key=lambda slot: self.engines[slot][1].outstanding_tokens)][1]
+        engine = self.engines[min(slots, key=lambda slot: load(self.engines[slot][1]))][1]
         sizes = (int(column[number]) for column in (self.requests.input_tokens, self.requests.output_tokens, self.requests.cached_tokens))
         engine.submit(Request(str(number), *sizes), now_s)
 
@@ -142,7 +142,7 @@ def look(fleet: Fleet, plain: Plain, slots: dict[int, int]) -> None:
             assert (reading.running, reading.waiting, reading.kv_tokens) == (engine.running, engine.waiting, engine.kv_used)
             assert reading.leaving == (slot not in plain.open)
             assert reading.queued_tokens == sum(sequence.target for sequence in engine._waiting)
-            assert fleet.outstanding_tokens(slot) == engine.outstanding_tokens
+            assert fleet.booked_tokens(slot) == engine.booked_tokens
             assert math.isclose(fleet.busy_s(slot), engine.busy_s(plain.now_s), abs_tol=1e-6)
             inside += engine.running + engine.waiting
         assert counters.arrivals == counters.completed + counters.refused + counters.lost + counters.held + inside

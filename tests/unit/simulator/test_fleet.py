@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from jevons.core.load import TOKENS_PER_SEQUENCE
 from jevons.core.spec import Profile
 from jevons.simulator.engine import Engine, Request
 from jevons.simulator.fleet import Fleet
@@ -75,11 +76,21 @@ def test_without_any_replica_everybody_is_refused_in_the_end():
     assert fleet.counters(0).refused == 2
 
 
-def test_arrivals_go_where_the_fewest_tokens_are_outstanding():
+def test_arrivals_go_where_the_load_is_least():
     fleet = Fleet([PHYSICS], requests(0.0, 0.0, 0.0))
     first, second = fleet.ready(0, 0.0), fleet.ready(0, 0.0)
     fleet.advance(0.0)
-    assert (fleet.outstanding_tokens(first), fleet.outstanding_tokens(second)) == (220, 110)
+    assert (fleet.booked_tokens(first), fleet.booked_tokens(second)) == (220, 110)
+
+
+def test_a_long_request_weighs_no_more_than_its_context_and_its_place_in_the_batch():
+    many = requests(0.0, *[0.001] * 5)
+    many.input_tokens[0] = int(2 * TOKENS_PER_SEQUENCE)
+    fleet = Fleet([PHYSICS], many)
+    slots = [fleet.ready(0, 0.0), fleet.ready(0, 0.0)]
+    fleet.advance(0.001)
+    inside = {reading.pod: reading.running + reading.waiting for reading in fleet.readings(0)}
+    assert [inside[fleet.pod(slot)] for slot in slots] == [2, 4]
 
 
 def test_a_draining_replica_finishes_its_own_and_is_gone_when_empty():
@@ -266,7 +277,7 @@ def test_whatever_sends_them_all_are_answered_and_equal_seeds_are_equal(dispatch
     assert np.array_equal(*ends)
 
 
-def test_by_turns_and_by_count_a_long_prompt_is_not_seen_by_tokens_it_is() -> None:
+def test_by_turns_and_by_count_a_long_prompt_is_not_seen_by_load_it_is() -> None:
     asked = requests(*np.arange(8) / 100.0, wanted=100)
     asked.input_tokens[0] = 4000
 
@@ -279,4 +290,4 @@ def test_by_turns_and_by_count_a_long_prompt_is_not_seen_by_tokens_it_is() -> No
 
     assert spread(Dispatch.ROUND_ROBIN) == [4, 4]
     assert spread(Dispatch.LEAST_REQUESTS) == [4, 4]
-    assert spread(Dispatch.LEAST_TOKENS)[0] < 4
+    assert spread(Dispatch.LEAST_LOAD)[0] < 4
