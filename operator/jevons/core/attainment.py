@@ -8,6 +8,11 @@ fewer requests than at 90 %, so the same missing share asks for more (`density`)
 What is late while replicas start counts as well: more headroom would have borne it, and a promise is one over all requests. Integration stops where
 no headroom can help (no wind-up): at replicas.max, where nothing is ready or no node comes, under budget pressure, while something is not known. It
 is bounded, so that a lying counter moves the size by at most LOOSEST..TIGHTEST.
+
+Sleep makes answers late as well, and objectives stand above `replicas.min` (api.md). A model that is called now and then costs the promise little:
+what a cold start is worth by itself decides there (`moving.cold_loss_s`). One whose bursts of hundreds find nothing ready does break it, and headroom
+is no answer to that. So useful answers that are missing raise the price of a cold start (`dear`, in doublings) by their number, however they were
+missed.
 """
 
 from __future__ import annotations
@@ -23,14 +28,18 @@ from jevons.core.snapshot import Outcomes
 GAIN = 0.05
 REQUESTS = 500.0
 """What one deviation would keep, missing over so many requests, moves `tight` by GAIN."""
-LOOSEST, TIGHTEST = -0.3, 3.0
+LOOSEST, TIGHTEST = -1.0, 3.0
 STEP = 0.05
 """`tight` is used in steps of this, so that plans do not flap."""
+DOUBLED = 125.0
+"""So many useful answers missing beside the promise double the price of a cold start, and so many beyond it halve that again."""
+DEAREST = 6.0
 
 
-def updated(old: Attained | None, outcomes: Observed[Outcomes], promised: float, *, settled: bool) -> Attained | None:
+def updated(old: Attained | None, outcomes: Observed[Outcomes], promised: float, *, settled: bool, paid: bool = True) -> Attained | None:
     """The dual after a reading of the gateway's counters; `promised` is a share, `settled` whether headroom alone decides the share now.
 
+    paid: there is money to keep the promise, and what arrives is known: whether a cold start may become dearer.
     Example: 500 requests of which 450 were useful, 0.95 promised -> 0.024 tighter (test_worked_examples.py::test_a_missed_promise_tightens).
     """
     if not isinstance(outcomes, Known) or not (math.isfinite(outcomes.value.offered) and math.isfinite(outcomes.value.useful)):
@@ -41,11 +50,14 @@ def updated(old: Attained | None, outcomes: Observed[Outcomes], promised: float,
     new, good = offered - old.offered, useful - old.useful
     if new == 0.0 and good == 0.0:
         return old
-    tight = old.tight
-    if settled and new > 0.0 and good >= 0.0:
+    tight, dear = old.tight, old.dear
+    if new > 0.0 and good >= 0.0:
         missing = promised - min(1.0, good / new)
-        tight = min(TIGHTEST, max(LOOSEST, tight + GAIN * missing * min(1.0, new / REQUESTS) / density(promised)))
-    return Attained(offered, useful, tight)
+        if settled:
+            tight = min(TIGHTEST, max(LOOSEST, tight + GAIN * missing * min(1.0, new / REQUESTS) / density(promised)))
+        if paid:
+            dear = min(DEAREST, max(0.0, dear + missing * new / DOUBLED))
+    return Attained(offered, useful, tight, dear)
 
 
 @lru_cache(maxsize=64)
@@ -53,6 +65,14 @@ def density(promised: float) -> float:
     """Of a standard normal at the promised share's quantile: how much of the share one more standard deviation of headroom keeps there."""
     normal = NormalDist()
     return normal.pdf(normal.inv_cdf(min(0.999, max(0.5, promised))))
+
+
+def dearness(attained: Attained | None) -> float:
+    """By how much a cold start is dearer than it is by itself, for the promise's sake: 1, 2, 4 .. 64.
+
+    Example: 510 useful answers missing beside the promise -> 16 (test_worked_examples.py::test_cold_bursts_make_cold_starts_dear).
+    """
+    return 1.0 if attained is None else math.pow(2.0, math.floor(attained.dear))
 
 
 def deviations(attained: Attained | None) -> float:

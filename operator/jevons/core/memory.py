@@ -112,11 +112,15 @@ class VariantMemory:
 
 @value
 class Attained:
-    """What became of the promise (`attainment.py`): the gateway's counters as last read, and the dual of keeping it [standard deviations]."""
+    """What became of the promise (`attainment.py`): the gateway's counters as last read, and the dual of keeping it [standard deviations].
+
+    dear: by so many doublings cold starts are dearer for it.
+    """
 
     offered: float
     useful: float
     tight: float
+    dear: float = 0.0
 
 
 @value
@@ -178,7 +182,9 @@ class Memory:
             "lastArrivalAt": memory.last_arrival_at_s,
             "wantedUsdPerHour": memory.wanted_usd_per_h,
             "wantedAt": memory.wanted_at_s,
-            "attained": [memory.attained.offered, memory.attained.useful, memory.attained.tight] if memory.attained is not None else None,
+            "attained": [memory.attained.offered, memory.attained.useful, memory.attained.tight, memory.attained.dear]
+            if memory.attained is not None
+            else None,
             "season": [getattr(memory.season, name) for name in SEASON],
             "saving": memory.saving,
             "course": listed(memory.course),
@@ -217,7 +223,8 @@ class Memory:
             abs(trend.dispersion - old.trends[name].dispersion) > 0.25 * trend.dispersion for name, trend in new.trends.items() if name in old.trends
         ):
             return True
-        if abs((new.attained.tight if new.attained else 0.0) - (old.attained.tight if old.attained else 0.0)) > 0.05:
+        mine, theirs = new.attained or Attained(0.0, 0.0, 0.0), old.attained or Attained(0.0, 0.0, 0.0)
+        if abs(mine.tight - theirs.tight) > 0.05 or abs(mine.dear - theirs.dear) > 0.5:
             return True
         if abs((new.wanted_usd_per_h or 0.0) - (old.wanted_usd_per_h or 0.0)) > 0.05 * (old.wanted_usd_per_h or 0.01):
             return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from jevons.core import cowake, hazard, levels, sizing, tiers
+from jevons.core import attainment, cowake, hazard, levels, sizing, tiers
 from jevons.core.facts import Facts
 from jevons.core.plan import Plan, VariantPlan
 from jevons.core.tiers import Rest
@@ -273,6 +273,9 @@ def programme(facts: Facts, item: VariantPlan) -> str:
     again = "".join(f", and from {begin_s:.0f} to {end_s:.0f} s after it" for begin_s, end_s in later)
     callers = ", ".join(f"{one.name} {100.0 * one.chance:.0f} %" for one in facts.callers if one.followed + one.missed >= cowake.ENOUGH)
     known = f"{sum(hazard.pauses(facts.gaps)):.0f} pauses known; loaded until {first[1]:.0f} s after a call{again}{asleep}"
+    dear = attainment.dearness(facts.memory.attained)
+    if dear > 1.0 and facts.spec.objectives.late_cost_usd is None:
+        known = f"{known}; a cold start counts {dear:.0f} times, since the promise is missed"
     return f"{known}; foretold by {callers}" if callers else known
 
 
@@ -283,8 +286,13 @@ def _silent_for(facts: Facts, keep_s: float) -> bool:
 
 
 def _cold_loss_s(facts: Facts, item: VariantPlan) -> float:
-    """What an answer that waits for a start costs beside it, in seconds of a replica's price (to two digits)."""
-    return cold_loss_s(facts.spec.objectives.late_cost_usd, item.facts.usd_per_h, item.facts.startup_s)
+    """What an answer that waits for a start costs beside it, in seconds of a replica's price (to two digits).
+
+    It is dearer where cold bursts break the promise, unless somebody has set it (`lateAnswerCost`).
+    """
+    late_cost_usd = facts.spec.objectives.late_cost_usd
+    loss_s = cold_loss_s(late_cost_usd, item.facts.usd_per_h, item.facts.startup_s)
+    return loss_s if late_cost_usd is not None else loss_s * attainment.dearness(facts.memory.attained)
 
 
 def cold_loss_s(late_cost_usd: Decimal | None, usd_per_h: float | None, startup_s: float) -> float:

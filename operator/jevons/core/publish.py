@@ -341,10 +341,11 @@ def _attained(funded: Funded) -> Attained | None:
     facts, plan = funded.facts, funded.plan
     if isinstance(facts.state.outcomes, Unknown):
         return facts.memory.attained
-    settled = not (plan.step or funded.shed or funded.limited or facts.unknown_demand or facts.metrics_down) and all(
+    paid = not (plan.step or funded.shed or funded.limited or facts.unknown_demand or facts.metrics_down)
+    settled = paid and all(
         item.need <= item.facts.spec.max_replicas and item.facts.seen.ready and not item.facts.seen.stuck for item in plan.variants if item.need
     )
-    return attainment.updated(facts.memory.attained, facts.state.outcomes, facts.spec.objectives.percentile / 100.0, settled=settled)
+    return attainment.updated(facts.memory.attained, facts.state.outcomes, facts.spec.objectives.percentile / 100.0, settled=settled, paid=paid)
 
 
 def _slowness(funded: Funded, item: VariantPlan) -> tuple[float, float] | None:

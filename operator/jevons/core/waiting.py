@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jevons.core import usable
 from jevons.core.spec import Deployment, Tier
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def filled(item: VariantPlan, promises: Promises) -> float:
     replicas = 0.0
     for work, one, percentile in (*item.parts, *item.patient):
         replicas += work / (one.inside.kept(promises.of(percentile)).shares[0] if one.inside is not None else FILLED)
-    return replicas
+    return usable.together(replicas)
 
 
 def price(age_s: float, patient_s: float) -> float:

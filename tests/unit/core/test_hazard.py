@@ -10,7 +10,7 @@ from core_worlds import KEY, NOW, SMALL, demand, deployment, held, pod, state, v
 
 from jevons.core import hazard, idle
 from jevons.core.decide import decide
-from jevons.core.memory import DeploymentMemory, Memory, VariantMemory
+from jevons.core.memory import Attained, DeploymentMemory, Memory, VariantMemory
 from jevons.core.observed import Known, Unknown
 from jevons.core.spec import BudgetSpec, Key, Objectives, Period, ScalingSpec
 
@@ -185,6 +185,16 @@ def test_explain_tells_the_programme():
     told, age_s = next((text, age_s) for name, text, age_s in made.explanation.inputs if name == "sleep[small]")
     assert told.startswith("23 pauses known; loaded until 30 s after a call, and from 16")
     assert age_s == 600.0
+
+
+def test_explain_says_that_a_broken_promise_makes_cold_starts_dear():
+    memory = replace(remembered(), attained=Attained(1000.0, 400.0, 0.0, 4.2))
+    said = []
+    for objectives in (Objectives(), AUTO.objectives):
+        made = decide(world(asleep(600.0, replace(AUTO, objectives=objectives)), memory=Memory({KEY: memory})), NOW).deployments[KEY]
+        said.append(next(text for name, text, _ in made.explanation.inputs if name == "sleep[small]"))
+    assert said[0].endswith("; a cold start counts 16 times, since the promise is missed")
+    assert "counts" not in said[1], "somebody has set what a late answer costs"
 
 
 def test_a_chain_is_learned_and_its_next_model_is_loaded_when_the_first_is_called():

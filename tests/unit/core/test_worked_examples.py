@@ -229,6 +229,24 @@ def test_the_price_of_lateness_is_bounded_and_survives_counters_that_start_anew_
     assert attainment.deviations(worst) == attainment.TIGHTEST
 
 
+def test_cold_bursts_make_cold_starts_dear():
+    first = attainment.updated(None, counted(0.0, 0.0), 0.95, settled=False)
+    cold = attainment.updated(first, counted(600.0, 60.0), 0.95, settled=False)
+    assert cold.tight == 0.0
+    assert attainment.dearness(cold) == 16.0
+    assert attainment.dearness(attainment.updated(first, counted(600.0, 60.0), 0.95, settled=True, paid=False)) == 1.0
+    kept = attainment.updated(cold, counted(10_600.0, 10_060.0), 0.95, settled=True)
+    assert attainment.dearness(kept) == 1.0
+    assert attainment.dearness(attainment.updated(cold, counted(1e9, 60.0), 0.95, settled=False)) == 64.0
+    assert attainment.dearness(None) == 1.0
+
+
+def test_replicas_share_bursts():
+    assert usable.together(10.0) == pytest.approx(9.257, abs=1e-3)
+    assert usable.together(1.0) == 1.0
+    assert usable.together(0.4) == 0.4
+
+
 def test_a_full_replica_tells_how_slow_it_is():
     known = {"alone_s": 5.0, "engine_s": 0.5, "prefill_s": 0.2}
     assert speed.estimate(10.2, 1.0, **known) == pytest.approx(1.0)

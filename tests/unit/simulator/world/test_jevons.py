@@ -55,6 +55,16 @@ def test_from_zero_it_wakes_at_once_and_goes_back_when_nobody_comes(requests_at:
     assert outcome.usd < 0.01 * 1500.0
 
 
+def test_bursts_that_find_nothing_ready_do_not_break_the_promise_for_good(poisson: Any, scenario: Any) -> None:
+    """Five minutes of traffic, then quiet for longer than a start is worth by itself: one burst is late, and the next ones find a replica."""
+    setting = scenario(poisson([4.0, *[0.0] * 7] * 5), variant={"startup": Startup(120.0)})
+    kept = met(setting.requests, simulate(setting, jevons(setting)), setting.objectives)
+    burst = (setting.requests.at_s // 2400.0).astype(int)
+    by_burst = [kept[burst == one].mean() for one in range(5)]
+    assert by_burst[1] < 0.7, "nothing was ready"
+    assert min(by_burst[3:]) > 0.9
+
+
 def test_what_it_reads_is_dated_and_nothing_is_read_of_a_loading_pod(poisson: Any, scenario: Any, snapshots: list[tuple[Snapshot, float]]) -> None:
     setting = scenario(poisson([1.0, 12.0]), variant={"startup": Startup(100.0)})
     simulate(setting, jevons(setting))

@@ -35,7 +35,7 @@ def steady(per_s: float, hours: float) -> Requests:
 
 
 def test_spot_replicas_keep_more_of_the_promise_when_their_losses_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = scenario(steady(5.0, 1.5), started_s=180.0, replicas=4, reclaim_per_h=3.0)
+    made = scenario(steady(5.0, 2.0), started_s=180.0, replicas=4, reclaim_per_h=3.0)
     learned, _ = share_met(made)
     monkeypatch.setattr(reclaim, "per_h", lambda _: 0.0)
     unaware, _ = share_met(made)
