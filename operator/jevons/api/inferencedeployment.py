@@ -47,7 +47,9 @@ class Objectives(Model):
     inter_token_latency: Itl = "60ms"  # noqa: S105 - tokens of text
     """Mean gap between tokens of one answer."""
     late_answer_cost: MoneyOrAuto = "Auto"
-    """USD that one late or failed answer costs; Auto is 10 times what the answer costs this model, a start included where it waits for one."""
+    """USD that one late or failed answer costs; Auto is 10 times what the answer costs this model, a start included where it waits for one, and
+    more where such waits break the promise.
+    """
 
 
 class ClassObjectives(Model):
