@@ -11,8 +11,10 @@ is bounded, so that a lying counter moves the size by at most LOOSEST..TIGHTEST.
 
 Sleep makes answers late as well, and objectives stand above `replicas.min` (api.md). A model that is called now and then costs the promise little:
 what a cold start is worth by itself decides there (`moving.cold_loss_s`). One whose bursts of hundreds find nothing ready does break it, and headroom
-is no answer to that. So useful answers that are missing raise the price of a cold start (`dear`, in doublings) by their number, however they were
-missed.
+is no answer to that. So the number of useful answers that are missing raises the price of a cold start (`dear`, in doublings), except for two kinds.
+Answers of a model that has been loaded for long are not late because of a start: the share that is useful then (`kept`) is all that staying loaded
+can keep, so a broken engine is not kept loaded for its failures. And a day takes one doubling off: a model that misses fewer than DOUBLED a day
+sleeps as if it missed none.
 """
 
 from __future__ import annotations
@@ -32,32 +34,44 @@ LOOSEST, TIGHTEST = -1.0, 3.0
 STEP = 0.05
 """`tight` is used in steps of this, so that plans do not flap."""
 DOUBLED = 125.0
-"""So many useful answers missing beside the promise double the price of a cold start, and so many beyond it halve that again."""
+"""So many useful answers fewer than promised double the price of a cold start, and so many more than promised halve that again."""
 DEAREST = 6.0
+HALVED_S = 86_400.0
+"""So long halves it as well."""
+WARM_S = 600.0
+"""What is answered so long after the last replica became ready has not waited for a start, nor stood in the queue behind one."""
 
 
-def updated(old: Attained | None, outcomes: Observed[Outcomes], promised: float, *, settled: bool, paid: bool = True) -> Attained | None:
+def updated(
+    old: Attained | None, outcomes: Observed[Outcomes], promised: float, *, settled: bool, paid: bool = True, warm: bool = False
+) -> Attained | None:
     """The dual after a reading of the gateway's counters; `promised` is a share, `settled` whether headroom alone decides the share now.
 
     paid: there is money to keep the promise, and what arrives is known: whether a cold start may become dearer.
+    warm: the model has been loaded for WARM_S, so that no start is to blame for what is missing.
     Example: 500 requests of which 450 were useful, 0.95 promised -> 0.024 tighter (test_worked_examples.py::test_a_missed_promise_tightens).
     """
     if not isinstance(outcomes, Known) or not (math.isfinite(outcomes.value.offered) and math.isfinite(outcomes.value.useful)):
         return old
     offered, useful = outcomes.value.offered, outcomes.value.useful
     if old is None:
-        return Attained(offered, useful, 0.0)
+        return Attained(offered, useful, 0.0, at_s=outcomes.at_s)
     new, good = offered - old.offered, useful - old.useful
     if new == 0.0 and good == 0.0:
         return old
-    tight, dear = old.tight, old.dear
+    tight, kept, elapsed_s = old.tight, old.kept, outcomes.at_s - old.at_s if old.at_s else 0.0
+    dear = max(0.0, old.dear - max(0.0, elapsed_s) / HALVED_S)
     if new > 0.0 and good >= 0.0:
-        missing = promised - min(1.0, good / new)
+        share = min(1.0, good / new)
+        missing = promised - share
         if settled:
             tight = min(TIGHTEST, max(LOOSEST, tight + GAIN * missing * min(1.0, new / REQUESTS) / density(promised)))
+        if warm:
+            kept += (share - kept) * min(1.0, new / DOUBLED)
         if paid:
-            dear = min(DEAREST, max(0.0, dear + missing * new / DOUBLED))
-    return Attained(offered, useful, tight, dear)
+            cold = missing if missing < 0.0 else 0.0 if warm else max(0.0, min(promised, kept) - share)
+            dear = min(DEAREST, max(0.0, dear + cold * new / DOUBLED))
+    return Attained(offered, useful, tight, dear, kept, outcomes.at_s)
 
 
 @lru_cache(maxsize=64)
@@ -67,14 +81,16 @@ def density(promised: float) -> float:
     return normal.pdf(normal.inv_cdf(min(0.999, max(0.5, promised))))
 
 
-def dearness(attained: Attained | None) -> float:
-    """By how much a cold start is dearer than it is by itself, for the promise's sake: 1, 2, 4 .. 64.
+def dearness(attained: Attained | None, pressure: float = 0.0) -> float:
+    """By how much a cold start is dearer than it is by itself, for the promise's sake: 1, 2, 4 .. 64; budget `pressure` (0..1) gives that up again.
 
-    Example: 510 useful answers missing beside the promise -> 16 (test_worked_examples.py::test_cold_bursts_make_cold_starts_dear).
+    Example: 510 useful answers fewer than promised -> 16, and 4 at half pressure (test_worked_examples.py::test_cold_bursts_make_cold_starts_dear).
     """
-    return 1.0 if attained is None else math.pow(2.0, math.floor(attained.dear))
+    if attained is None:
+        return 1.0
+    return math.pow(2.0, math.floor(min(DEAREST, max(0.0, attained.dear))) * (1.0 - pressure))
 
 
 def deviations(attained: Attained | None) -> float:
     """`tight` in steps, towards none. 0 where nothing is known."""
-    return 0.0 if attained is None else math.trunc(attained.tight / STEP) * STEP
+    return 0.0 if attained is None else math.trunc(min(TIGHTEST, max(LOOSEST, attained.tight)) / STEP) * STEP

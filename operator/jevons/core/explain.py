@@ -42,7 +42,7 @@ def explanation(funded: Funded, source: Observed[None]) -> Explanation:
     asleep = next((item for item in plan.variants if item.facts.spec.name == plan.wake), None)
     if asleep is not None and asleep.facts.spec.min_replicas == 0 and facts.spec.scaling.idle_after_s is None:
         age = facts.now - facts.last_arrival_at_s if facts.last_arrival_at_s is not None else None
-        inputs.append((f"sleep[{plan.wake}]", moving.programme(facts, asleep), age))
+        inputs.append((f"sleep[{plan.wake}]", moving.programme(facts, plan, asleep), age))
     inputs.extend((f"season[{pace.standing.name or 'spec.budget'}]", _season(funded, pace), None) for pace in funded.paces)
     inputs.extend(shadow.inputs(funded))
     binding = [*dict.fromkeys(plan.binding), *shadow.binding(funded)]

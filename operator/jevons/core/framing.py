@@ -163,7 +163,7 @@ class _Mix:
 
     def _needed(self, part: float) -> float:
         """Replicas for that part of the work, by the sizing rule."""
-        return usable.together(sum(self._alone(part)))
+        return usable.together(sum(self._alone(part)), part * self._total)
 
     def capacity(self, most: int, least: int) -> tuple[float, ...]:
         """G(1), G(2), ...: up to `most`, but beyond what all of the work takes only to `least`."""

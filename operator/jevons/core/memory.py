@@ -114,13 +114,19 @@ class VariantMemory:
 class Attained:
     """What became of the promise (`attainment.py`): the gateway's counters as last read, and the dual of keeping it [standard deviations].
 
-    dear: by so many doublings cold starts are dearer for it.
+    dear: by so many doublings cold starts are dearer for it, at the time `at_s` of that reading (0 = not known).
+    kept: the share of useful answers while no start is to blame for one that is missing.
     """
 
     offered: float
     useful: float
     tight: float
     dear: float = 0.0
+    kept: float = 1.0
+    at_s: float = 0.0
+
+
+ATTAINED = tuple(one.name for one in fields(Attained))
 
 
 @value
@@ -182,9 +188,7 @@ class Memory:
             "lastArrivalAt": memory.last_arrival_at_s,
             "wantedUsdPerHour": memory.wanted_usd_per_h,
             "wantedAt": memory.wanted_at_s,
-            "attained": [memory.attained.offered, memory.attained.useful, memory.attained.tight, memory.attained.dear]
-            if memory.attained is not None
-            else None,
+            "attained": [getattr(memory.attained, name) for name in ATTAINED] if memory.attained is not None else None,
             "season": [getattr(memory.season, name) for name in SEASON],
             "saving": memory.saving,
             "course": listed(memory.course),
@@ -224,7 +228,7 @@ class Memory:
         ):
             return True
         mine, theirs = new.attained or Attained(0.0, 0.0, 0.0), old.attained or Attained(0.0, 0.0, 0.0)
-        if abs(mine.tight - theirs.tight) > 0.05 or abs(mine.dear - theirs.dear) > 0.5:
+        if abs(mine.tight - theirs.tight) > 0.05 or abs(mine.dear - theirs.dear) > 0.5 or abs(mine.kept - theirs.kept) > 0.1:
             return True
         if abs((new.wanted_usd_per_h or 0.0) - (old.wanted_usd_per_h or 0.0)) > 0.05 * (old.wanted_usd_per_h or 0.01):
             return True

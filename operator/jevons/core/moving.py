@@ -11,6 +11,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from jevons.core import attainment, cowake, hazard, levels, sizing, tiers
+from jevons.core.budget import PRESSURE_STEPS
 from jevons.core.facts import Facts
 from jevons.core.plan import Plan, VariantPlan
 from jevons.core.tiers import Rest
@@ -40,7 +41,7 @@ def move(facts: Facts, plan: Plan, item: VariantPlan, held: int) -> None:
     need, reason = item.need, "Demand"
     if needs and need > needs[-1][1]:
         item.gaps = _with_gaps(item, facts.now)
-    if need and not held and not seen.working and least == 0 and _silent(facts, item):
+    if need and not held and not seen.working and least == 0 and _silent(facts, plan, item):
         need = 0
     dormant = current == 0 or (bool(seen.resting) and not seen.ready)
     if dormant and need > 0 and not held and least == 0 and not _starts_by_plan(plan, item):
@@ -179,14 +180,14 @@ def _expects(facts: Facts, item: VariantPlan) -> bool:
     return item.per_s * keep_s >= 1.0 and not _silent_for(facts, keep_s)
 
 
-def _silent(facts: Facts, item: VariantPlan) -> bool:
+def _silent(facts: Facts, plan: Plan, item: VariantPlan) -> bool:
     """Whether the gateway has seen no request for as long as the variant is worth keeping, whatever the mean over the last minute still says."""
     keep_s = facts.spec.scaling.idle_after_s
     if keep_s is not None:
         return _silent_for(facts, keep_s)
     if not _silent_for(facts, hazard.HOLD_S):
         return False
-    return not _loaded(facts, item, facts.state.last_arrival_at_s).loaded
+    return not _loaded(facts, plan, item, facts.state.last_arrival_at_s).loaded
 
 
 def _alone(plan: Plan) -> bool:
@@ -199,28 +200,28 @@ def _warmth(facts: Facts, plan: Plan, item: VariantPlan) -> Warmth:
     called_s, worked_s = facts.last_arrival_at_s, item.facts.work_at_s
     if not _alone(plan) or called_s is None or (worked_s is not None and worked_s > called_s + LONG_WORK_S):
         called_s = worked_s if worked_s is not None else called_s
-    return _loaded(facts, item, called_s)
+    return _loaded(facts, plan, item, called_s)
 
 
-def _loaded(facts: Facts, item: VariantPlan, last_s: float | None) -> Warmth:
-    seen, loss_s = item.facts.seen, _cold_loss_s(facts, item)
-    rest, resting = rest_of(facts, item), bool(seen.resting) and not seen.ready
+def _loaded(facts: Facts, plan: Plan, item: VariantPlan, last_s: float | None) -> Warmth:
+    seen, loss_s = item.facts.seen, _cold_loss_s(facts, plan, item)
+    rest, resting = rest_of(facts, plan, item), bool(seen.resting) and not seen.ready
     return warmth(item.facts.startup_s, loss_s, facts.gaps, facts.prior, facts.callers, last_s, facts.now, rest, resting=resting)
 
 
-def rest_of(facts: Facts, item: VariantPlan) -> Rest | None:
+def rest_of(facts: Facts, plan: Plan, item: VariantPlan) -> Rest | None:
     """What sleeping in host memory is worth to the variant now; None where it is nothing, or cannot be: its engine does not, or did refuse."""
     sleep, wake_s, seen = item.facts.spec.sleep, item.facts.wake_s, item.facts.seen
     if sleep is None or wake_s is None or (seen.ready and not seen.drowsy):
         return None
     rest = tiers.rest(float(sleep.holding), wake_s, facts.spec.objectives, item.facts.usd_per_h)
-    return rest if rest.saves(item.facts.startup_s + _cold_loss_s(facts, item)) else None
+    return rest if rest.saves(item.facts.startup_s + _cold_loss_s(facts, plan, item)) else None
 
 
 def _let_go(facts: Facts, plan: Plan, item: VariantPlan) -> tuple[int, str]:
     """Replicas of a variant that need not stay loaded: the last one sleeps in host memory while that is worth it."""
     seen = item.facts.seen
-    if rest_of(facts, item) is not None and (seen.drowsy or seen.resting):
+    if rest_of(facts, plan, item) is not None and (seen.drowsy or seen.resting):
         found = _warmth(facts, plan, item)
         # after idleAfter by hand nothing stays loaded, and short of money nothing is woken, however likely a call is
         if found.sleeps or (found.loaded and (seen.resting or facts.spec.scaling.idle_after_s is not None)):
@@ -240,7 +241,7 @@ def _prewarms(facts: Facts, plan: Plan, item: VariantPlan) -> bool:
     others = [other.facts for other in plan.variants if other is not item]
     if item.facts.spec.name != plan.wake or variant.fixed or any(other.current or other.seen.ready for other in others):
         return False
-    found = _loaded(facts, item, facts.last_arrival_at_s)
+    found = _loaded(facts, plan, item, facts.last_arrival_at_s)
     if not found.loaded or not (found.caller or found.since_s > facts.state.last_arrival_at_s):
         # in the window that begins with a call it stays if it is loaded; the call itself has woken it, if anybody waits for that
         return False
@@ -259,12 +260,12 @@ def _foretold(facts: Facts, found: Warmth) -> str:
     return f"{100.0 * chance:.0f} % of the pauses as long as this one end within the next {ahead_s:.0f} s"
 
 
-def programme(facts: Facts, item: VariantPlan) -> str:
+def programme(facts: Facts, plan: Plan, item: VariantPlan) -> str:
     """When the variant is loaded after a call, in words, and whose calls foretell one.
 
     Example: "20 pauses known; loaded until 30 s after a call, and from 1652 to 1892 s after it" (test_hazard.py::test_explain_tells_the_programme).
     """
-    startup_s, loss_s, rest, asleep = item.facts.startup_s, _cold_loss_s(facts, item), rest_of(facts, item), ""
+    startup_s, loss_s, rest, asleep = item.facts.startup_s, _cold_loss_s(facts, plan, item), rest_of(facts, plan, item), ""
     if rest is None:
         first, *later = hazard.windows(startup_s, loss_s, facts.gaps, facts.prior)
     else:
@@ -273,7 +274,7 @@ def programme(facts: Facts, item: VariantPlan) -> str:
     again = "".join(f", and from {begin_s:.0f} to {end_s:.0f} s after it" for begin_s, end_s in later)
     callers = ", ".join(f"{one.name} {100.0 * one.chance:.0f} %" for one in facts.callers if one.followed + one.missed >= cowake.ENOUGH)
     known = f"{sum(hazard.pauses(facts.gaps)):.0f} pauses known; loaded until {first[1]:.0f} s after a call{again}{asleep}"
-    dear = attainment.dearness(facts.memory.attained)
+    dear = attainment.dearness(facts.memory.attained, plan.step / PRESSURE_STEPS)
     if dear > 1.0 and facts.spec.objectives.late_cost_usd is None:
         known = f"{known}; a cold start counts {dear:.0f} times, since the promise is missed"
     return f"{known}; foretold by {callers}" if callers else known
@@ -285,14 +286,14 @@ def _silent_for(facts: Facts, keep_s: float) -> bool:
     return last_s is not None and facts.now - last_s >= keep_s
 
 
-def _cold_loss_s(facts: Facts, item: VariantPlan) -> float:
+def _cold_loss_s(facts: Facts, plan: Plan, item: VariantPlan) -> float:
     """What an answer that waits for a start costs beside it, in seconds of a replica's price (to two digits).
 
-    It is dearer where cold bursts break the promise, unless somebody has set it (`lateAnswerCost`).
+    It is dearer where cold bursts break the promise and money is not short, unless somebody has set it (`lateAnswerCost`).
     """
     late_cost_usd = facts.spec.objectives.late_cost_usd
     loss_s = cold_loss_s(late_cost_usd, item.facts.usd_per_h, item.facts.startup_s)
-    return loss_s if late_cost_usd is not None else loss_s * attainment.dearness(facts.memory.attained)
+    return loss_s if late_cost_usd is not None else float(f"{loss_s * attainment.dearness(facts.memory.attained, plan.step / PRESSURE_STEPS):.2g}")
 
 
 def cold_loss_s(late_cost_usd: Decimal | None, usd_per_h: float | None, startup_s: float) -> float:

@@ -337,7 +337,7 @@ def _course(funded: Funded) -> Course | None:
 
 
 def _attained(funded: Funded) -> Attained | None:
-    """The dual of the promise after this pass; it only moves while headroom could have helped."""
+    """The duals of the promise after this pass; each only moves while what it buys could have helped."""
     facts, plan = funded.facts, funded.plan
     if isinstance(facts.state.outcomes, Unknown):
         return facts.memory.attained
@@ -345,7 +345,10 @@ def _attained(funded: Funded) -> Attained | None:
     settled = paid and all(
         item.need <= item.facts.spec.max_replicas and item.facts.seen.ready and not item.facts.seen.stuck for item in plan.variants if item.need
     )
-    return attainment.updated(facts.memory.attained, facts.state.outcomes, facts.spec.objectives.percentile / 100.0, settled=settled, paid=paid)
+    ready_s = [item.facts.seen.newest_ready_s for item in plan.variants if item.facts.seen.ready]
+    warm = bool(ready_s) and facts.now - max(ready_s) >= attainment.WARM_S
+    promised = facts.spec.objectives.percentile / 100.0
+    return attainment.updated(facts.memory.attained, facts.state.outcomes, promised, settled=settled, paid=paid, warm=warm)
 
 
 def _slowness(funded: Funded, item: VariantPlan) -> tuple[float, float] | None:

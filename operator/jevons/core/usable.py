@@ -107,12 +107,17 @@ class Usable:
 LOG_NOISE_RATIO = math.log(NOISE_RATIO)
 
 
-def together(replicas: float) -> float:
+def together(replicas: float, work: float) -> float:
     """Fewer do the work of so many lone ones, since a request goes to the replica with the least load: one after the other they get it evenly.
 
-    Example: 10 -> 9.26; one, and less, has nobody to share with (test_worked_examples.py::test_replicas_share_bursts).
+    What is shared is headroom: `work` [full replicas] takes as many in any case, or a queue would grow without end.
+    Example: 10 for the work of 8 -> 9.26, for that of 9.5 -> 9.5; one, and less, has nobody to share with
+    (test_worked_examples.py::test_replicas_share_bursts).
     """
-    return (replicas + SHARED) / (1.0 + SHARED) if replicas > 1.0 else replicas
+    if replicas <= 1.0:
+        return replicas
+    shared = (replicas + SHARED) / (1.0 + SHARED)
+    return shared if shared > work else min(work, replicas)
 
 
 @dataclass(slots=True)

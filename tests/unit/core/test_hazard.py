@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from core_worlds import KEY, NOW, SMALL, demand, deployment, held, pod, state, variant_state, world
 
-from jevons.core import hazard, idle
+from jevons.core import attainment, hazard, idle
 from jevons.core.decide import decide
 from jevons.core.memory import Attained, DeploymentMemory, Memory, VariantMemory
 from jevons.core.observed import Known, Unknown
-from jevons.core.spec import BudgetSpec, Key, Objectives, Period, ScalingSpec
+from jevons.core.snapshot import Outcomes
+from jevons.core.spec import BudgetSpec, Key, Objectives, Period, Rung, ScalingSpec
 
 AUTO = deployment(SMALL, scaling=ScalingSpec(), objectives=Objectives(late_cost_usd=Decimal("0.3")))
 """A late answer is worth 300 s of the replica; a start takes 60 s."""
@@ -195,6 +197,36 @@ def test_explain_says_that_a_broken_promise_makes_cold_starts_dear():
         said.append(next(text for name, text, _ in made.explanation.inputs if name == "sleep[small]"))
     assert said[0].endswith("; a cold start counts 16 times, since the promise is missed")
     assert "counts" not in said[1], "somebody has set what a late answer costs"
+
+
+def test_short_of_money_no_cold_start_is_dear_for_the_promises_sake():
+    budget = BudgetSpec(Decimal(5), Period.DAY, "UTC", Rung.DEGRADE)
+    memory = replace(remembered((), called_s=3000.0), attained=Attained(1000.0, 100.0, 0.0, 6.0))
+    kept = []
+    for spec in (deployment(SMALL, scaling=ScalingSpec()), deployment(SMALL, scaling=ScalingSpec(), budget=budget)):
+        item = state(spec, {"small": variant_state(pod("a"))}, demand=(demand(0.0),), last_arrival_at_s=NOW - 3000.0)
+        kept.append(fate(item, memory))
+    assert kept == [(1, "IdleSoon"), (0, "Idle")]
+
+
+@pytest.mark.parametrize(("ready_s", "dear"), [(60.0, True), (3600.0, False)], ids=["after a start", "of a loaded model"])
+def test_what_is_missing_makes_a_cold_start_dear_only_where_one_is_to_blame(ready_s, dear):
+    spec, memory = deployment(SMALL, scaling=ScalingSpec()), remembered(called_s=5.0, attained=Attained(0.0, 0.0, 0.0, at_s=NOW - 15.0))
+    loaded = variant_state(pod("a", ready_at_s=NOW - ready_s))
+    item = state(spec, {"small": loaded}, demand=(demand(1.0),), last_arrival_at_s=NOW - 5.0, outcomes=Known(Outcomes(400.0, 0.0), NOW))
+    made = decide(world(item, memory=Memory({KEY: memory})), NOW).memory
+    assert (made.deployments[KEY].attained.dear > 2.0) is dear
+    assert Memory.from_json({KEY: made.to_json(KEY)}).deployments[KEY].attained == made.deployments[KEY].attained
+
+
+def test_what_older_checkpoints_tell_of_the_promise_is_read():
+    told = json.loads(Memory({KEY: remembered(attained=Attained(9.0, 8.0, 0.5, 2.5, 0.75, NOW))}).to_json(KEY))
+    for numbers in (3, 4):
+        old = {**told, "attained": told["attained"][:numbers]}
+        read = Memory.from_json({KEY: json.dumps(old)}).deployments[KEY].attained
+        assert read == Attained(*(9.0, 8.0, 0.5, 2.5)[:numbers])
+        later = attainment.updated(read, Known(Outcomes(10.0, 9.0), NOW), 0.95, settled=False)
+        assert later.dear == pytest.approx(read.dear, abs=0.01), "nobody knows how long ago that was"
 
 
 def test_a_chain_is_learned_and_its_next_model_is_loaded_when_the_first_is_called():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from core_worlds import KEY, LARGE, NOW, SMALL, demand, deployment, pod, state, variant_state, world
+from core_worlds import KEY, LARGE, LARGE_PROFILE, NOW, SMALL, demand, deployment, pod, state, variant_state, world
 
-from jevons.core import framing, waiting
+from jevons.core import capacity, framing, waiting
 from jevons.core.decide import decide
 from jevons.core.facts import gather
 from jevons.core.ground import ground_of
@@ -67,6 +67,14 @@ def test_it_fills_a_fleet_no_further_than_the_promise_bears():
     loose, strict = (replace(NIGHTLY, objectives=Objectives(percentile, 10.0, 0.06)) for percentile in (60.0, 99.0))
     few, more = (desired(facing(many, classes=(one,), rates=(9.0,), large=1))["large"] for one in (loose, strict))
     assert few < more
+
+
+def test_it_never_fills_a_fleet_beyond_what_the_engines_do():
+    bound = replace(LARGE, max_replicas=60, profile=replace(LARGE_PROFILE, max_num_seqs=32))
+    lax = replace(NIGHTLY, objectives=Objectives(80.0, 60.0, 1.0))
+    most = capacity.of_replica(bound.profile, capacity.tokens(1155.0, 0.0), capacity.tokens(211.0, 0.0), lax.objectives.itl_s, lax.objectives.ttft_s)
+    assert most.bound == "MaxSequences"
+    assert desired(facing(bound, classes=(lax,), rates=(20.0 * most.requests_per_s,), large=1))["large"] >= 20
 
 
 def test_nothing_starts_from_zero_before_its_patience_is_over():

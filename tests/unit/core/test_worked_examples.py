@@ -208,8 +208,8 @@ def test_a_level_is_kept_until_the_rent_equals_a_start():
     assert levels.keep_s(3, 60.0, 40.0, ()) == 100.0
 
 
-def counted(offered, useful):
-    return Known(Outcomes(offered, useful), 0.0)
+def counted(offered, useful, at_s=0.0):
+    return Known(Outcomes(offered, useful), at_s)
 
 
 def test_a_missed_promise_tightens():
@@ -239,12 +239,41 @@ def test_cold_bursts_make_cold_starts_dear():
     assert attainment.dearness(kept) == 1.0
     assert attainment.dearness(attainment.updated(cold, counted(1e9, 60.0), 0.95, settled=False)) == 64.0
     assert attainment.dearness(None) == 1.0
+    assert [attainment.dearness(cold, pressure) for pressure in (0.25, 0.5, 1.0)] == [8.0, 4.0, 1.0]
+    for spoiled in (1e12, 1e300):
+        assert attainment.dearness(replace(cold, dear=spoiled, tight=spoiled)) == 64.0
+        assert attainment.deviations(replace(cold, dear=spoiled, tight=spoiled)) == attainment.TIGHTEST
+        assert attainment.dearness(replace(cold, dear=-spoiled)) == 1.0
+
+
+def readings(each, *, warm, days=1.0, old=None):
+    """The dual after these (offered, useful) answers, spread evenly over days."""
+    begin_s = 1e9 if old is None else old.at_s
+    made = old or attainment.updated(None, counted(0.0, 0.0, begin_s), 0.95, settled=False)
+    for index, (offered, good) in enumerate(each, start=1):
+        at_s = begin_s + 86_400.0 * days * index / len(each)
+        made = attainment.updated(made, counted(made.offered + offered, made.useful + good, at_s), 0.95, settled=False, warm=warm)
+    return made
+
+
+def test_a_model_that_is_called_now_and_then_never_makes_its_cold_starts_dear():
+    assert attainment.dearness(readings([(1.0, 0.0)] * 20 * 365, warm=False, days=365.0)) == 1.0
+    assert attainment.dearness(readings([(1.0, 0.0)] * 600, warm=False, days=0.5)) == 16.0
+
+
+def test_no_start_is_dear_for_the_sake_of_a_model_that_is_broken_when_it_is_loaded():
+    assert attainment.dearness(readings([(10.0, 0.0)] * 100, warm=True)) == 1.0
+    shown = readings([(10.0, 0.0)] * 100, warm=True)
+    assert attainment.dearness(readings([(10.0, 0.0)] * 100, warm=False, old=shown)) == 1.0
+    mended = readings([(10.0, 10.0)] * 100, warm=True, old=shown)
+    assert attainment.dearness(readings([(10.0, 0.0)] * 100, warm=False, old=mended)) > 8.0
 
 
 def test_replicas_share_bursts():
-    assert usable.together(10.0) == pytest.approx(9.257, abs=1e-3)
-    assert usable.together(1.0) == 1.0
-    assert usable.together(0.4) == 0.4
+    assert usable.together(10.0, 8.0) == pytest.approx(9.257, abs=1e-3)
+    assert usable.together(10.0, 9.5) == 9.5
+    assert usable.together(1.0, 0.8) == 1.0
+    assert usable.together(0.4, 0.4) == 0.4
 
 
 def test_a_full_replica_tells_how_slow_it_is():
