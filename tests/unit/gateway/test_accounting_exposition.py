@@ -158,6 +158,12 @@ def test_a_finished_request_gives_back_its_work_and_pays_what_it_cost(settling, 
     assert settling.tokens.learned["a/m@small"].count == 1
 
 
+def test_the_length_of_an_answer_is_learned_by_choice_as_it_is_expected_by_choice(settling, record):
+    for number in range(400):
+        settling(replace(record, id=f"r{number}", completion_tokens=800, work=Work(1_000.0, 8)), True)
+    assert settling.tokens.output("a/m@small", None) == pytest.approx(100.0, rel=0.2)
+
+
 def test_a_request_that_left_through_the_room_gives_back_what_its_first_pick_had_taken(settling, record):
     settling(replace(record, details="internal_redirect", code=307, upstream="127.0.0.1:9814", attempts=3), False)
     assert settling.sessions.read(77, 1_037.0, 3600.0).usd == pytest.approx(-0.004)

@@ -81,6 +81,28 @@ def test_a_field_of_the_wrong_shape_is_refused_or_left_to_the_engine_and_never_a
     assert (refusal.value.status, refusal.value.param) == (400, param)
 
 
+@pytest.mark.parametrize(
+    ("body", "choices"),
+    [
+        ({"prompt": QUESTION}, 1),
+        ({"prompt": QUESTION, "n": 3}, 3),
+        ({"prompt": [QUESTION] * 4, "n": 3}, 12),
+        ({"prompt": [[1, 2], [3, 4, 5]]}, 2),
+        ({"prompt": [1, 2, 3]}, 1),
+        ({"prompt": [QUESTION] * 4, "n": 10**12}, 128),
+        ({"prompt": [QUESTION], "n": -5}, 1),
+        ({"prompt": []}, 1),
+    ],
+    ids=str,
+)
+def test_every_answer_that_is_generated_counts(body, choices):
+    assert asked("/v1/completions", **body).choices == choices
+
+
+def test_only_completions_take_several_prompts():
+    assert chat(("user", QUESTION), prompt=["a", "b"], n=2).choices == 2
+
+
 @pytest.mark.parametrize("name", ["prompt", "metadata"])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")])
 def test_what_is_accepted_can_be_written_again_and_what_is_nested_deeper_is_refused(name, opening, closing):

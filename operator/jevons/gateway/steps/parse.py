@@ -18,6 +18,8 @@ from jevons.gateway.errors import Refusal, invalid
 MAX_BODY_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 200
 MAX_NAME_CHARACTERS = 320
+MAX_CHOICES = 128
+"""More answers at once than this count as so many: engines refuse far fewer."""
 EDGE_BYTES = 8_192
 """The classifier reads so much of a question's beginning and of its end."""
 
@@ -104,7 +106,6 @@ def _request(kind: str, headers: Mapping[str, str], body: dict[str, Any]) -> Req
         raise invalid(f"model must be at most {MAX_NAME_CHARACTERS} printable characters.", param="model")
     _typed(body, "tools", list)
     turns = body.get("messages")
-    choices = _typed(body, "n", int)
     options = _typed(body, "stream_options", dict) or {}
     parts = list(_texts(kind, body))
     return Request(
@@ -119,11 +120,18 @@ def _request(kind: str, headers: Mapping[str, str], body: dict[str, Any]) -> Req
         images=_images(body),
         needs=_needs(body),
         max_output=_output_limit(kind, body),
-        choices=1 if choices is None else max(1, min(choices, 128)),
+        choices=_choices(kind, body),
         usage_asked=options.get("include_usage") is True,
         user=str(body.get("user") or "")[:256],
         flex=body.get("service_tier") == "flex",
     )
+
+
+def _choices(kind: str, body: Mapping[str, Any]) -> int:
+    """How many answers are generated at once: `n` of each prompt, and completions take a list of those (of strings, or of lists of token numbers)."""
+    choices, prompts = _typed(body, "n", int), body.get("prompt") if kind == "completions" else None
+    several = sum(1 for prompt in prompts if isinstance(prompt, str | list)) if isinstance(prompts, list) else 1
+    return max(1, min((1 if choices is None else choices) * max(1, several), MAX_CHOICES))
 
 
 def _typed(body: Mapping[str, Any], name: str, kind: type) -> Any:
