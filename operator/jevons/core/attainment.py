@@ -29,7 +29,8 @@ from jevons.core.snapshot import Outcomes
 
 GAIN = 0.05
 REQUESTS = 500.0
-"""What one deviation would keep, missing over so many requests, moves `tight` by GAIN."""
+"""What one deviation would keep, missing over so many requests, moves `tight` by GAIN. No reading says more: a gateway that is read again after a gap
+brings all it ever counted."""
 LOOSEST, TIGHTEST = -1.0, 3.0
 STEP = 0.05
 """`tight` is used in steps of this, so that plans do not flap."""
@@ -43,11 +44,11 @@ WARM_S = 600.0
 
 
 def updated(
-    old: Attained | None, outcomes: Observed[Outcomes], promised: float, *, settled: bool, paid: bool = True, warm: bool = False
+    old: Attained | None, outcomes: Observed[Outcomes], promised: float, *, settled: bool, able: bool = True, warm: bool = False
 ) -> Attained | None:
     """The dual after a reading of the gateway's counters; `promised` is a share, `settled` whether headroom alone decides the share now.
 
-    paid: there is money to keep the promise, and what arrives is known: whether a cold start may become dearer.
+    able: there is money for replicas, they do start, and what arrives is known: whether cold starts may become dearer or cheaper.
     warm: the model has been loaded for WARM_S, so that no start is to blame for what is missing.
     Example: 500 requests of which 450 were useful, 0.95 promised -> 0.024 tighter (test_worked_examples.py::test_a_missed_promise_tightens).
     """
@@ -68,9 +69,9 @@ def updated(
             tight = min(TIGHTEST, max(LOOSEST, tight + GAIN * missing * min(1.0, new / REQUESTS) / density(promised)))
         if warm:
             kept += (share - kept) * min(1.0, new / DOUBLED)
-        if paid:
+        if able:
             cold = missing if missing < 0.0 else 0.0 if warm else max(0.0, min(promised, kept) - share)
-            dear = min(DEAREST, max(0.0, dear + cold * new / DOUBLED))
+            dear = min(DEAREST, max(0.0, dear + cold * min(new, REQUESTS) / DOUBLED))
     return Attained(offered, useful, tight, dear, kept, outcomes.at_s)
 
 

@@ -347,8 +347,8 @@ def _attained(funded: Funded) -> Attained | None:
     )
     ready_s = [item.facts.seen.newest_ready_s for item in plan.variants if item.facts.seen.ready]
     warm = bool(ready_s) and facts.now - max(ready_s) >= attainment.WARM_S
-    promised = facts.spec.objectives.percentile / 100.0
-    return attainment.updated(facts.memory.attained, facts.state.outcomes, promised, settled=settled, paid=paid, warm=warm)
+    promised, able = facts.spec.objectives.percentile / 100.0, paid and not any(item.facts.parked for item in plan.variants)
+    return attainment.updated(facts.memory.attained, facts.state.outcomes, promised, settled=settled, able=able, warm=warm)
 
 
 def _slowness(funded: Funded, item: VariantPlan) -> tuple[float, float] | None:

@@ -219,6 +219,13 @@ def test_what_is_missing_makes_a_cold_start_dear_only_where_one_is_to_blame(read
     assert Memory.from_json({KEY: made.to_json(KEY)}).deployments[KEY].attained == made.deployments[KEY].attained
 
 
+def test_a_model_that_cannot_start_makes_no_cold_start_dear():
+    memory = remembered(called_s=5.0, attained=Attained(0.0, 0.0, 0.0, at_s=NOW - 15.0))
+    memory = replace(memory, variants={"small": VariantMemory(failed_starts=3, parked_until_s=NOW + 600.0)})
+    item = asleep(5.0, deployment(SMALL, scaling=ScalingSpec()), outcomes=Known(Outcomes(400.0, 0.0), NOW))
+    assert decide(world(item, memory=Memory({KEY: memory})), NOW).memory.deployments[KEY].attained.dear == 0.0
+
+
 def test_what_older_checkpoints_tell_of_the_promise_is_read():
     told = json.loads(Memory({KEY: remembered(attained=Attained(9.0, 8.0, 0.5, 2.5, 0.75, NOW))}).to_json(KEY))
     for numbers in (3, 4):

@@ -231,11 +231,13 @@ def test_the_price_of_lateness_is_bounded_and_survives_counters_that_start_anew_
 
 def test_cold_bursts_make_cold_starts_dear():
     first = attainment.updated(None, counted(0.0, 0.0), 0.95, settled=False)
-    cold = attainment.updated(first, counted(600.0, 60.0), 0.95, settled=False)
+    cold = attainment.updated(attainment.updated(first, counted(300.0, 30.0), 0.95, settled=False), counted(600.0, 60.0), 0.95, settled=False)
     assert cold.tight == 0.0
     assert attainment.dearness(cold) == 16.0
-    assert attainment.dearness(attainment.updated(first, counted(600.0, 60.0), 0.95, settled=True, paid=False)) == 1.0
-    kept = attainment.updated(cold, counted(10_600.0, 10_060.0), 0.95, settled=True)
+    assert attainment.dearness(attainment.updated(first, counted(600.0, 60.0), 0.95, settled=True, able=False)) == 1.0
+    kept = cold
+    for step in range(1, 21):
+        kept = attainment.updated(kept, counted(600.0 + 500.0 * step, 60.0 + 500.0 * step), 0.95, settled=True)
     assert attainment.dearness(kept) == 1.0
     assert attainment.dearness(attainment.updated(cold, counted(1e9, 60.0), 0.95, settled=False)) == 64.0
     assert attainment.dearness(None) == 1.0
@@ -259,6 +261,13 @@ def readings(each, *, warm, days=1.0, old=None):
 def test_a_model_that_is_called_now_and_then_never_makes_its_cold_starts_dear():
     assert attainment.dearness(readings([(1.0, 0.0)] * 20 * 365, warm=False, days=365.0)) == 1.0
     assert attainment.dearness(readings([(1.0, 0.0)] * 600, warm=False, days=0.5)) == 16.0
+
+
+def test_a_gateway_that_is_read_again_makes_no_cold_start_dear():
+    both = attainment.updated(None, counted(2e6, 1.8e6), 0.95, settled=False)
+    one = attainment.updated(both, counted(1e6, 9e5), 0.95, settled=False)
+    again = attainment.updated(one, counted(2e6, 1.8e6), 0.95, settled=False)
+    assert [attainment.dearness(each) for each in (both, one, again)] == [1.0, 1.0, 1.0]
 
 
 def test_no_start_is_dear_for_the_sake_of_a_model_that_is_broken_when_it_is_loaded():
