@@ -95,6 +95,11 @@ class Record:
     error: str = ""
 
     @property
+    def choices(self) -> float:
+        """Answers generated at once, at least 1 (1 also where no picker counted them: streams that the waiting room relayed)."""
+        return max(1.0, self.work.sequences)
+
+    @property
     def redirected(self) -> bool:
         """Whether this line only says that the waiting room sent the request on."""
         return self.details == REDIRECTED

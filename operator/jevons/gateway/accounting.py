@@ -250,10 +250,11 @@ def ttft_ms(record: Record) -> float | None:
 
 
 def itl_ms(record: Record, tokens_out: float) -> float | None:
-    """Mean time per token after the first; None for answers of one token, or not streamed."""
-    if record.first_ms is None or record.last_ms is None or record.events < 2 or tokens_out <= 1:
+    """Mean time per token of an answer after its first; None for answers of one token, or not streamed. `tokens_out`: of all choices together."""
+    each = tokens_out / record.choices
+    if record.first_ms is None or record.last_ms is None or record.events < 2 or each <= 1:
         return None
-    return (record.last_ms - record.first_ms) / (tokens_out - 1)
+    return (record.last_ms - record.first_ms) / (each - 1)
 
 
 def completed(record: Record) -> bool:
@@ -281,6 +282,6 @@ def useful(record: Record) -> bool:
     tokens = float(record.completion_tokens or record.events)
     if first is None:
         arrived = record.arrived_ms if record.arrived_ms is not None else record.start_ms
-        return record.start_ms + record.duration_ms - arrived <= ttft_limit + (itl_limit * tokens if tokens else 0.0)
+        return record.start_ms + record.duration_ms - arrived <= ttft_limit + (itl_limit * tokens / record.choices if tokens else 0.0)
     gap = itl_ms(record, tokens)
     return first <= ttft_limit and (gap is None or gap <= itl_limit)

@@ -43,7 +43,7 @@ class Settling:
             self.sessions.note(record.session, ended_s, quality=self._quality(record) if relayed else 0.0, usd=more, calls=int(relayed))
         if counted and record.raw_tokens and record.prompt_tokens and not record.aborted:
             name = f"{record.namespace}/{record.deployment}@{record.variant}"
-            answer = (record.completion_tokens or 0) / max(1.0, record.work.sequences)  # usage is of all choices together
+            answer = (record.completion_tokens or 0) / record.choices  # usage is of all of them together
             self.tokens.observe(name, raw=record.raw_tokens, prompt_tokens=record.prompt_tokens, completion_tokens=answer)
 
     def _variant(self, record: Record) -> Variant | None:

@@ -92,6 +92,15 @@ def test_an_unstreamed_answer_has_the_time_of_its_first_token_and_of_all_its_tok
     assert not useful(record(llm=body, duration=8_001))
 
 
+def test_choices_are_written_side_by_side_so_each_has_its_own_share_of_the_tokens():
+    four = {"work": 900.0, "sequences": 4}
+    slow = {**STREAM, "events": 44, "completion_tokens": 44, "last_ms": ARRIVED + 500 + 10 * 61}
+    assert not useful(record(llm=slow, jevons=four))
+    assert useful(record(llm={**slow, "last_ms": ARRIVED + 500 + 10 * 59}, jevons=four))
+    whole = {"completion_tokens": 40, "finish": "stop", "prompt_tokens": 9}
+    assert [useful(record(llm=whole, duration=time_ms, jevons=four)) for time_ms in (2_590, 2_610)] == [True, False]
+
+
 def test_tokens_of_an_abort_are_its_events_times_what_complete_answers_of_that_variant_had_per_event():
     books = Accounting()
     books.count(record(llm=STREAM | {"completion_tokens": 22}))
