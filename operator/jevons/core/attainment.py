@@ -38,7 +38,7 @@ DOUBLED = 125.0
 """So many useful answers fewer than promised double the price of a cold start, and so many more than promised halve that again."""
 DEAREST = 6.0
 HALVED_S = 86_400.0
-"""So long halves it as well."""
+"""So long halves it as well, and what is held against a model that failed while it was loaded."""
 WARM_S = 600.0
 """What is answered so long after the last replica became ready has not waited for a start, nor stood in the queue behind one."""
 
@@ -60,8 +60,8 @@ def updated(
     new, good = offered - old.offered, useful - old.useful
     if new == 0.0 and good == 0.0:
         return old
-    tight, kept, elapsed_s = old.tight, old.kept, outcomes.at_s - old.at_s if old.at_s else 0.0
-    dear = max(0.0, old.dear - max(0.0, elapsed_s) / HALVED_S)
+    tight, days = old.tight, max(0.0, outcomes.at_s - old.at_s) / HALVED_S if old.at_s else 0.0
+    dear, kept = max(0.0, old.dear - days), 1.0 - (1.0 - min(1.0, max(0.0, old.kept))) * math.pow(0.5, days)
     if new > 0.0 and good >= 0.0:
         share = min(1.0, good / new)
         missing = promised - share
@@ -85,11 +85,14 @@ def density(promised: float) -> float:
 def dearness(attained: Attained | None, pressure: float = 0.0) -> float:
     """By how much a cold start is dearer than it is by itself, for the promise's sake: 1, 2, 4 .. 64; budget `pressure` (0..1) gives that up again.
 
+    Where less than half of the answers are useful while it is loaded, there is less of a promise to keep that way, and at none nothing.
+
     Example: 510 useful answers fewer than promised -> 16, and 4 at half pressure (test_worked_examples.py::test_cold_bursts_make_cold_starts_dear).
     """
     if attained is None:
         return 1.0
-    return math.pow(2.0, math.floor(min(DEAREST, max(0.0, attained.dear))) * (1.0 - pressure))
+    worth = min(1.0, max(0.0, 2.0 * attained.kept))
+    return math.pow(2.0, math.floor(min(DEAREST, max(0.0, attained.dear)) * worth) * (1.0 - pressure))
 
 
 def deviations(attained: Attained | None) -> float:

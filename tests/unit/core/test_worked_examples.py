@@ -273,7 +273,14 @@ def test_a_gateway_that_is_read_again_makes_no_cold_start_dear():
 def test_no_start_is_dear_for_the_sake_of_a_model_that_is_broken_when_it_is_loaded():
     assert attainment.dearness(readings([(10.0, 0.0)] * 100, warm=True)) == 1.0
     shown = readings([(10.0, 0.0)] * 100, warm=True)
-    assert attainment.dearness(readings([(10.0, 0.0)] * 100, warm=False, old=shown)) == 1.0
+    assert attainment.dearness(readings([(10.0, 0.0)] * 100, warm=False, days=0.1, old=shown)) == 1.0
+    blamed = readings([(10.0, 0.0)] * 100, warm=False)
+    assert attainment.dearness(blamed) == 64.0
+    assert attainment.dearness(readings([(10.0, 0.0)] * 40, warm=True, days=0.1, old=blamed)) == 1.0, "it was not its sleep"
+    assert shown.kept < 0.1
+    assert readings([(0.0, 1.0)], warm=False, days=2.0, old=shown).kept == pytest.approx(1.0 - 0.25 * (1.0 - shown.kept)), (
+        "a day halves what is held against it"
+    )
     mended = readings([(10.0, 10.0)] * 100, warm=True, old=shown)
     assert attainment.dearness(readings([(10.0, 0.0)] * 100, warm=False, old=mended)) > 8.0
 
