@@ -31,7 +31,7 @@ GAIN = 0.05
 REQUESTS = 500.0
 """What one deviation would keep, missing over so many requests, moves `tight` by GAIN. No reading says more: a gateway that is read again after a gap
 brings all it ever counted."""
-LOOSEST, TIGHTEST = -1.0, 3.0
+LOOSEST, TIGHTEST = -0.3, 3.0
 STEP = 0.05
 """`tight` is used in steps of this, so that plans do not flap."""
 DOUBLED = 125.0

@@ -148,22 +148,18 @@ class _Mix:
                 self._doubt += work * work * load.doubt
             self._parts.append((work, kept))
         self._total = sum(work for work, _ in self._parts)
-        alone = self._alone(1.0)
-        full = sum(alone)
-        self.work = [each / full * self._total for each in alone]
+        self._full = self._needed(1.0)
+        deviation = self._deviation(1.0)
+        self.work = [work / (kept.share(deviation) if kept is not None else 1.0) / self._full * self._total for work, kept in self._parts]
         """By class, in fluid replicas of the mix."""
 
     def _deviation(self, part: float) -> float:
         return usable.noise(part * self._variance + part * part * self._doubt, part * self._total)
 
-    def _alone(self, part: float) -> list[float]:
-        """Replicas for that part of the work by class, each standing alone."""
-        deviation = self._deviation(part)
-        return [part * work / (kept.share(deviation) if kept is not None else 1.0) for work, kept in self._parts]
-
     def _needed(self, part: float) -> float:
         """Replicas for that part of the work, by the sizing rule."""
-        return usable.together(sum(self._alone(part)), part * self._total)
+        deviation = self._deviation(part)
+        return sum([part * work / (kept.share(deviation) if kept is not None else 1.0) for work, kept in self._parts])
 
     def capacity(self, most: int, least: int) -> tuple[float, ...]:
         """G(1), G(2), ...: up to `most`, but beyond what all of the work takes only to `least`."""

@@ -255,7 +255,6 @@ def _needed(item: VariantPlan, promises: Promises, late_cost_usd: Decimal | None
         concurrency += weight * one.concurrency
         served += weight * share * per_s
         fluid += weight * per_s
-    needed = usable.together(needed, work)
     item.concurrency, item.fluid_per_s = concurrency if concurrency > 1.0 else 1.0, fluid
     if promises.tight:
         needed = max(LEAST_OF_NEED * needed, needed + promises.tight * math.sqrt(item.variance))
@@ -280,7 +279,6 @@ def _worthwhile(item: VariantPlan, promises: Promises, needed: float, deviation:
             promise = promises.of(promised if percentile is None else max(percentile, promised))
             fleet += part / (one.inside.kept(promise).share(deviation) if one.inside is not None else 1.0)
             late_per_s += part * one.requests_per_s * (1.0 - promise)
-        fleet = usable.together(fleet, item.work)
         asked = fleet + FIRST_START * max(0.0, math.ceil(fleet) - item.facts.current) + loss_s * late_per_s
         if asked < cost:
             best, cost = fleet, asked

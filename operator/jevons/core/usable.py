@@ -56,8 +56,6 @@ TAME = NOISES - 1
 """The last of NOISE: up to it a load is taken to be lognormal."""
 HIGHEST = 3.0902
 """Standard deviations of 0.999."""
-SHARED = 0.09
-"""So much more is usable of each of many replicas than of one that stands alone (of k: SHARED (1 - 1 / k)). Static fleets show twice as much."""
 MARGIN = 0.3
 """Where the promise is near what an idle replica keeps: this part of the promised misses is left to the load."""
 
@@ -105,19 +103,6 @@ class Usable:
 
 
 LOG_NOISE_RATIO = math.log(NOISE_RATIO)
-
-
-def together(replicas: float, work: float) -> float:
-    """Fewer do the work of so many lone ones, since a request goes to the replica with the least load: one after the other they get it evenly.
-
-    What is shared is headroom: `work` [full replicas] takes as many in any case, or a queue would grow without end.
-    Example: 10 for the work of 8 -> 9.26, for that of 9.5 -> 9.5; one, and less, has nobody to share with
-    (test_worked_examples.py::test_replicas_share_bursts).
-    """
-    if replicas <= 1.0:
-        return replicas
-    shared = (replicas + SHARED) / (1.0 + SHARED)
-    return shared if shared > work else min(work, replicas)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jevons.core import usable
 from jevons.core.spec import Deployment, Tier
 
 if TYPE_CHECKING:
@@ -65,11 +64,10 @@ def filled(item: VariantPlan, promises: Promises) -> float:
     """Replicas that all of its work fills as far as the promises bear it, load being even; 0 where nothing can wait."""
     if not item.patient:
         return 0.0
-    replicas = total = 0.0
+    replicas = 0.0
     for work, one, percentile in (*item.parts, *item.patient):
         replicas += work / (one.inside.kept(promises.of(percentile)).shares[0] if one.inside is not None else FILLED)
-        total += work
-    return usable.together(replicas, total)
+    return replicas
 
 
 def price(age_s: float, patient_s: float) -> float:

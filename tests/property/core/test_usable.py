@@ -79,20 +79,6 @@ def test_more_work_never_needs_fewer_replicas_and_a_larger_fleet_serves_more_eac
 
 
 @QUICK
-@given(profile=PROFILES, inputs=TOKENS, outputs=TOKENS, promise=PROMISES, itl_s=st.sampled_from([0.06, 1.0]))
-def test_replicas_that_share_bursts_bear_no_more_than_they_can_and_a_larger_fleet_still_serves_more_each(profile, inputs, outputs, promise, itl_s):
-    one = served(profile, inputs, outputs, itl_s, 60.0)
-    if one.inside is None:
-        return
-    works = [0.05 * 1.2**index for index in range(40)]
-    fleets = [usable.together(needed(one, promise, work), work) for work in works]
-    for index, (work, fleet) in enumerate(zip(works, fleets, strict=True)):
-        assert fleet >= work * (1.0 - 1e-9)
-        assert index == 0 or fleet >= fleets[index - 1] * (1.0 - 1e-9)
-        assert index == 0 or work / fleet >= works[index - 1] / fleets[index - 1] * (1.0 - 1e-9)
-
-
-@QUICK
 @given(inputs=st.integers(100, 4000), outputs=st.integers(5, 800), work=st.floats(0.1, 50.0))
 def test_burstier_arrivals_never_need_fewer_replicas(inputs, outputs, work):
     one = served(SMALL_PROFILE, inputs, outputs)

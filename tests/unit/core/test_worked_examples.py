@@ -285,13 +285,6 @@ def test_no_start_is_dear_for_the_sake_of_a_model_that_is_broken_when_it_is_load
     assert attainment.dearness(readings([(10.0, 0.0)] * 100, warm=False, old=mended)) > 8.0
 
 
-def test_replicas_share_bursts():
-    assert usable.together(10.0, 8.0) == pytest.approx(9.257, abs=1e-3)
-    assert usable.together(10.0, 9.5) == 9.5
-    assert usable.together(1.0, 0.8) == 1.0
-    assert usable.together(0.4, 0.4) == 0.4
-
-
 def test_a_full_replica_tells_how_slow_it_is():
     known = {"alone_s": 5.0, "engine_s": 0.5, "prefill_s": 0.2}
     assert speed.estimate(10.2, 1.0, **known) == pytest.approx(1.0)
