@@ -126,7 +126,8 @@ class Attained:
     at_s: float = 0.0
 
 
-ATTAINED = tuple(one.name for one in fields(Attained))
+ATTAINED, COLD = ("offered", "useful", "tight"), ("dear", "kept", "at_s")
+"""In a checkpoint they stand apart: an operator from before the second row reads the first one."""
 
 
 @value
@@ -189,6 +190,7 @@ class Memory:
             "wantedUsdPerHour": memory.wanted_usd_per_h,
             "wantedAt": memory.wanted_at_s,
             "attained": [getattr(memory.attained, name) for name in ATTAINED] if memory.attained is not None else None,
+            "cold": [getattr(memory.attained, name) for name in COLD] if memory.attained is not None else None,
             "season": [getattr(memory.season, name) for name in SEASON],
             "saving": memory.saving,
             "course": listed(memory.course),
@@ -262,7 +264,9 @@ def _deployment(text: str) -> DeploymentMemory | None:
             last_arrival_at_s=_maybe(raw["lastArrivalAt"]),
             wanted_usd_per_h=_maybe(raw["wantedUsdPerHour"]),
             wanted_at_s=float(raw["wantedAt"]),
-            attained=Attained(*[float(number) for number in raw["attained"]]) if raw.get("attained") is not None else None,
+            attained=Attained(*[float(number) for number in (*raw["attained"], *(raw.get("cold") or ()))])
+            if raw.get("attained") is not None
+            else None,
             season=_season(*raw["season"]) if raw.get("season") else UNSEEN,
             saving=_maybe(raw.get("saving")),
             course=read(raw.get("course")),
