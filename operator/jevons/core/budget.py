@@ -19,8 +19,8 @@ from jevons.core.periods import bounds
 from jevons.core.spec import BudgetSpec, Period, Rung
 from jevons.core.value import value
 
-STOP_S = 60.0
-"""Reserve: what runs now keeps costing this long after the decision to stop it (a pass, and the drain)."""
+STOP_S = 90.0
+"""Reserve: what runs now keeps costing this long (a pass that comes late decides to stop it, it drains, and the next late pass sees it gone)."""
 RUN_S = 120.0
 """A replica that cannot run at least this long after its start is not started."""
 FADE_SHARE, FADE_MAX_S = 1.0 / 8.0, 3600.0
