@@ -40,6 +40,8 @@ GAP_SHARE = 0.75
 BRISK_S = 0.2
 """For client models: prefill of 1,000 tokens. Slower machines exist and are nobody's choice."""
 FEWEST_SEQS = 2
+TRIES = 9
+"""Choices of clients of which the one that needs about the fleet is taken."""
 WINDOWS = 3
 """Of a client model, whose load differs by the hour: the median of so many windows of half the length is what it needs."""
 CLIENT_SHARE = 0.4
@@ -203,7 +205,8 @@ def _by_clients(trace: ClientModel, machines: Sequence[Machine], *, fleet: int, 
     mean, variance = demands(trace, machine, objectives)
     order = np.random.default_rng([zlib.crc32(trace.name.encode()), fleet]).permutation(len(trace.clients)).tolist()
     aim, best = 0.8 * fleet, Cell(trace.name, fleet, 0.0, machine, objectives, 0)
-    for _ in range(5):
+    low, high = 0.0, math.inf
+    for _ in range(TRIES):
         clients = chosen(mean, variance, order, aim)
         try:
             windows = [window_of(trace, clients, seed, SIZING_S / 2) for seed in range(WINDOWS)]
@@ -216,7 +219,9 @@ def _by_clients(trace: ClientModel, machines: Sequence[Machine], *, fleet: int, 
             best = replace(best, needed=count, clients=clients, note=f"{len(clients)} of {len(trace.clients)} clients at their own rate")
         if fleet / CLOSE <= count <= fleet * CLOSE:
             break
-        aim *= min(1.6, max(0.6, fleet / count))
+        low, high = (max(low, aim), high) if count < fleet else (low, min(high, aim))
+        # between an aim that was too low and one that was too high, where there are both: more of it is not always more replicas
+        aim = math.sqrt(low * high) if 0.0 < low < high < math.inf else aim * min(1.6, max(0.6, fleet / count))
     return best
 
 
