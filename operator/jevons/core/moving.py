@@ -274,8 +274,8 @@ def programme(facts: Facts, plan: Plan, item: VariantPlan) -> str:
     again = "".join(f", and from {begin_s:.0f} to {end_s:.0f} s after it" for begin_s, end_s in later)
     callers = ", ".join(f"{one.name} {100.0 * one.chance:.0f} %" for one in facts.callers if one.followed + one.missed >= cowake.ENOUGH)
     known = f"{sum(hazard.pauses(facts.gaps)):.0f} pauses known; loaded until {first[1]:.0f} s after a call{again}{asleep}"
-    dear = attainment.dearness(facts.memory.attained, plan.step / PRESSURE_STEPS)
-    if dear > 1.0 and facts.spec.objectives.late_cost_usd is None:
+    dear = _dearness(facts, plan)
+    if dear > 1.0:
         known = f"{known}; a cold start counts {dear:.0f} times, since the promise is missed"
     return f"{known}; foretold by {callers}" if callers else known
 
@@ -287,13 +287,16 @@ def _silent_for(facts: Facts, keep_s: float) -> bool:
 
 
 def _cold_loss_s(facts: Facts, plan: Plan, item: VariantPlan) -> float:
-    """What an answer that waits for a start costs beside it, in seconds of a replica's price (to two digits).
+    """What an answer that waits for a start costs beside it, in seconds of a replica's price (to two digits)."""
+    loss_s, dear = cold_loss_s(facts.spec.objectives.late_cost_usd, item.facts.usd_per_h, item.facts.startup_s), _dearness(facts, plan)
+    return loss_s if dear == 1.0 else float(f"{loss_s * dear:.2g}")
 
-    It is dearer where cold bursts break the promise and money is not short, unless somebody has set it (`lateAnswerCost`).
-    """
-    late_cost_usd = facts.spec.objectives.late_cost_usd
-    loss_s = cold_loss_s(late_cost_usd, item.facts.usd_per_h, item.facts.startup_s)
-    return loss_s if late_cost_usd is not None else float(f"{loss_s * attainment.dearness(facts.memory.attained, plan.step / PRESSURE_STEPS):.2g}")
+
+def _dearness(facts: Facts, plan: Plan) -> float:
+    """How many times a cold start counts: more than once where they break the promise and money is not short, unless `lateAnswerCost` is set."""
+    if facts.spec.objectives.late_cost_usd is not None:
+        return 1.0
+    return attainment.dearness(facts.memory.attained, plan.step / PRESSURE_STEPS)
 
 
 def cold_loss_s(late_cost_usd: Decimal | None, usd_per_h: float | None, startup_s: float) -> float:

@@ -31,7 +31,7 @@ def _fewer(state: State, best: Any, s: Any) -> Any:
 
 @inner
 def _chosen(state: State, v: Any, r: Any, count: Any) -> Any:
-    """The replica of `count` ready ones that request `r` goes to, by anything but tokens. What is looked at has been brought up to date."""
+    """The replica of `count` ready ones that request `r` goes to, by anything but load. What is looked at has been brought up to date."""
     mode = state.dispatch[0]
     if mode == ROUND_ROBIN:
         turn = state.dispatch[2 + v]

@@ -130,7 +130,7 @@ def _request(kind: str, headers: Mapping[str, str], body: dict[str, Any]) -> Req
 def _choices(kind: str, body: Mapping[str, Any]) -> int:
     """How many answers are generated at once: `n` of each prompt, and completions take a list of those (of strings, or of lists of token numbers)."""
     choices, prompts = _typed(body, "n", int), body.get("prompt") if kind == "completions" else None
-    several = sum(1 for prompt in prompts if isinstance(prompt, str | list)) if isinstance(prompts, list) else 1
+    several = sum(isinstance(prompt, str | list) for prompt in prompts[:MAX_CHOICES]) if isinstance(prompts, list) else 1
     return max(1, min((1 if choices is None else choices) * max(1, several), MAX_CHOICES))
 
 
