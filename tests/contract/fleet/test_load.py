@@ -18,11 +18,12 @@ from jevons.simulator.workload import Arrival, compressed, load_zoo
 from .conftest import pod, until, url
 
 DATA = Path(__file__).parents[3] / "examples" / "data"
+L40S = "llama-3.1-8b/bf16/l40s/1/vllm"
 HELLO = ({"role": "user", "content": "hello"},)
 
 
 async def test_a_slice_of_the_real_trace_with_real_prompts_is_served_and_lengths_match(play):
-    item = pod()
+    item = pod(profile=L40S)  # 23 ms a token: a test that stands still for a moment reads several at once
     await play(item)
     arrivals = compressed(read_arrivals(DATA / "azure_conv_sample.csv")[:40], 40)
     workload = plan(arrivals, load_prompts(DATA / "prompts_sample.csv.gz"), model="m", streamed=0.5, longest_output=40)
