@@ -1,5 +1,6 @@
 """A gateway without a cluster: the real Envoy, real pickers, fake engines, and a table that the test writes."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -35,6 +36,14 @@ def until(holds: Callable[[], object], what: str, timeout_s: float = 60.0) -> No
         if time.monotonic() > end:
             pytest.fail(f"not within {timeout_s} s: {what}")
         time.sleep(0.01)
+
+
+async def transports_closed() -> None:
+    """After a session, before its loop: what a server no longer reads (a body that it refused) is still being written then."""
+    transports = list(asyncio.get_running_loop()._transports.values())
+    async with asyncio.timeout(5.0):
+        while any(transport.is_closing() and transport._sock is not None for transport in transports):  # noqa: ASYNC110  nothing tells
+            await asyncio.sleep(0)
 
 
 def listening(port: int, host: str = "127.0.0.1") -> bool:

@@ -12,6 +12,8 @@ import pytest
 from jevons.gateway.envoy.routes import WHOLE_BYTES
 from jevons.gateway.serve_picker import socket_of
 
+from .conftest import transports_closed
+
 pytestmark = pytest.mark.envoy
 
 CHAT = "/v1/chat/completions"
@@ -29,7 +31,7 @@ def served(lab, model):
 async def client():
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         yield session
-    await asyncio.sleep(0)  # let the transports close before the loop does
+    await transports_closed()
 
 
 def hello(model="assistant@large", **more):

@@ -11,6 +11,8 @@ import pytest
 
 from jevons.gateway.access_log import read
 
+from .conftest import transports_closed
+
 pytestmark = pytest.mark.envoy
 
 CHAT = "/v1/chat/completions"
@@ -25,7 +27,7 @@ def ports(lab):
 async def http():
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         yield session
-    await asyncio.sleep(0)  # let the transports close before the loop does
+    await transports_closed()
 
 
 def hello(model="assistant", **more):

@@ -21,6 +21,8 @@ from jevons.gateway.inflight import Inflight
 from jevons.gateway.table import RequestClass
 from jevons.gateway.tailer import Tailer
 
+from .conftest import transports_closed
+
 pytestmark = pytest.mark.envoy
 
 CHAT = "/v1/chat/completions"
@@ -112,7 +114,7 @@ def pod(lab):
 async def http():
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
-    await asyncio.sleep(0)  # let the transports close before the loop does
+    await transports_closed()
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from jevons.core.load import Work
 from jevons.gateway.inflight import Inflight
 from jevons.gateway.table import Model, Pod, Table, TableFile, Variant
 
+from .conftest import transports_closed
+
 HEADERS = {"x-jevons-model": "a/assistant", "x-jevons-wake": "small", "x-request-id": "r1"}
 BODY = {"model": "org/small", "messages": []}
 
@@ -30,7 +32,7 @@ def listener():
 async def http():
     async with aiohttp.ClientSession() as session:
         yield session
-    await asyncio.sleep(0)  # let the transports close before the loop does
+    await transports_closed()
 
 
 @contextlib.asynccontextmanager
