@@ -38,13 +38,13 @@ def price_factor(shocks: tuple[Shock, ...], accelerator: str, at_s: float) -> fl
 
 
 def usd(scenario: Scenario, bill: Bill, end_s: float) -> float:
-    """What the pods of a run cost, from the end of the burn-in on, every second at its own price.
+    """What the pods of a run cost, from the end of the burn-in on, every second at its own price; nothing where the run ends before.
 
     Example: a replica at 3.60 USD/h for 100 s, of which 10 s at twice that -> 0.11 USD (test_shocks.py).
     """
     start_s = scenario.burn_in_s
     turns = {at_s for shock in scenario.shocks for at_s in (shock.at_s, shock.until_s) if start_s < at_s < end_s}
-    times = sorted({start_s, end_s} | turns)
+    times = sorted({start_s, max(start_s, end_s)} | turns)
     total = 0.0
     for begin_s, until_s in pairwise(times):
         for (index, _), seconds in bill.paid(begin_s, until_s).items():

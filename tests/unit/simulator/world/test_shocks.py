@@ -24,6 +24,12 @@ def test_a_price_is_paid_from_its_second_on(requests_at: Any, scenario: Any) -> 
     assert simulate(before, static(1)).usd == pytest.approx(simulate(replace(calm, burn_in_s=105.0), static(1)).usd + 0.01 * 5.0)
 
 
+def test_a_run_that_ends_before_its_burn_in_costs_nothing(requests_at: Any, scenario: Any) -> None:
+    outcome = simulate(scenario(requests_at([0.0]), burn_in_s=100.0), static(1))
+    assert outcome.ended_s < 100.0
+    assert outcome.usd == outcome.gpu_s == 0.0
+
+
 def test_prices_are_announced_when_they_begin_and_no_sooner() -> None:
     known = {"a-one": AcceleratorClass("a-one", prices=(Price(0.0, Decimal("3.5"), Decimal("1.5")),))}
     shock = (Shock("a", 60.0, 120.0, price=2.0),)
